@@ -1,0 +1,241 @@
+# Sourced by run.sh: writes the configuration of every process, anew at each start.
+
+nats_password() { cat "$home/secrets/nats-$1.password"; }
+
+# Who may say and hear what on the bus. One line a subject keeps a review possible.
+nats_user() { # NAME PUBLISH... -- SUBSCRIBE...
+  local name=$1 list=publish subject
+  shift
+  printf '      { user: "%s", password: "%s", permissions: {\n        publish: { allow: [\n' \
+    "$name" "$(nats_password "$name")"
+  for subject in "$@"; do
+    if [[ $subject == -- ]]; then
+      printf '        ] }\n        subscribe: { allow: [\n'
+      list=subscribe
+    else
+      printf '          "%s"\n' "$subject"
+    fi
+  done
+  [[ $list == subscribe ]]
+  printf '        ] }\n      } }\n'
+}
+
+# The JetStream calls of a service that takes commands from a durable push consumer.
+command_consumer_api() { # SERVICE
+  local service=$1 call
+  for call in STREAM.CREATE STREAM.UPDATE STREAM.INFO; do echo "\$JS.API.$call.TL_CMD"; done
+  for call in DURABLE.CREATE INFO; do echo "\$JS.API.CONSUMER.$call.TL_CMD.$service"; done
+  echo "\$JS.ACK.TL_CMD.$service.>"
+}
+
+nats_config() {
+  local host provisioner_api replication_api
+  mapfile -t provisioner_api < <(command_consumer_api provisioner)
+  mapfile -t replication_api < <(command_consumer_api replication)
+  cat <<END
+# Written by scripts/run.sh at every start; holds passwords.
+listen: "127.0.0.1:$nats_port"
+server_name: "trunkline-$home_hash"
+max_payload: 1MB
+max_connections: 256
+max_control_line: 4KB
+write_deadline: "5s"
+logtime: true
+jetstream {
+  store_dir: "$home/nats"
+  max_memory_store: 64MB
+  max_file_store: 8GB
+}
+# Accounts only and no no_auth_user: who has no password is refused.
+system_account: SYS
+accounts {
+  SYS { users: [] }
+  TL {
+    jetstream: enabled
+    users: [
+END
+  nats_user gateway 'tl.cmd.>' 'tl.query.>' 'tl.admin.>' '$JS.API.STREAM.CREATE.TL_CMD' \
+    '$JS.API.STREAM.UPDATE.TL_CMD' '$JS.API.STREAM.INFO.TL_CMD' \
+    -- 'tl.inbox.gateway.>' 'tl.evt.>'
+  nats_user provisioner 'tl.task.>' 'tl.cmd.provisioner.>' 'tl.log.appended' \
+    'tl.inbox.gateway.>' "${provisioner_api[@]}" \
+    -- 'tl.deliver.provisioner' 'tl.report.>' 'tl.evt.>' 'tl.inbox.provisioner.>'
+  nats_user replication 'tl.task.>' 'tl.cmd.replication.>' 'tl.log.appended' \
+    'tl.inbox.gateway.>' "${replication_api[@]}" \
+    -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.inbox.replication.>'
+  nats_user lookup 'tl.evt.>' 'tl.inbox.gateway.>' '$JS.API.STREAM.CREATE.TL_EVT' \
+    '$JS.API.STREAM.UPDATE.TL_EVT' '$JS.API.STREAM.INFO.TL_EVT' \
+    '$JS.API.STREAM.MSG.GET.TL_EVT' \
+    -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.evt.>' 'tl.log.appended' \
+    'tl.inbox.lookup.>'
+  for host in "${hosts[@]}"; do
+    nats_user "agent-$host" "tl.report.$host" -- "tl.task.$host" "tl.inbox.agent-$host.>"
+  done
+  printf '    ]\n  }\n}\n'
+}
+
+log_dsn() { # ROLE DATABASE
+  printf 'host=%s port=%s user=%s dbname=%s' "$socket_dir/log" "$log_port" "$1" "$2"
+}
+
+# The fields that all processes share.
+common_config() { # SERVICE NATS_USER
+  jq -n --arg service "$1" --arg home "$home" --arg user "$2" \
+    --arg url "nats://127.0.0.1:$nats_port" --rawfile password "$home/secrets/nats-$2.password" \
+    '{service: $service, home: $home,
+      nats: {url: $url, user: $user, password: ($password | rtrimstr("\n"))}}'
+}
+
+bootstrap_versions() {
+  local dir
+  for dir in /usr/lib/postgresql/*/bin; do
+    [[ -x $dir/postgres ]] && basename "$(dirname "$dir")"
+  done | jq -nR '[inputs | {name: ., image: "postgresql-\(.)", description: "PostgreSQL \(.)"}]'
+}
+
+token_digest() { tr -d '\n' <"$home/admin.token" | sha256sum | cut -d' ' -f1; }
+
+write_service_configs() {
+  local host
+  common_config api-gateway gateway |
+    jq --arg listen "127.0.0.1:$rest_port" --arg swagger "$home/swagger-ui" \
+      '. + {listen: $listen, swagger_ui_dir: $swagger}' |
+    write_private "$home/etc/api-gateway.json" "$service_user"
+  common_config provisioner provisioner |
+    jq --arg dsn "$(log_dsn tl_provisioner trunkline_log)" --arg digest "$(token_digest)" \
+      --argjson versions "$(bootstrap_versions)" \
+      '. + {log_dsn: $dsn, admin_token_sha256: $digest, bootstrap_versions: $versions}' |
+    write_private "$home/etc/provisioner.json" "$service_user"
+  common_config replication replication |
+    jq --arg dsn "$(log_dsn tl_replication trunkline_log)" '. + {log_dsn: $dsn}' |
+    write_private "$home/etc/replication.json" "$service_user"
+  common_config lookup lookup |
+    jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \
+      --arg model "$(log_dsn tl_lookup trunkline_lookup)" \
+      '. + {log_dsn: $dsn, read_model_dsn: $model}' |
+    write_private "$home/etc/lookup.json" "$service_user"
+  for host in "${hosts[@]}"; do
+    common_config agent "agent-$host" |
+      jq --arg host "$host" --arg zone "$(host_zone "$host")" \
+        --arg address "$(host_address "$host")" --arg sockets "$socket_dir" \
+        --arg user "$(as_root && echo "$node_user")" --arg keeper "$home/bin/trunkline-keeper" \
+        '. + {host: $host, zone: $zone, address: $address, cpu: 0, ram_mb: 0, disk_gb: 0,
+              socket_dir: $sockets, node_user: $user, keeper: $keeper}' |
+      write_private "$home/etc/agent-$host.json" "$(id -un)"
+  done
+  nats_config | write_private "$home/etc/nats-server.conf" "$service_user"
+}
+
+# What the log's own PostgreSQL runs with; initdb's postgresql.conf stays below it.
+log_postgres_settings() {
+  cat <<END
+# Written by scripts/run.sh at every start.
+listen_addresses = '127.0.0.1'
+port = $log_port
+unix_socket_directories = '$socket_dir/log'
+unix_socket_permissions = 0700
+max_connections = 60
+shared_buffers = 64MB
+max_wal_size = 512MB
+min_wal_size = 64MB
+password_encryption = 'scram-sha-256'
+fsync = on
+synchronous_commit = on
+full_page_writes = on
+jit = off
+log_destination = 'stderr'
+log_line_prefix = '%m [%p] %q%u@%d '
+log_statement = 'none'
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+log_timezone = 'UTC'
+timezone = 'UTC'
+cluster_name = 'trunkline-log'
+END
+}
+
+log_postgres_hba() {
+  cat <<END
+# Written by scripts/run.sh at every start. Who may be whom by the socket: pg_ident.conf.
+local all             all                     peer map=trunkline
+host  trunkline_log   tl_reader 127.0.0.1/32  scram-sha-256
+END
+}
+
+# The services' user becomes the services' roles and never the superuser: the log is append-only
+# for every process that runs.
+log_postgres_ident() {
+  local role user
+  for user in $(printf '%s\n' "$(id -un)" "$service_user" | sort -u); do
+    for role in tl_provisioner tl_replication tl_lookup tl_reader; do
+      printf 'trunkline "%s" %s\n' "$user" "$role"
+    done
+  done
+  printf 'trunkline "%s" postgres\n' "$(id -un)"
+}
+
+make_log_postgres() {
+  local data=$home/log-postgres bin file
+  if [[ ! -e $data ]]; then
+    bin=$(find_postgres_bin)
+    [[ -n $bin ]] || die "no PostgreSQL server under /usr/lib/postgresql"
+    rm -rf "$data.new"
+    owned_dir "$service_user" 0700 "$data.new"
+    (cd / && runs_as "$service_user" "$bin/initdb" -D "$data.new" -U postgres -E UTF8 \
+      --locale=C.UTF-8 --data-checksums --auth=peer >"$home/logs/initdb.log" 2>&1) ||
+      die "initdb failed: $(tail -3 "$home/logs/initdb.log")"
+    echo "include = 'trunkline.conf'" | (cd / && runs_as "$service_user" \
+      tee -a "$data.new/postgresql.conf" >/dev/null)
+    sync -f "$data.new"
+    mv "$data.new" "$data"
+  fi
+  for file in trunkline.conf:log_postgres_settings pg_hba.conf:log_postgres_hba \
+    pg_ident.conf:log_postgres_ident; do
+    "${file#*:}" | runs_as "$service_user" tee "$data/${file%%:*}" >/dev/null
+  done
+}
+
+# One entry of the supervisor's list. EXTRA is JSON that is added.
+process() { # NAME USER EXTRA ARGV...
+  local name=$1 user=$2 extra=$3
+  shift 3
+  jq -n --arg name "$name" --arg user "$user" --arg log "$home/logs/$name.log" \
+    --argjson extra "$extra" \
+    '{name: $name, user: $user, log: $log, argv: $ARGS.positional} + $extra' \
+    --args -- "$@"
+}
+
+process_list() {
+  local bin service host config
+  bin=/usr/lib/postgresql/$(cat "$home/log-postgres/PG_VERSION")/bin
+  process nats "$service_user" "$(jq -n --arg tcp "127.0.0.1:$nats_port" \
+    '{ready: {tcp: $tcp}, stop_signal: "INT"}')" \
+    "$(command -v nats-server || echo /usr/sbin/nats-server)" -c "$home/etc/nats-server.conf"
+  process log-postgres "$service_user" "$(jq -n --arg unix "$socket_dir/log/.s.PGSQL.$log_port" \
+    '{ready: {unix: $unix}, stop_signal: "INT", stop_deadline_ms: 30000,
+      prepare: $ARGS.positional}' \
+    --args -- "$home/bin/log_database.sh" "$bin/psql" "$socket_dir/log" "$log_port" \
+    "$home/bin/log_schema.sql" "$home/secrets/log-reader.password")" \
+    "$bin/postgres" -D "$home/log-postgres"
+  for service in lookup provisioner replication api-gateway; do
+    process $service "$service_user" '{"level": 1}' \
+      "$home/bin/trunkline-${service#api-}" --config "$home/etc/$service.json"
+  done
+  for host in "${hosts[@]}"; do
+    config=$home/etc/agent-$host.json
+    process "agent-$host" "$(id -un)" "$(jq -n \
+      '{level: 1, cleanup: $ARGS.positional, cleanup_deadline_ms: 90000}' \
+      --args -- "$home/bin/trunkline-agent" --config "$config" --stop-nodes)" \
+      "$home/bin/trunkline-agent" --config "$config"
+  done
+}
+
+write_process_list() {
+  process_list | jq -s --arg pid_dir "$pid_dir" --arg run_file "$home/run.json" \
+    --arg own_log "$supervisor_log" --arg api "$api" --arg token "$asked_home/admin.token" \
+    --arg nats "nats://127.0.0.1:$nats_port" --arg dsn "$(log_dsn tl_reader trunkline_log)" \
+    --arg cli "$asked_home/bin/trunkline" \
+    '{pid_dir: $pid_dir, run_file: $run_file, own_log: $own_log,
+      run: {api: $api, admin_token_file: $token, nats: $nats, log_dsn: $dsn, cli: $cli},
+      processes: .}' | write_private "$processes_file" "$(id -un)"
+}

@@ -1,0 +1,186 @@
+# Sourced by run.sh: the users, directories, secrets and certificates of a home. All of it is safe
+# to repeat; what is made half by a crash is made again.
+
+make_users() {
+  as_root || return 0
+  local user
+  for user in "$service_user" "$node_user"; do
+    id -u "$user" >/dev/null 2>&1 ||
+      useradd --system --user-group --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin "$user"
+  done
+}
+
+runs_as() { # USER COMMAND...: directly if that is who we are
+  local user=$1
+  shift
+  if [[ $(id -un) == "$user" ]]; then
+    "$@"
+  else
+    setpriv --reuid="$user" --regid="$user" --clear-groups -- "$@"
+  fi
+}
+
+# The nearest ancestor of a path that is there.
+existing_parent() {
+  local path=$1
+  while [[ ! -e $path ]]; do path=$(dirname "$path"); done
+  printf '%s' "$path"
+}
+
+# Root may keep a clone where its service users cannot go (/root): then the home is a link.
+move_home_if_unreachable() {
+  as_root && [[ ! -L $asked_home ]] || return 0
+  local user parent reachable=yes
+  parent=$(existing_parent "$(dirname "$home")")
+  for user in "$service_user" "$node_user"; do
+    runs_as "$user" test -x "$parent" || reachable=no
+  done
+  [[ $reachable == no ]] || return 0
+  [[ ! -e $asked_home ]] || die "$asked_home cannot be reached by user $service_user: move it away"
+  home=/var/lib/trunkline/$home_hash
+  install -d -m 0711 /var/lib/trunkline "$home"
+  mkdir -p "$(dirname "$asked_home")"
+  ln -s "$home" "$asked_home"
+  load_home
+  step home "$asked_home -> $home (users $service_user, $node_user cannot pass $parent)"
+}
+
+owned_dir() { install -d -o "$1" -g "$(id -gn "$1")" -m "$2" "$3"; }
+
+make_home() {
+  if [[ -e $home && ! -e $home/.trunkline-home ]] && [[ -n $(ls -A "$home") ]]; then
+    die "$asked_home is not empty and not a Trunkline home: choose another TRUNKLINE_HOME"
+  fi
+  local me host traverse=0711
+  me=$(id -un)
+  as_root || traverse=0700
+  install -d -m 0755 "$(dirname "$home")"
+  install -d -m "$traverse" "$home"
+  printf 'This directory is Trunkline state; make clean-state removes it.\n' \
+    >"$home/.trunkline-home"
+  require_own_home
+  owned_dir "$me" 0755 "$home/bin"
+  owned_dir "$me" "$traverse" "$home/etc"
+  owned_dir "$me" "$traverse" "$home/hosts"
+  owned_dir "$me" 0700 "$home/secrets"
+  owned_dir "$me" 0700 "$home/tls"
+  owned_dir "$me" 0755 "$home/run"
+  owned_dir "$me" 0700 "$home/logs"
+  owned_dir "$service_user" 0700 "$home/nats"
+  for host in "${hosts[@]}"; do
+    owned_dir "$me" "$traverse" "$home/hosts/$host"
+    # Root writes into it, so its user must not be able to put links there.
+    install -d -o "$me" -g "$(id -gn "$node_user")" -m 0710 "$home/hosts/$host/tls"
+  done
+}
+
+# Unix sockets have short paths only: "<socket_dir>/<host>/<node uuid>/.s.PGSQL.<port>" stays below
+# 100 bytes; and connection strings want plain characters.
+choose_socket_dir() {
+  local longest=/host-a/00000000-0000-0000-0000-000000000000/.s.PGSQL.65535 traverse=0711
+  as_root || traverse=0700
+  socket_dir=$home/sock
+  if ((${#socket_dir} + ${#longest} >= 100)) || [[ $socket_dir =~ [^A-Za-z0-9/._-] ]]; then
+    socket_dir=/tmp/tl-$home_hash
+    # /tmp is everybody's: what somebody else put there must not be used.
+    mkdir -m "$traverse" "$socket_dir" 2>/dev/null || true
+    [[ -d $socket_dir && ! -L $socket_dir && -O $socket_dir ]] ||
+      die "$socket_dir is somebody else's; choose another TRUNKLINE_HOME"
+  fi
+  local host
+  install -d -m "$traverse" "$socket_dir"
+  owned_dir "$service_user" 0700 "$socket_dir/log"
+  for host in "${hosts[@]}"; do owned_dir "$node_user" "$traverse" "$socket_dir/$host"; done
+  ln -sfn "$socket_dir" "$home/run/socket_dir"
+}
+
+# FILE OWNER: the file gets what comes on standard input, whole or not at all, mode 0600.
+write_private() {
+  local file=$1 owner=$2
+  rm -f "$file.new"  # of an earlier start, perhaps with another mode
+  (umask 077 && cat >"$file.new")
+  chown "$owner:$(id -gn "$owner")" "$file.new"
+  mv -f "$file.new" "$file"
+}
+
+# FILE COMMAND...: fills the file with the command's output the first time.
+make_once() {
+  local file=$1
+  shift
+  [[ -s $file ]] || "$@" | write_private "$file" "$(id -un)"
+}
+
+random_password() { openssl rand -hex 32; }
+random_token() { printf 'tl_%s\n' "$(openssl rand 256 | basenc --base64url -w0 | tr -d =)"; }
+
+make_secrets() {
+  local user
+  for user in gateway provisioner replication lookup "${hosts[@]/#/agent-}"; do
+    make_once "$home/secrets/nats-$user.password" random_password
+  done
+  make_once "$home/secrets/log-reader.password" random_password
+  make_once "$home/admin.token" random_token
+}
+
+make_ca() {
+  local dir=$home/tls
+  if [[ ! -s $dir/ca.crt ]] ||
+    ! openssl x509 -checkend 2592000 -noout -in "$dir/ca.crt" >/dev/null; then
+    (
+      umask 077
+      openssl ecparam -name prime256v1 -genkey -noout -out "$dir/ca.key"
+      openssl req -x509 -new -key "$dir/ca.key" -sha256 -days 3650 \
+        -subj "/CN=trunkline ca $home_hash" -addext basicConstraints=critical,CA:TRUE \
+        -addext keyUsage=critical,keyCertSign,cRLSign \
+        -out "$dir/ca.crt.new"
+      mv "$dir/ca.crt.new" "$dir/ca.crt"
+    )
+  fi
+}
+
+# HOST: a key and a certificate for its address, good for both ends of a connection.
+make_host_certificate() {
+  local host=$1 dir=$home/hosts/$1/tls address work
+  address=$(host_address "$host")
+  if [[ -s $dir/host.key && -s $dir/host.crt ]] && cmp -s "$home/tls/ca.crt" "$dir/ca.crt" &&
+    openssl x509 -checkend 2592000 -noout -in "$dir/host.crt" >/dev/null &&
+    [[ $(openssl x509 -checkip "$address" -noout -in "$dir/host.crt") == *"does match"* ]]; then
+    return 0
+  fi
+  work=$(mktemp -d "$home/tls/new.XXXXXX")
+  openssl ecparam -name prime256v1 -genkey -noout -out "$work/host.key"
+  printf '%s\n' "subjectAltName=IP:$address" extendedKeyUsage=serverAuth,clientAuth \
+    basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature >"$work/extensions"
+  openssl req -new -key "$work/host.key" -subj "/CN=$host" -out "$work/host.csr"
+  openssl x509 -req -in "$work/host.csr" -CA "$home/tls/ca.crt" -CAkey "$home/tls/ca.key" \
+    -set_serial "0x$(openssl rand -hex 16)" -sha256 -days 1825 -extfile "$work/extensions" \
+    -out "$work/host.crt" 2>/dev/null
+  write_private "$dir/ca.crt" "$node_user" <"$home/tls/ca.crt"
+  write_private "$dir/host.crt" "$node_user" <"$work/host.crt"
+  write_private "$dir/host.key" "$node_user" <"$work/host.key"
+  rm -rf "$work"
+}
+
+make_certificates() {
+  local host
+  make_ca
+  for host in "${hosts[@]}"; do make_host_certificate "$host"; done
+}
+
+# Programs are copied, so that a rebuild does not disturb what runs; each is replaced as a whole.
+install_programs() {
+  local file
+  for file in "$1"/trunkline*; do
+    [[ -x $file ]] || continue
+    cmp -s "$file" "$home/bin/$(basename "$file")" && continue
+    install -m 0755 "$file" "$home/bin/.new"
+    mv -f "$home/bin/.new" "$home/bin/$(basename "$file")"
+  done
+  install -m 0755 "$repo/scripts/log_database.sh" "$home/bin/log_database.sh"
+  install -m 0644 "$repo/services/common/eventlog/schema.sql" "$home/bin/log_schema.sql"
+  if [[ -d $repo/build/swagger-ui ]]; then
+    install -d -m 0755 "$home/swagger-ui"
+    install -m 0644 "$repo"/build/swagger-ui/* "$home/swagger-ui/"
+  fi
+}

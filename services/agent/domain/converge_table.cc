@@ -1,0 +1,196 @@
+#include "agent/domain/converge_table.h"
+
+namespace trunkline::agent {
+namespace {
+
+using M = Manifest;
+using S = Seen;
+
+bool primary(const M& m) {
+  return m.role && m.role->role == NodeRole::primary;
+}
+bool standby(const M& m) {
+  return m.role && m.role->role == NodeRole::standby;
+}
+bool first_formation(const M& m) {
+  return !m.role->opened_before && !m.formed;
+}
+bool accepting(const S& s) {
+  return s.postgres == PostgresState::open || s.postgres == PostgresState::recovering;
+}
+
+const std::vector<Row> kTable = {
+    {"remove_assigned", [](const M& m, const S&) { return m.remove; }, Step::remove,
+     TaskKind::remove, "the node is to go"},
+    {"box_not_described", [](const M& m, const S&) { return !m.ensure; }, Step::none,
+     TaskKind::none, "nobody has said what the node is"},
+    {"data_gone_under_postmaster",
+     [](const M&, const S& s) { return s.postmaster_alive && s.data_gone_under_postmaster; },
+     Step::kill_without_data, TaskKind::role, "the data directory of a running postmaster is gone"},
+    {"keeper_lost", [](const M&, const S& s) { return s.postmaster_alive && !s.keeper_alive; },
+     Step::adopt, TaskKind::role, "the postmaster runs without its keeper"},
+    {"image_missing", [](const M&, const S& s) { return !s.image_here && !s.postmaster_alive; },
+     Step::refuse, TaskKind::ensure, "image_missing: this host does not have the image"},
+    {"box_not_ready", [](const M&, const S& s) { return !s.box_ready; }, Step::make_box,
+     TaskKind::ensure, "directories and limits are not as ordered"},
+
+    {"primary_was_standby",
+     [](const M& m, const S& s) { return primary(m) && s.data == DataState::standby; },
+     Step::refuse, TaskKind::role,
+     "promotion_not_available: the node's data is a standby's; it is opened by promotion only"},
+    {"standby_was_primary",
+     [](const M& m, const S& s) { return standby(m) && s.data == DataState::primary; },
+     Step::refuse, TaskKind::role,
+     "rejoin_not_available: the node's data is a primary's; it cannot become a standby yet"},
+    {"primary_first",
+     [](const M& m, const S& s) {
+       return primary(m) && s.data == DataState::absent && first_formation(m);
+     },
+     Step::create_from_template, TaskKind::role, "first primary of the group"},
+    {"primary_data_lost",
+     [](const M& m, const S& s) {
+       return primary(m) && (s.data == DataState::absent || s.data == DataState::unsynced);
+     },
+     Step::refuse, TaskKind::role,
+     "data_lost: the data directory of the primary is gone; it is not made anew"},
+    {"standby_first",
+     [](const M& m, const S& s) {
+       return standby(m) && (s.data == DataState::absent || s.data == DataState::unsynced);
+     },
+     Step::take_base_backup, TaskKind::role, "the standby has no data"},
+    {"port_in_use",
+     [](const M& m, const S& s) {
+       return m.role && s.port_in_use && !accepting(s) && !s.files_differ;
+     },
+     Step::refuse, TaskKind::role,
+     "port_in_use: another process of the host listens on the node's port"},
+    {"standby_cannot_follow",
+     [](const M& m, const S& s) {
+       return standby(m) && s.data == DataState::standby && !s.cannot_follow.empty();
+     },
+     Step::replace_by_base_backup, TaskKind::role,
+     "the standby cannot follow its upstream any more"},
+    {"standby_crash_loop",
+     [](const M& m, const S& s) {
+       return standby(m) && s.data == DataState::standby && !s.port_in_use &&
+              s.quick_deaths >= kCrashLoopDeaths;
+     },
+     Step::replace_by_base_backup, TaskKind::role, "the standby's postmaster does not stay up"},
+
+    {"files_differ", [](const M& m, const S& s) { return m.role && s.files_differ; },
+     Step::write_files, TaskKind::role, "configuration on disk is not as ordered"},
+    {"stopped",
+     [](const M& m, const S& s) { return m.role && !s.keeper_alive && !s.postmaster_alive; },
+     Step::start, TaskKind::role, "the node shall run"},
+    {"primary_crash_loop",
+     [](const M& m, const S& s) {
+       return m.role && s.quick_deaths >= kCrashLoopDeaths && !accepting(s);
+     },
+     Step::refuse, TaskKind::role,
+     "postmaster_crash_loop: the postmaster does not stay up; it is tried on"},
+    {"starting", [](const M& m, const S& s) { return m.role && !accepting(s); }, Step::wait,
+     TaskKind::role, "the postmaster is not accepting yet"},
+    {"files_not_in_force", [](const M& m, const S& s) { return m.role && !s.files_in_force; },
+     Step::reload, TaskKind::role, "the postmaster has not read its configuration"},
+    {"restart_pending", [](const M& m, const S& s) { return m.role && s.restart_pending; },
+     Step::restart, TaskKind::ensure, "a setting needs a restart"},
+    {"data_not_synced", [](const M& m, const S& s) { return standby(m) && s.data_unsynced; },
+     Step::sync_data, TaskKind::role, "the base backup is not on disk yet"},
+    {"slots_differ",
+     [](const M& m, const S& s) {
+       return primary(m) && s.postgres == PostgresState::open && s.slots_differ;
+     },
+     Step::apply_slots, TaskKind::role, "replication slots are not as ordered"},
+    {"sync_set_not_confirmed",
+     [](const M& m, const S& s) {
+       return primary(m) && s.postgres == PostgresState::open && !s.sync_confirmed;
+     },
+     Step::confirm_sync_set, TaskKind::role, "the sync set is not known to be in force"},
+    {"objects_differ",
+     [](const M& m, const S& s) {
+       return primary(m) && m.objects && s.postgres == PostgresState::open && s.objects_differ;
+     },
+     Step::apply_objects, TaskKind::objects, "users or databases are not as ordered"},
+    {"objects_check_due",
+     [](const M& m, const S& s) {
+       return primary(m) && m.objects && s.postgres == PostgresState::open && s.objects_check_due;
+     },
+     Step::check_objects, TaskKind::objects, "a tenant may have changed users or databases"},
+    {"as_ordered", [](const M&, const S&) { return true; }, Step::none, TaskKind::none,
+     "the node is as ordered"},
+};
+
+}  // namespace
+
+const std::vector<Row>& converge_table() {
+  return kTable;
+}
+
+Decision decide_step(const Manifest& assigned, const Seen& seen) {
+  for (const Row& row : kTable) {
+    if (row.when(assigned, seen)) return {row.rule, row.step, row.kind, row.why};
+  }
+  return {};
+}
+
+const char* to_text(Step step) {
+  switch (step) {
+    case Step::none:
+      return "";
+    case Step::wait:
+      return "starting postmaster";
+    case Step::make_box:
+      return "making directories and limits";
+    case Step::create_from_template:
+      return "copying template";
+    case Step::take_base_backup:
+      return "base backup";
+    case Step::replace_by_base_backup:
+      return "base backup (rebuild)";
+    case Step::write_files:
+      return "writing configuration";
+    case Step::start:
+      return "starting postmaster";
+    case Step::adopt:
+      return "adopting postmaster";
+    case Step::kill_without_data:
+      return "stopping postmaster without data";
+    case Step::restart:
+      return "restarting postmaster";
+    case Step::reload:
+      return "reloading configuration";
+    case Step::apply_slots:
+      return "applying replication slots";
+    case Step::confirm_sync_set:
+      return "confirming sync set";
+    case Step::sync_data:
+      return "writing data to disk";
+    case Step::apply_objects:
+      return "applying users and databases";
+    case Step::check_objects:
+      return "checking users and databases";
+    case Step::remove:
+      return "removing";
+    case Step::refuse:
+      return "refused";
+  }
+  return "";
+}
+
+const char* to_text(TaskKind kind) {
+  switch (kind) {
+    case TaskKind::none:
+      return "none";
+    case TaskKind::ensure:
+      return "ensure";
+    case TaskKind::role:
+      return "role";
+    case TaskKind::objects:
+      return "objects";
+    case TaskKind::remove:
+      return "remove";
+  }
+  return "";
+}
+
+}  // namespace trunkline::agent

@@ -1,0 +1,184 @@
+#include "agent/domain/postgres_settings.h"
+
+#include <algorithm>
+
+#include "agent/domain/sql_text.h"
+#include "base/digest.h"
+
+namespace trunkline::agent {
+namespace {
+
+class ConfText {
+ public:
+  void text(const std::string& name, const std::string& value) {
+    out_ += name + " = " + quote_setting(value) + "\n";
+  }
+  void number(const std::string& name, uint64_t value, const char* unit = "") {
+    out_ += name + " = " + std::to_string(value) + unit + "\n";
+  }
+  void word(const std::string& name, const std::string& value) {
+    out_ += name + " = " + value + "\n";
+  }
+  const std::string& str() const { return out_; }
+
+ private:
+  std::string out_;
+};
+
+void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings& sized) {
+  const bool standby = in.role.role == NodeRole::standby;
+  conf.text("listen_addresses", in.ensure.address.address);
+  conf.number("port", in.ensure.address.port);
+  conf.text("unix_socket_directories", in.socket_dir);
+  conf.word("unix_socket_permissions", "0700");
+  conf.number("max_connections", standby ? std::max(sized.max_connections, in.floor.max_connections)
+                                         : sized.max_connections);
+  conf.number("superuser_reserved_connections", 5);
+  conf.number("max_worker_processes",
+              standby ? std::max(sized.max_worker_processes, in.floor.max_worker_processes)
+                      : sized.max_worker_processes);
+  conf.number("max_parallel_workers", sized.max_parallel_workers);
+  conf.number("max_parallel_workers_per_gather", std::min<uint32_t>(sized.max_parallel_workers, 2));
+  conf.word("password_encryption", "scram-sha-256");
+  conf.word("ssl", "on");
+  conf.text("ssl_ca_file", in.tls_dir + "/ca.crt");
+  conf.text("ssl_cert_file", in.tls_dir + "/host.crt");
+  conf.text("ssl_key_file", in.tls_dir + "/host.key");
+  conf.text("ssl_min_protocol_version", "TLSv1.2");
+  conf.number("tcp_keepalives_idle", 10, "s");
+  conf.number("tcp_keepalives_interval", 3, "s");
+  conf.number("tcp_keepalives_count", 3);
+}
+
+void add_memory_and_wal(ConfText& conf, const SizedSettings& sized) {
+  conf.number("shared_buffers", sized.shared_buffers_mb, "MB");
+  conf.number("effective_cache_size", sized.effective_cache_size_mb, "MB");
+  conf.number("work_mem", sized.work_mem_kb, "kB");
+  conf.number("maintenance_work_mem", sized.maintenance_work_mem_mb, "MB");
+  conf.word("dynamic_shared_memory_type", "posix");
+  conf.number("max_wal_size", sized.max_wal_size_mb, "MB");
+  conf.number("min_wal_size", 80, "MB");
+  conf.word("wal_level", "replica");
+  conf.word("wal_log_hints", "on");
+  conf.number("wal_keep_size", 64, "MB");
+  conf.number("max_slot_wal_keep_size", sized.max_slot_wal_keep_size_mb, "MB");
+}
+
+void add_replication(ConfText& conf, const ConfigInput& in) {
+  conf.word("hot_standby", "on");
+  conf.number("max_wal_senders", 24);
+  conf.number("max_replication_slots", 24);
+  conf.number("wal_receiver_status_interval", 1, "s");
+  conf.number("wal_sender_timeout", 10, "s");
+  conf.number("wal_receiver_timeout", 10, "s");
+  conf.number("wal_retrieve_retry_interval", 100, "ms");
+  conf.text("synchronous_standby_names", synchronous_standby_names(in.role));
+  if (in.role.role == NodeRole::standby) {
+    conf.text("primary_conninfo", primary_conninfo(in.node_id, in.role, in.tls_dir));
+    conf.text("primary_slot_name", slot_name(in.node_id));
+  }
+}
+
+void add_log_and_rest(ConfText& conf, const ConfigInput& in) {
+  conf.word("restart_after_crash", "on");
+  conf.text("log_destination", "stderr");
+  conf.word("logging_collector", "off");
+  conf.text("log_line_prefix", "%m [%p] %q%u@%d ");
+  conf.word("log_timezone", "UTC");
+  conf.word("timezone", "UTC");
+  conf.text("lc_messages", "C");
+  // A statement in the log can hold a password that a client typed into it.
+  conf.word("log_min_error_statement", "panic");
+  conf.word("log_statement", "none");
+  conf.text("cluster_name", in.node_id);
+  conf.word("default_transaction_read_only", in.read_only ? "on" : "off");
+}
+
+}  // namespace
+
+SizedSettings sized_settings(const NodeSize& size) {
+  SizedSettings s;
+  s.max_connections = static_cast<uint32_t>(std::clamp<uint64_t>(size.ram_mb / 10, 50, 5000));
+  s.shared_buffers_mb = std::max<uint64_t>(16, size.ram_mb / 4);
+  s.effective_cache_size_mb = std::max<uint64_t>(32, size.ram_mb * 3 / 4);
+  // Half of what shared buffers leave, if every connection sorts at once.
+  s.work_mem_kb =
+      std::clamp<uint64_t>(size.ram_mb * 1024 * 3 / 8 / s.max_connections, 1024, 1u << 20);
+  s.maintenance_work_mem_mb = std::clamp<uint64_t>(size.ram_mb / 16, 16, 2048);
+  s.max_worker_processes = std::max<uint32_t>(8, size.cpu + 4);
+  s.max_parallel_workers = std::max<uint32_t>(1, size.cpu);
+  s.max_wal_size_mb = std::clamp<uint64_t>(size.disk_gb * 1024 / 10, 256, 16384);
+  s.max_slot_wal_keep_size_mb = std::max<uint64_t>(512, size.disk_gb * 1024 / 8);
+  return s;
+}
+
+std::string synchronous_standby_names(const RoleSpec& role) {
+  if (role.role != NodeRole::primary || role.sync_number == 0 || role.sync_candidates.empty()) {
+    return "";
+  }
+  std::string out = "ANY " + std::to_string(role.sync_number) + " (";
+  for (size_t i = 0; i < role.sync_candidates.size(); ++i) {
+    if (i > 0) out += ", ";
+    out += quote_identifier(role.sync_candidates[i]);
+  }
+  return out + ")";
+}
+
+std::string primary_conninfo(const std::string& node_id, const RoleSpec& role,
+                             const std::string& tls_dir) {
+  const bool named = !role.upstream.host.empty();
+  std::string out = "user=" + std::string(kReplicatorRole);
+  if (named) out += " host=" + quote_conninfo(role.upstream.host);
+  out += (named ? " hostaddr=" : " host=") + quote_conninfo(role.upstream.address);
+  out += " port=" + std::to_string(role.upstream.port);
+  out += std::string(" sslmode=") + (named ? "verify-full" : "verify-ca");
+  out += " sslrootcert=" + quote_conninfo(tls_dir + "/ca.crt");
+  out += " sslcert=" + quote_conninfo(tls_dir + "/host.crt");
+  out += " sslkey=" + quote_conninfo(tls_dir + "/host.key");
+  out += " application_name=" + quote_conninfo(node_id);
+  out += " connect_timeout=3 gssencmode=disable";
+  return out;
+}
+
+std::string postgresql_conf(const ConfigInput& input) {
+  const SizedSettings sized = sized_settings(input.ensure.size);
+  ConfText conf;
+  add_connections(conf, input, sized);
+  add_memory_and_wal(conf, sized);
+  add_replication(conf, input);
+  add_log_and_rest(conf, input);
+  const std::string body =
+      "# Written by the Trunkline agent; changes by hand are overwritten.\n" + conf.str();
+  return body + kConfigMark + " = '" + hex(sha256(body)).substr(0, 16) + "'\n";
+}
+
+std::string config_mark(const std::string& text) {
+  const std::string key = std::string("\n") + kConfigMark + " = '";
+  const size_t at = text.rfind(key);
+  if (at == std::string::npos) return "";
+  const size_t from = at + key.size();
+  const size_t end = text.find('\'', from);
+  return end == std::string::npos ? "" : text.substr(from, end - from);
+}
+
+std::string pg_hba_conf() {
+  return "# Written by the Trunkline agent; the first line that fits decides.\n"
+         "local   all          postgres              peer map=trunkline\n"
+         "local   all          all                   reject\n"
+         "local   replication  all                   reject\n"
+         "hostssl replication  trunkline_replicator  all  cert map=trunkline_hosts\n"
+         "host    replication  all                   all  reject\n"
+         "host    all          trunkline_replicator  all  reject\n"
+         "host    all          postgres              all  reject\n"
+         "host    all          all                   all  scram-sha-256\n";
+}
+
+std::string pg_ident_conf(const std::string& agent_user) {
+  return "# Written by the Trunkline agent.\n"
+         "trunkline        " +
+         quote_identifier(agent_user) +
+         "  postgres\n"
+         "trunkline_hosts  \"/^[a-z0-9][a-z0-9._-]*$\"  trunkline_replicator\n";
+}
+
+}  // namespace trunkline::agent

@@ -1,0 +1,65 @@
+// What PostgreSQL is told: postgresql.conf, pg_hba.conf and pg_ident.conf as texts. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "agent/domain/node_spec.h"
+
+namespace trunkline::agent {
+
+inline constexpr char kReplicatorRole[] = "trunkline_replicator";
+inline constexpr char kConfigMark[] =
+    "trunkline.config";  // setting that tells which text is in force
+
+// Memory and connection settings that follow from what a node may use.
+struct SizedSettings {
+  uint32_t max_connections = 0;
+  uint64_t shared_buffers_mb = 0;
+  uint64_t effective_cache_size_mb = 0;
+  uint64_t work_mem_kb = 0;
+  uint64_t maintenance_work_mem_mb = 0;
+  uint32_t max_worker_processes = 0;
+  uint32_t max_parallel_workers = 0;
+  uint64_t max_wal_size_mb = 0;
+  uint64_t max_slot_wal_keep_size_mb = 0;
+  bool operator==(const SizedSettings&) const = default;
+};
+SizedSettings sized_settings(const NodeSize& size);
+
+// Settings that a standby must not have lower than what its data was written under (from
+// pg_control): it would refuse to start.
+struct StandbyFloor {
+  uint32_t max_connections = 0;
+  uint32_t max_worker_processes = 0;
+};
+
+struct ConfigInput {
+  std::string node_id;
+  EnsureSpec ensure;
+  RoleSpec role;       // NodeRole::none: neither replication source nor target yet
+  StandbyFloor floor;  // used for a standby
+  std::string socket_dir;
+  std::string tls_dir;     // ca.crt, host.crt, host.key
+  bool read_only = false;  // the disk is nearly full
+};
+
+// The whole postgresql.conf. Its last line sets kConfigMark to a digest of the lines before it.
+std::string postgresql_conf(const ConfigInput& input);
+// The digest that postgresql_conf() wrote into `text`, or "".
+std::string config_mark(const std::string& text);
+
+// Value of synchronous_standby_names: ANY n ("id", ...), or "" for asynchronous.
+std::string synchronous_standby_names(const RoleSpec& role);
+// How a standby reaches its upstream: TLS, verified by the host's name, with the host's
+// certificate.
+std::string primary_conninfo(const std::string& node_id, const RoleSpec& role,
+                             const std::string& tls_dir);
+
+// First match wins there, so the order is the policy: the superuser by unix socket only, the
+// replication role by client certificate only, everybody else with a password.
+std::string pg_hba_conf();
+// `agent_user` is the operating system's user that the agent runs as.
+std::string pg_ident_conf(const std::string& agent_user);
+
+}  // namespace trunkline::agent

@@ -1,0 +1,53 @@
+// What the nodes of one agent share. Outlives them all.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "agent/io/cgroup_limits.h"
+#include "agent/io/file_ops.h"
+#include "agent/io/manifest_store.h"
+#include "agent/io/template_store.h"
+
+namespace trunkline::agent {
+
+struct AgentPaths {
+  std::string host_dir;  // <home>/hosts/<host>
+  std::string tls_dir;
+  std::string nodes_dir;
+  std::string templates_dir;
+  std::string manifests_dir;
+  std::string sockets_dir;  // <socket_dir>/<host>
+};
+// Canonical (PostgreSQL's processes are found by their working directory).
+AgentPaths agent_paths(const std::string& home, const std::string& host,
+                       const std::string& socket_dir);
+// Makes what is missing, owned by the node's user where nodes write. Throws std::exception with
+// what a set-up must put right, e.g. a parent directory that the node's user cannot pass.
+void make_agent_directories(const AgentPaths& paths, const NodeUser& user);
+
+struct NodePaths {
+  std::string dir;  // of everything of the node
+  std::string data;
+  std::string incoming;  // a data directory that is being made
+  std::string old;       // one that is being replaced
+  std::string log;
+  std::string keeper_pid;
+  std::string socket_dir;
+  std::string control;  // the keeper's socket
+};
+NodePaths node_paths(const AgentPaths& agent, const std::string& node_id);
+
+struct AgentContext {
+  std::string host;
+  std::string agent_user;  // name of the operating system's user that the agent runs as
+  std::string keeper;      // path of trunkline-keeper
+  AgentPaths paths;
+  NodeUser user;
+  TemplateStore* templates = nullptr;
+  CgroupLimits* cgroups = nullptr;
+  ManifestStore* manifests = nullptr;
+  std::function<void()> report_changed;  // from any thread
+};
+
+}  // namespace trunkline::agent

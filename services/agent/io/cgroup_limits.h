@@ -1,0 +1,41 @@
+// cpu and memory limits of nodes by control groups, v1 or v2, below the agent's own group where the
+// hierarchy has one: a limit that was put on the agent holds for its nodes too. Thread-safe.
+#pragma once
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "agent/domain/node_spec.h"
+
+namespace trunkline::agent {
+
+class CgroupLimits {
+ public:
+  // `root` is /sys/fs/cgroup and `own_groups` the text of /proc/self/cgroup, except in tests.
+  // `home` names the group of this copy of the platform.
+  CgroupLimits(const std::string& root, const std::string& own_groups, const std::string& home);
+
+  bool enforced() const { return enforced_; }
+  const std::string& note() const { return note_; }  // why not
+
+  // Makes or changes the node's group. Returns the files that a process joins by; empty if limits
+  // are not enforced here.
+  std::vector<std::string> apply(const std::string& node_id, const NodeSize& size);
+  // Removes the group once it is empty; waits up to a second for that.
+  void remove(const std::string& node_id);
+
+ private:
+  struct Place {
+    std::string controller;  // "cpu", "memory", or "" for v2's unified hierarchy
+    std::string directory;   // …/trunkline/<home hash>
+  };
+  void find_v1(const std::string& root, const std::string& own_groups, const std::string& name);
+  void find_v2(const std::string& root, const std::string& own_groups, const std::string& name);
+  std::mutex mutex_;
+  std::vector<Place> places_;
+  bool enforced_ = false;
+  std::string note_;
+};
+
+}  // namespace trunkline::agent

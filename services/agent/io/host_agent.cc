@@ -1,0 +1,306 @@
+#include "agent/io/host_agent.h"
+
+#include <pwd.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <stdexcept>
+
+#include "agent/io/task_codec.h"
+#include "agent/keeper/proc_scan.h"
+#include "base/ids.h"
+#include "runtime/random.h"
+
+namespace trunkline::agent {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kReportEvery{500};
+constexpr milliseconds kCoalesce{2};
+constexpr size_t kMostEarly = 1024;
+constexpr size_t kMostNodes = 10'000;
+
+std::string user_name(uid_t uid) {
+  std::vector<char> buffer(16384);
+  struct passwd entry {};
+  struct passwd* found = nullptr;
+  if (::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) {
+    throw std::runtime_error("the agent's user has no name, which PostgreSQL needs");
+  }
+  return found->pw_name;
+}
+
+uint64_t machine_ram_mb() {
+  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+             static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) >>
+         20;
+}
+
+std::pair<uint64_t, uint64_t> disk_total_and_free_gb(const std::string& path) {
+  struct statvfs fs_stat {};
+  if (::statvfs(path.c_str(), &fs_stat) != 0) return {0, 0};
+  return {static_cast<uint64_t>(fs_stat.f_blocks) * fs_stat.f_frsize >> 30,
+          static_cast<uint64_t>(fs_stat.f_bavail) * fs_stat.f_frsize >> 30};
+}
+
+}  // namespace
+
+std::map<std::string, std::string> discover_images(const std::string& root) {
+  std::map<std::string, std::string> images;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root, error)) {
+    const std::string major = entry.path().filename();
+    const std::string programs = entry.path().string() + "/bin";
+    if (major.find_first_not_of("0123456789") != std::string::npos) continue;
+    const bool complete = exists(programs + "/postgres") && exists(programs + "/initdb") &&
+                          exists(programs + "/pg_basebackup");
+    if (complete) images["postgresql-" + major] = programs;
+  }
+  return images;
+}
+
+HostAgent::HostAgent(HostOptions options)
+    : options_(std::move(options)), agent_id_(runtime::new_uuid()) {
+  if (!is_safe_name(options_.host)) throw std::runtime_error("host: not a host name");
+  context_.host = options_.host;
+  context_.user = find_node_user(options_.node_user);
+  context_.agent_user = user_name(::geteuid());
+  context_.keeper = fs::weakly_canonical(options_.keeper);
+  if (!exists(context_.keeper))
+    throw std::runtime_error("keeper: " + options_.keeper + " is missing");
+  context_.paths = agent_paths(options_.home, options_.host, options_.socket_dir);
+  make_agent_directories(context_.paths, context_.user);
+  manifests_ = std::make_unique<ManifestStore>(context_.paths.manifests_dir);
+  templates_ = std::make_unique<TemplateStore>(context_.paths.templates_dir, options_.images,
+                                               context_.user, options_.spares);
+  cgroups_ = std::make_unique<CgroupLimits>(
+      "/sys/fs/cgroup", read_file("/proc/self/cgroup").value_or(""), context_.paths.host_dir);
+  context_.manifests = manifests_.get();
+  context_.templates = templates_.get();
+  context_.cgroups = cgroups_.get();
+  context_.report_changed = [this] { notify(); };
+  const auto [total, free] = disk_total_and_free_gb(context_.paths.host_dir);
+  if (options_.cpu == 0) options_.cpu = std::max(1u, std::thread::hardware_concurrency());
+  if (options_.ram_mb == 0) options_.ram_mb = machine_ram_mb();
+  if (options_.disk_gb == 0) options_.disk_gb = total;
+  disk_free_gb_ = free;
+  if (!cgroups_->enforced()) spdlog::warn("no cpu and memory limits: {}", cgroups_->note());
+}
+
+HostAgent::~HostAgent() {
+  stop();
+}
+
+void HostAgent::stop() {
+  {
+    const std::lock_guard lock(wake_mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (reporter_.joinable()) reporter_.join();
+  templates_->stop();
+  std::map<std::string, std::unique_ptr<NodeActor>> nodes;
+  {
+    const std::lock_guard lock(mutex_);
+    nodes.swap(nodes_);
+    stopped_ = true;
+  }
+  nodes.clear();
+}
+
+void HostAgent::start(SendReport send) {
+  send_ = std::move(send);
+  templates_->start();
+  sweep();
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& manifest : manifests_->read_all()) {
+      const std::string id = manifest.node_id;
+      nodes_[id] = std::make_unique<NodeActor>(context_, std::move(manifest));
+    }
+    // Directories that nobody has assigned are reported, so that they can be removed.
+    for (const auto& entry : fs::directory_iterator(context_.paths.nodes_dir)) {
+      const std::string id = entry.path().filename();
+      if (!is_uuid(id) || nodes_.contains(id)) continue;
+      Manifest unknown;
+      unknown.node_id = id;
+      nodes_[id] = std::make_unique<NodeActor>(context_, unknown);
+    }
+    for (auto& [id, node] : nodes_) node->start();
+  }
+  reporter_ = std::thread([this] { run_reports(); });
+}
+
+// Leftovers of removals that were interrupted.
+void HostAgent::sweep() {
+  const AsNodeUser rights(context_.user);
+  for (const auto& entry : fs::directory_iterator(context_.paths.nodes_dir)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(".trash-")) continue;
+    try {
+      remove_tree(entry.path());
+    } catch (const std::exception& e) {
+      spdlog::warn("{}: {}", name, e.what());
+    }
+  }
+}
+
+void HostAgent::on_task(const std::string& bytes) {
+  v1::Task task;
+  if (!task.ParseFromString(bytes)) {
+    spdlog::warn("a task that cannot be read ({} bytes)", bytes.size());
+    return;
+  }
+  std::string node_id;
+  std::string error;
+  auto assignment = read_task(task, &node_id, &error);
+  if (!assignment) {
+    spdlog::warn("task {} refused: {}", task.task_id().substr(0, 100), error);
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  if (stopped_) return;
+  if (NodeActor* node = node_for(node_id, *assignment)) node->assign(std::move(*assignment));
+}
+
+NodeActor* HostAgent::node_for(const std::string& node_id, const Assignment& assignment) {
+  const auto found = nodes_.find(node_id);
+  if (found != nodes_.end()) return found->second.get();
+  if (std::holds_alternative<RemoveOrder>(assignment.body)) {
+    early_.erase(node_id);
+    return nullptr;  // not there: the reports say so
+  }
+  if (!std::holds_alternative<EnsureSpec>(assignment.body)) {
+    auto& waiting = early_[node_id];
+    std::erase_if(waiting, [&](const Assignment& other) {
+      return other.body.index() == assignment.body.index();
+    });
+    waiting.push_back(assignment);
+    if (early_.size() > kMostEarly) early_.erase(early_.begin());
+    return nullptr;
+  }
+  if (nodes_.size() >= kMostNodes) return nullptr;
+  Manifest manifest;
+  manifest.node_id = node_id;
+  manifest.instance_id = assignment.instance_id;
+  auto& node = nodes_[node_id];
+  node = std::make_unique<NodeActor>(context_, std::move(manifest));
+  if (auto early = early_.extract(node_id); !early.empty()) {
+    for (auto& waiting : early.mapped()) node->assign(std::move(waiting));
+  }
+  node->start();
+  return node.get();
+}
+
+void HostAgent::notify() {
+  {
+    const std::lock_guard lock(wake_mutex_);
+    changed_ = true;
+  }
+  wake_.notify_all();
+}
+
+void HostAgent::run_reports() {
+  std::unique_lock lock(wake_mutex_);
+  while (!stopping_) {
+    wake_.wait_for(lock, kReportEvery, [this] { return changed_ || stopping_; });
+    if (stopping_) break;
+    if (changed_) {
+      lock.unlock();
+      std::this_thread::sleep_for(kCoalesce);  // changes come in bursts
+      lock.lock();
+    }
+    changed_ = false;
+    lock.unlock();
+    reap_finished();
+    try {
+      send_(report());
+    } catch (const std::exception& e) {
+      spdlog::debug("report not sent: {}", e.what());
+    }
+    lock.lock();
+  }
+}
+
+void HostAgent::reap_finished() {
+  std::vector<std::unique_ptr<NodeActor>> finished;
+  const std::lock_guard lock(mutex_);
+  for (auto it = nodes_.begin(); it != nodes_.end();) {
+    if (it->second->finished()) {
+      finished.push_back(std::move(it->second));
+      it = nodes_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+v1::HostReport HostAgent::report() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - disk_checked_ > seconds(5)) {
+    disk_checked_ = now;
+    disk_free_gb_ = disk_total_and_free_gb(context_.paths.host_dir).second;
+  }
+  v1::HostReport out;
+  out.set_host(options_.host);
+  out.set_zone(options_.zone);
+  out.set_address(options_.address);
+  out.set_agent_id(agent_id_);
+  out.set_sequence(++sequence_);
+  out.set_sent_unix_us(to_unix_us(runtime::now()));
+  out.set_cpu(options_.cpu);
+  out.set_ram_mb(options_.ram_mb);
+  out.set_disk_gb(options_.disk_gb);
+  out.set_disk_free_gb(disk_free_gb_);
+  for (const auto& [image, programs] : options_.images) out.add_images(image);
+  out.set_cgroup_limits(cgroups_->enforced());
+  out.set_cgroup_note(cgroups_->note());
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, node] : nodes_) *out.add_nodes() = node->report();
+  return out;
+}
+
+void stop_all_nodes(const HostOptions& options, milliseconds patience) {
+  const AgentPaths agent = agent_paths(options.home, options.host, options.socket_dir);
+  std::vector<NodePaths> nodes;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(agent.nodes_dir, error)) {
+    if (is_uuid(entry.path().filename().string())) {
+      nodes.push_back(node_paths(agent, entry.path().filename()));
+    }
+  }
+  const NodeUser user = find_node_user(options.node_user);
+  const auto tell = [&](const NodePaths& node, const char* request, int signal) {
+    if (ask_keeper(node.control, request, nullptr) == KeeperAnswer::ok) return;
+    signal_process(running_postmaster(node.data), user, signal);
+  };
+  const auto all_down = [&](milliseconds longest) {
+    const auto until = std::chrono::steady_clock::now() + longest;
+    while (true) {
+      std::erase_if(nodes, [](const NodePaths& node) {
+        return ask_keeper(node.control, "status", nullptr, 100) == KeeperAnswer::nobody &&
+               postgres_processes_in(node.data).empty();
+      });
+      if (nodes.empty() || std::chrono::steady_clock::now() >= until) return nodes.empty();
+      std::this_thread::sleep_for(milliseconds(20));
+    }
+  };
+  for (const auto& node : nodes) tell(node, "stop fast", SIGINT);
+  if (all_down(patience)) return;
+  for (const auto& node : nodes) tell(node, "stop immediate", SIGQUIT);
+  if (all_down(seconds(5))) return;
+  for (const auto& node : nodes) {
+    for (const pid_t pid : postgres_processes_in(node.data)) signal_process(pid, user, SIGKILL);
+  }
+  if (!all_down(seconds(5))) throw std::runtime_error("some nodes do not stop");
+}
+
+}  // namespace trunkline::agent

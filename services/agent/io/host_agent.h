@@ -1,0 +1,90 @@
+// All nodes of this host, the tasks that come for them, and the reports that go out. Nodes go on
+// whether or not there is a bus. Thread-safe.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/io/agent_context.h"
+#include "agent/io/node_actor.h"
+#include "trunkline/v1/report.pb.h"
+
+namespace trunkline::agent {
+
+struct HostOptions {
+  std::string host;
+  std::string zone;
+  std::string address;
+  uint32_t cpu = 0;  // 0: what the machine has
+  uint64_t ram_mb = 0;
+  uint64_t disk_gb = 0;
+  std::string home;
+  std::string socket_dir;
+  std::string node_user;  // "": the user that runs the agent
+  std::string keeper;
+  std::map<std::string, std::string> images;  // name -> directory of programs
+  int spares = 2;
+};
+
+// "postgresql-<major>" for every /usr/lib/postgresql/<major>/bin that is complete.
+std::map<std::string, std::string> discover_images(const std::string& root = "/usr/lib/postgresql");
+
+class HostAgent {
+ public:
+  using SendReport = std::function<void(const v1::HostReport&)>;
+
+  // Throws std::exception if the host is not fit to run nodes.
+  explicit HostAgent(HostOptions options);
+  ~HostAgent();
+
+  // Takes up the nodes that were assigned before, and sends reports: every half second, and within
+  // milliseconds of a change. `send` may throw; the next report is sent anyway.
+  void start(SendReport send);
+  // No more reports after this; nodes' threads end, the nodes go on. Also done by the destructor.
+  void stop();
+  // A task's bytes, as they came. Never blocks; what is malformed is logged and dropped.
+  void on_task(const std::string& bytes);
+  v1::HostReport report();
+
+ private:
+  void run_reports();
+  void reap_finished();
+  void sweep();
+  NodeActor* node_for(const std::string& node_id, const Assignment& assignment);
+  void notify();
+
+  HostOptions options_;
+  std::unique_ptr<ManifestStore> manifests_;
+  std::unique_ptr<TemplateStore> templates_;
+  std::unique_ptr<CgroupLimits> cgroups_;
+  AgentContext context_;
+  std::string agent_id_;
+  uint64_t sequence_ = 0;
+  uint64_t disk_free_gb_ = 0;
+  std::chrono::steady_clock::time_point disk_checked_{};
+  SendReport send_;
+
+  std::mutex mutex_;  // nodes_, early_, stopped_
+  bool stopped_ = false;
+  std::map<std::string, std::unique_ptr<NodeActor>> nodes_;
+  // Roles and objects that came before their node's EnsureNode: two services send them.
+  std::map<std::string, std::vector<Assignment>> early_;
+
+  std::mutex wake_mutex_;  // changed_, stopping_
+  std::condition_variable wake_;
+  bool changed_ = false;
+  bool stopping_ = false;
+  std::thread reporter_;
+};
+
+// Stops every node of the host, whether or not an agent runs, and returns when all are down.
+// `patience` is for the fast shutdown; then they are made to.
+void stop_all_nodes(const HostOptions& options, std::chrono::milliseconds patience);
+
+}  // namespace trunkline::agent

@@ -1,0 +1,180 @@
+// One node on this host: a thread of its own that makes the node as assigned, looks at it, and says
+// what it sees. A node that hangs (a frozen postmaster, a slow disk, a base backup that takes
+// hours) therefore holds up nobody else. assign(), report() and finished() may be called from any
+// thread; everything else happens on the node's thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "agent/domain/converge_table.h"
+#include "agent/domain/objects_plan.h"
+#include "agent/domain/postgres_settings.h"
+#include "agent/io/agent_context.h"
+#include "agent/io/keeper_client.h"
+#include "agent/io/pg_connection.h"
+#include "agent/io/postgres_facts.h"
+#include "agent/io/process.h"
+#include "telemetry/telemetry.h"
+#include "trunkline/v1/report.pb.h"
+
+namespace trunkline::agent {
+
+struct RemoveOrder {};
+struct Assignment {
+  std::string instance_id;
+  std::string traceparent;
+  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder> body;
+};
+
+class NodeActor {
+ public:
+  NodeActor(AgentContext& context, Manifest manifest);
+  // Stops the thread; the node's keeper and postmaster go on.
+  ~NodeActor();
+  NodeActor(const NodeActor&) = delete;
+  NodeActor& operator=(const NodeActor&) = delete;
+
+  void start();
+  void assign(Assignment assignment);
+  v1::NodeReport report() const;
+  bool finished() const { return finished_; }  // removed; may be destroyed
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Progress {
+    uint64_t generation = 0;
+    v1::TaskState state = v1::TASK_STATE_NOT_STARTED;
+    std::string failure_code;
+    std::string failure_message;
+    uint32_t tries = 0;
+    std::string step;
+    Clock::time_point next_try{};
+    Clock::time_point since{};
+    Clock::time_point refused_again{};  // when a refusal counts as one more try
+    std::string traceparent;
+  };
+
+  // node_actor.cc
+  void run();
+  bool take_inbox();  // true if the manifest changed
+  bool take(const Assignment& assignment);
+  void save_manifest();
+  void save_later() { manifest_dirty_ = true; }  // what can be found out again
+  void settle(const Decision& decision);
+  void set_done(TaskKind kind);
+  void set_failed(TaskKind kind, const std::string& code, const std::string& message);
+  void wait(std::chrono::milliseconds longest);
+  std::chrono::milliseconds idle_time() const;
+  void publish();
+  v1::NodeReport build_report() const;
+  v1::NodeAddress report_address() const;
+
+  // node_observe.cc
+  void observe();
+  void observe_process();
+  void observe_facts();
+  void observe_following();
+  void observe_port();
+  void observe_slow();
+  DataState data_state() const;
+  void load_files();
+  bool slots_differ() const;
+  bool sync_confirmed() const;
+  std::string wanted_conf() const;
+  void load_floor(const std::string& directory);
+  void drop_facts();
+  bool standbys_streaming() const;
+
+  // node_steps.cc
+  void perform(const Decision& decision);
+  void make_box();
+  void create_from_template();
+  void base_backup(bool replace);
+  void mark_unsynced(bool unsynced);
+  void put_data_in_place(NodeRole role, bool synced);
+  void write_files(const std::string& directory);
+  void start_postmaster(pid_t adopt);
+  void reload();
+  void restart_postmaster();
+  void stop_postmaster(std::chrono::milliseconds fast, std::chrono::milliseconds immediate);
+  void apply_slots();
+  void drop_slot(const std::string& name);
+  void confirm_sync_set();
+  void sync_data();
+  void run_objects(bool check);
+  void remove_node();
+  PgConnection& sql();
+
+  AgentContext& context_;
+  const NodePaths paths_;
+  Manifest manifest_;
+  bool manifest_dirty_ = false;
+  std::map<TaskKind, Progress> progress_;
+
+  mutable std::mutex mutex_;  // inbox_, report_
+  std::vector<Assignment> inbox_;
+  v1::NodeReport report_;
+  Fd wake_fd_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> finished_{false};
+  std::thread thread_;
+  std::string last_significant_;
+
+  Seen seen_;
+  std::future<void> syncing_;
+  std::string last_rule_;  // newest that was logged: tries are not logged one by one
+  std::optional<EnsureSpec> box_made_for_;
+  std::vector<std::string> cgroup_procs_;
+  std::string conf_on_disk_;
+  bool conf_loaded_ = false;
+  StandbyFloor floor_;
+  bool floor_loaded_ = false;
+  bool read_only_ = false;
+
+  std::optional<KeeperStatus> keeper_;
+  Fd keeper_pidfd_;
+  Fd postmaster_pidfd_;
+  pid_t postmaster_pid_ = 0;
+  uint64_t restarts_ = 0;
+  bool ran_ = false;  // accepting was seen, and nobody has stopped it since
+
+  std::optional<PgConnection> sql_;
+  std::optional<PostgresFacts> facts_;
+  Clock::time_point facts_at_{};
+  Clock::time_point unsettled_until_{};
+  std::string restart_checked_;  // configuration and start for which restart_pending is known
+  std::string mark_in_force_;    // newest configuration that the server was seen to run with
+  // A checkpoint that is waited for: when it has ended, the checkpointer has read the sync set.
+  std::optional<PgConnection> barrier_;
+  std::string barrier_for_;
+  uint64_t sync_in_force_ = 0;  // newest sync_version that is known to be in force
+
+  bool new_upstream_ = false;  // what the log said so far is about another one
+  size_t log_mark_ = 0;        // lines of the server's log before this place are old
+  Clock::time_point not_streaming_since_{};
+  Clock::time_point following_checked_{};
+
+  uint64_t objects_applied_ = 0;
+  std::vector<ObjectFailure> object_failures_;
+  Clock::time_point objects_check_at_{};
+  Clock::time_point slow_check_at_{};
+  uint64_t data_bytes_ = 0;
+  std::vector<DatabaseSize> database_sizes_;
+
+  std::optional<telemetry::Span> start_span_;
+};
+
+}  // namespace trunkline::agent

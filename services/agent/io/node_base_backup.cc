@@ -1,0 +1,127 @@
+// A standby's data directory, from its upstream.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "agent/domain/sql_text.h"
+#include "agent/io/node_actor.h"
+
+namespace trunkline::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kRetry{20};
+constexpr seconds kUpstreamPatience{15};
+constexpr uint64_t kSyncBeforeStartBytes = uint64_t{256} << 20;
+
+// True if something accepts connections there; waits at most a second.
+bool listens(const NodeAddress& address) {
+  sockaddr_storage to{};
+  socklen_t size = 0;
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&to);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&to);
+  if (::inet_pton(AF_INET, address.address.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(static_cast<uint16_t>(address.port));
+    size = sizeof *v4;
+  } else if (::inet_pton(AF_INET6, address.address.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(static_cast<uint16_t>(address.port));
+    size = sizeof *v6;
+  } else {
+    return false;
+  }
+  const Fd fd(::socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0) return true;
+  if (errno != EINPROGRESS) return false;
+  pollfd ready{fd.get(), POLLOUT, 0};
+  if (::poll(&ready, 1, 1000) <= 0) return false;
+  int error = 0;
+  socklen_t length = sizeof error;
+  ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+  return error == 0;
+}
+
+// The newest line of pg_basebackup's complaint.
+std::string complaint(const std::string& output) {
+  const size_t at = output.rfind("error: ");
+  std::string text = at == std::string::npos ? output : output.substr(at + 7);
+  text = text.substr(0, std::min<size_t>(text.find('\n'), 300));
+  return text.empty() ? "base backup failed" : text;
+}
+
+}  // namespace
+
+// One try. Not counted as a failure while the upstream can still be on its way up: primary and
+// standbys of a new instance are set up at the same time.
+void NodeActor::base_backup(bool replace) {
+  const RoleSpec role = *manifest_.role;
+  Progress& progress = progress_[TaskKind::role];
+  const auto try_again = [&](const std::string& code, const std::string& message) {
+    if (Clock::now() - progress.since > kUpstreamPatience) {
+      set_failed(TaskKind::role, code, message);
+    } else {
+      progress.next_try = Clock::now() + kRetry;
+      wait(kRetry);
+    }
+  };
+  if (!listens(role.upstream)) {
+    try_again("upstream_unreachable", "the upstream node does not answer");
+    return;
+  }
+  telemetry::Span span("base backup", telemetry::SpanKind::internal, progress.traceparent);
+  span.set("node.id", manifest_.node_id);
+  {
+    const AsNodeUser rights(context_.user);
+    remove_tree(paths_.incoming);
+  }
+  ChildProcess child(
+      {context_.templates->program(manifest_.ensure->image, "pg_basebackup"),
+       "--pgdata=" + paths_.incoming,
+       "--dbname=" + primary_conninfo(manifest_.node_id, role, context_.paths.tls_dir),
+       "--wal-method=stream", "--slot=" + slot_name(manifest_.node_id), "--checkpoint=fast",
+       "--no-sync", "--no-password", "--no-manifest"},
+      context_.user, true);
+  if (!replace) mark_unsynced(true);
+  // Repeated tasks wake this thread too; only a change of mind ends the backup.
+  while (!child.wait(milliseconds(500), wake_fd_.get())) {
+    if (stopping_) return;
+    if (take_inbox() && (manifest_.remove || *manifest_.role != role)) {
+      span.event("given up: assigned anew");
+      return;
+    }
+    publish();
+  }
+  if (child.exit_code() != 0) {
+    span.error(complaint(child.output()));
+    try_again("base_backup_failed", complaint(child.output()));
+    return;
+  }
+  floor_ = {};
+  uint64_t bytes = 0;
+  {
+    const AsNodeUser rights(context_.user);
+    bytes = tree_bytes(paths_.incoming);
+    if (bytes > kSyncBeforeStartBytes) fsync_tree(paths_.incoming);
+  }
+  load_floor(paths_.incoming);
+  if (replace || seen_.postmaster_alive || seen_.keeper_alive) {
+    spdlog::info("node {}: replacing its data by a new base backup", manifest_.node_id);
+    stop_postmaster(seconds(5), seconds(2));
+  }
+  put_data_in_place(NodeRole::standby, bytes > kSyncBeforeStartBytes);
+  seen_.cannot_follow.clear();
+  {
+    const AsNodeUser rights(context_.user);
+    log_mark_ = file_bytes(paths_.log);
+  }
+}
+
+}  // namespace trunkline::agent

@@ -1,0 +1,307 @@
+// Looking at a node: files, keeper, postmaster, and what PostgreSQL says.
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "agent/domain/follow_failures.h"
+#include "agent/domain/sql_text.h"
+#include "agent/io/node_actor.h"
+#include "agent/keeper/proc_scan.h"
+
+namespace trunkline::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kFactsAge{450};
+constexpr milliseconds kUnsettledFactsAge{8};
+constexpr milliseconds kFactsDeadline{1000};
+constexpr seconds kSlowCheck{10};
+constexpr seconds kFollowPatience{3};
+constexpr size_t kLogTail = 16 * 1024;
+constexpr size_t kLogLimit = 16 * 1024 * 1024;
+constexpr size_t kLogKept = 4 * 1024 * 1024;
+
+}  // namespace
+
+void NodeActor::observe() {
+  seen_.image_here = manifest_.ensure && context_.templates->has_image(manifest_.ensure->image);
+  seen_.box_ready = manifest_.ensure && box_made_for_ == manifest_.ensure && exists(paths_.dir) &&
+                    exists(paths_.socket_dir);
+  seen_.data = data_state();
+  seen_.data_unsynced = !manifest_.unsynced_boot_id.empty();
+  if (seen_.data == DataState::standby && !floor_loaded_) load_floor(paths_.data);
+  if (seen_.data != DataState::absent && !manifest_.formed) {
+    manifest_.formed = true;
+    manifest_.formed_as = seen_.data == DataState::standby ? NodeRole::standby : NodeRole::primary;
+    save_manifest();
+  }
+  observe_process();
+  if (!conf_loaded_ && seen_.data != DataState::absent) load_files();
+  observe_slow();
+  seen_.files_differ = manifest_.ensure && manifest_.role && seen_.data != DataState::absent &&
+                       wanted_conf() != conf_on_disk_;
+  observe_facts();
+  observe_following();
+  observe_port();
+  seen_.objects_differ = manifest_.objects && objects_applied_ < manifest_.objects->version;
+  seen_.objects_check_due = manifest_.objects && Clock::now() >= objects_check_at_;
+}
+
+void NodeActor::load_files() {
+  const AsNodeUser rights(context_.user);
+  const auto text = [&](const char* name) {
+    return read_file(paths_.data + "/" + name).value_or("");
+  };
+  conf_on_disk_ = text("postgresql.conf");
+  // All three are written together, so one that is wrong makes all of them wrong.
+  if (text("pg_hba.conf") != pg_hba_conf() ||
+      text("pg_ident.conf") != pg_ident_conf(context_.agent_user)) {
+    conf_on_disk_.clear();
+  }
+  conf_loaded_ = true;
+}
+
+DataState NodeActor::data_state() const {
+  if (!exists(paths_.data + "/PG_VERSION")) return DataState::absent;
+  if (!manifest_.unsynced_boot_id.empty() && manifest_.unsynced_boot_id != boot_id()) {
+    return DataState::unsynced;
+  }
+  return exists(paths_.data + "/standby.signal") ? DataState::standby : DataState::primary;
+}
+
+void NodeActor::observe_process() {
+  bool frozen = false;
+  keeper_ = keeper_status(paths_.control, &frozen);
+  seen_.keeper_alive = keeper_.has_value() || frozen;
+  pid_t pid = 0;
+  if (keeper_) {
+    pid = keeper_->postmaster_pid;
+    restarts_ = std::max(restarts_, keeper_->restarts);
+    seen_.quick_deaths = keeper_->quick_deaths;
+    if (!keeper_pidfd_.valid()) keeper_pidfd_ = open_process(keeper_->keeper_pid);
+  } else {
+    if (!frozen) seen_.quick_deaths = 0;
+    pid = running_postmaster(paths_.data);
+    // Its directory, and postmaster.pid with it, can have been taken from under it.
+    if (pid == 0 && postmaster_pid_ > 0 && process_start_ticks(postmaster_pid_) != 0 &&
+        !process_ended(postmaster_pidfd_) && postmaster_pidfd_.valid()) {
+      pid = postmaster_pid_;
+    }
+  }
+  if (pid != postmaster_pid_) {
+    drop_facts();
+    postmaster_pidfd_.reset();
+    postmaster_pid_ = pid;
+    unsettled_until_ = Clock::now() + seconds(30);
+  }
+  if (pid > 0 && !postmaster_pidfd_.valid()) postmaster_pidfd_ = open_process(pid);
+  seen_.postmaster_alive = pid > 0 && process_start_ticks(pid) != 0;
+  seen_.data_gone_under_postmaster = seen_.postmaster_alive && !exists(paths_.data + "/PG_VERSION");
+}
+
+void NodeActor::observe_facts() {
+  seen_.files_in_force = true;
+  seen_.restart_pending = false;
+  seen_.slots_differ = false;
+  seen_.sync_confirmed = true;
+  if (!seen_.postmaster_alive) {
+    drop_facts();
+    seen_.postgres = PostgresState::stopped;
+    return;
+  }
+  const std::string status = postmaster_status(paths_.data);
+  if (status != "ready" && status != "standby") {
+    drop_facts();
+    seen_.postgres = PostgresState::starting;
+    return;
+  }
+  const bool settled = facts_ && seen_.files_in_force && !barrier_ &&
+                       (standbys_streaming() || Clock::now() > unsettled_until_);
+  const auto age = Clock::now() - facts_at_;
+  try {
+    if (!facts_ || age >= (settled ? kFactsAge : kUnsettledFactsAge)) {
+      facts_ = read_facts(sql(), kFactsDeadline);
+      facts_at_ = Clock::now();
+    }
+    const std::string mark = config_mark(conf_on_disk_);
+    seen_.files_in_force = facts_->config_mark == mark;
+    const std::string start = mark + "/" + std::to_string(facts_->started_unix_us);
+    if (seen_.files_in_force && restart_checked_ != start) {
+      seen_.restart_pending = read_restart_pending(sql());
+      if (!seen_.restart_pending) restart_checked_ = start;
+    }
+    if (seen_.files_in_force && !seen_.restart_pending) mark_in_force_ = mark;
+  } catch (const PgError& e) {
+    if (seen_.postgres == PostgresState::open || seen_.postgres == PostgresState::recovering) {
+      spdlog::warn("node {}: {}", manifest_.node_id, e.what());
+    }
+    drop_facts();
+    seen_.postgres = PostgresState::starting;
+    return;
+  }
+  seen_.postgres = facts_->in_recovery ? PostgresState::recovering : PostgresState::open;
+  start_span_.reset();
+  ran_ = true;
+  seen_.slots_differ = slots_differ();
+  seen_.sync_confirmed = sync_confirmed();
+  if (!manifest_.role) return;
+  if (seen_.sync_confirmed && seen_.files_in_force && !seen_.files_differ) {
+    sync_in_force_ = std::max(sync_in_force_, manifest_.role->sync_version);
+  }
+  const bool in_role = (manifest_.role->role == NodeRole::standby) == facts_->in_recovery;
+  if (in_role && manifest_.opened_term < manifest_.role->term) {
+    manifest_.opened_term = manifest_.role->term;
+    save_later();
+  }
+}
+
+void NodeActor::drop_facts() {
+  sql_.reset();
+  facts_.reset();
+  barrier_.reset();
+}
+
+bool NodeActor::slots_differ() const {
+  if (!facts_ || !manifest_.role) return false;
+  std::set<std::string> wanted(manifest_.role->standby_node_ids.begin(),
+                               manifest_.role->standby_node_ids.end());
+  std::set<std::string> there;
+  for (const auto& slot : facts_->slots) {
+    if (slot.lost) return true;
+    there.insert(slot.node_id);
+  }
+  return wanted != there;
+}
+
+// In force everywhere: sessions have it, each standby's sender has it, and the checkpointer, which
+// tells sessions whether to wait at all, has read it (see confirm_sync_set()).
+bool NodeActor::sync_confirmed() const {
+  if (!facts_ || !manifest_.role || manifest_.role->role != NodeRole::primary) return true;
+  const std::string wanted = synchronous_standby_names(*manifest_.role);
+  if (facts_->sync_names != wanted) return false;
+  const auto& candidates = manifest_.role->sync_candidates;
+  for (const auto& standby : facts_->standbys) {
+    if (standby.state != "streaming") continue;
+    const bool candidate = !wanted.empty() && std::find(candidates.begin(), candidates.end(),
+                                                        standby.node_id) != candidates.end();
+    if (candidate != (standby.sync_state != "async")) return false;
+  }
+  return manifest_.confirmed_sync == wanted;
+}
+
+bool NodeActor::standbys_streaming() const {
+  if (!facts_ || !manifest_.role) return false;
+  if (manifest_.role->role == NodeRole::standby) return facts_->wal_receiver_streaming;
+  for (const auto& id : manifest_.role->standby_node_ids) {
+    const bool streaming = std::any_of(
+        facts_->standbys.begin(), facts_->standbys.end(),
+        [&](const auto& standby) { return standby.node_id == id && standby.state == "streaming"; });
+    if (!streaming) return false;
+  }
+  return true;
+}
+
+// A standby that does not stream for a while: the server's own log says whether it ever can.
+void NodeActor::observe_following() {
+  const auto now = Clock::now();
+  const bool following = facts_ && facts_->wal_receiver_streaming;
+  const AsNodeUser rights(context_.user);
+  if (seen_.data != DataState::standby || !seen_.postmaster_alive || following || new_upstream_) {
+    seen_.cannot_follow.clear();
+    not_streaming_since_ = now;
+    if (now >= following_checked_ || new_upstream_) {
+      log_mark_ = file_bytes(paths_.log);
+      following_checked_ = now + kFollowPatience;
+    }
+    new_upstream_ = false;
+    return;
+  }
+  if (now - not_streaming_since_ < kFollowPatience || now < following_checked_) return;
+  following_checked_ = now + seconds(1);
+  const size_t size = file_bytes(paths_.log);
+  const size_t fresh = size > log_mark_ ? size - log_mark_ : 0;
+  seen_.cannot_follow = cannot_follow_reason(read_tail(paths_.log, std::min(fresh, kLogTail)));
+}
+
+// Only asked of a server that does not come up: the answer is in its log.
+void NodeActor::observe_port() {
+  const bool troubled = seen_.quick_deaths >= 2 && seen_.postgres != PostgresState::open &&
+                        seen_.postgres != PostgresState::recovering;
+  if (!troubled) {
+    seen_.port_in_use = false;
+    return;
+  }
+  if (seen_.postmaster_alive) return;
+  const AsNodeUser rights(context_.user);
+  seen_.port_in_use = port_was_taken(read_tail(paths_.log, 4096));
+}
+
+// What costs more than a glance: sizes, every ten seconds.
+void NodeActor::observe_slow() {
+  const auto now = Clock::now();
+  if (now < slow_check_at_ || !manifest_.ensure || seen_.data == DataState::absent) return;
+  slow_check_at_ = now + kSlowCheck;
+  {
+    const AsNodeUser rights(context_.user);
+    data_bytes_ = tree_bytes(paths_.dir);
+    if (file_bytes(paths_.log) > kLogLimit) {
+      // The postmaster appends to this very file, so it is emptied, not renamed.
+      write_file_atomically(paths_.log + ".1", read_tail(paths_.log, kLogKept), 0600, false);
+      if (::truncate(paths_.log.c_str(), 0) == 0) log_mark_ = 0;
+    }
+  }
+  const uint64_t limit = manifest_.ensure->size.disk_gb << 30;
+  if (data_bytes_ >= limit / 100 * 95) read_only_ = true;
+  if (data_bytes_ < limit / 100 * 90) read_only_ = false;
+  if (!facts_) return;
+  try {
+    database_sizes_ = read_database_sizes(sql());
+  } catch (const PgError& e) {
+    spdlog::warn("node {}: sizes: {}", manifest_.node_id, e.what());
+    drop_facts();
+  }
+}
+
+std::string NodeActor::wanted_conf() const {
+  ConfigInput input;
+  input.node_id = manifest_.node_id;
+  input.ensure = *manifest_.ensure;
+  if (manifest_.role) input.role = *manifest_.role;
+  input.floor = floor_;
+  input.socket_dir = paths_.socket_dir;
+  input.tls_dir = context_.paths.tls_dir;
+  input.read_only = read_only_;
+  return postgresql_conf(input);
+}
+
+// The settings that the standby's data was written under.
+void NodeActor::load_floor(const std::string& directory) {
+  if (!manifest_.ensure || !context_.templates->has_image(manifest_.ensure->image)) return;
+  floor_loaded_ = true;
+  ChildProcess child(
+      {context_.templates->program(manifest_.ensure->image, "pg_controldata"), directory},
+      context_.user, true);
+  if (!child.wait(seconds(5)) || child.exit_code() != 0) return;
+  const auto value = [&](const std::string& name) {
+    const size_t at = child.output().find(name);
+    if (at == std::string::npos) return 0ul;
+    return std::strtoul(child.output().c_str() + at + name.size(), nullptr, 10);
+  };
+  floor_.max_connections = static_cast<uint32_t>(value("max_connections setting:"));
+  floor_.max_worker_processes = static_cast<uint32_t>(value("max_worker_processes setting:"));
+}
+
+PgConnection& NodeActor::sql() {
+  if (!sql_) {
+    sql_.emplace(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port, "postgres",
+                 kFactsDeadline);
+  }
+  return *sql_;
+}
+
+}  // namespace trunkline::agent

@@ -1,0 +1,395 @@
+// Doing the steps of the converge table. Each may be repeated and interrupted anywhere.
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+
+#include "agent/domain/control_file.h"
+#include "agent/domain/follow_failures.h"
+#include "agent/domain/sql_text.h"
+#include "agent/io/node_actor.h"
+#include "agent/io/objects_apply.h"
+#include "agent/keeper/proc_scan.h"
+#include "runtime/random.h"
+
+namespace trunkline::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kObjectsCheck{5};
+constexpr milliseconds kSyncPoll{10};
+
+std::string code_of(Step step, const std::exception& error) {
+  const auto* system = dynamic_cast<const std::system_error*>(&error);
+  if (system != nullptr && system->code() == std::errc::no_space_on_device) return "disk_full";
+  const auto* pg = dynamic_cast<const PgError*>(&error);
+  if (pg != nullptr && pg->sqlstate() == "53100") return "disk_full";
+  std::string code = to_text(step);
+  std::replace(code.begin(), code.end(), ' ', '_');
+  std::erase_if(code, [](char c) { return c == '(' || c == ')'; });
+  return code + "_failed";
+}
+
+}  // namespace
+
+void NodeActor::perform(const Decision& decision) {
+  if (decision.rule != last_rule_ && decision.step != Step::check_objects) {
+    spdlog::info("node {}: {} ({})", manifest_.node_id, to_text(decision.step), decision.rule);
+    last_rule_ = decision.rule;
+  }
+  try {
+    switch (decision.step) {
+      case Step::none:
+      case Step::wait:
+      case Step::refuse:
+        break;
+      case Step::make_box:
+        make_box();
+        break;
+      case Step::create_from_template:
+        create_from_template();
+        break;
+      case Step::take_base_backup:
+        base_backup(false);
+        break;
+      case Step::replace_by_base_backup:
+        base_backup(true);
+        break;
+      case Step::write_files:
+        write_files(paths_.data);
+        if (seen_.keeper_alive) reload();
+        break;
+      case Step::start:
+        start_postmaster(0);
+        break;
+      case Step::adopt:
+        start_postmaster(postmaster_pid_);
+        break;
+      case Step::kill_without_data:
+        stop_postmaster(milliseconds(0), seconds(2));
+        break;
+      case Step::restart:
+        restart_postmaster();
+        break;
+      case Step::reload:
+        reload();
+        break;
+      case Step::apply_slots:
+        apply_slots();
+        break;
+      case Step::confirm_sync_set:
+        confirm_sync_set();
+        break;
+      case Step::sync_data:
+        sync_data();
+        break;
+      case Step::apply_objects:
+        run_objects(false);
+        break;
+      case Step::check_objects:
+        run_objects(true);
+        break;
+      case Step::remove:
+        remove_node();
+        break;
+    }
+  } catch (const std::exception& e) {
+    spdlog::warn("node {}: {}: {}", manifest_.node_id, to_text(decision.step), e.what());
+    set_failed(decision.kind, code_of(decision.step, e), e.what());
+    if (dynamic_cast<const PgError*>(&e) != nullptr) drop_facts();
+  }
+}
+
+void NodeActor::make_box() {
+  telemetry::Span span("ensure node", telemetry::SpanKind::internal,
+                       progress_[TaskKind::ensure].traceparent);
+  span.set("node.id", manifest_.node_id);
+  {
+    const AsNodeUser rights(context_.user);
+    make_directory(paths_.dir, 0700);
+    make_directory(paths_.socket_dir, 0700);
+    // Left by a rebuild that was interrupted.
+    remove_tree(paths_.incoming);
+    if (exists(paths_.data + "/PG_VERSION")) remove_tree(paths_.old);
+  }
+  cgroup_procs_ = context_.cgroups->apply(manifest_.node_id, manifest_.ensure->size);
+  box_made_for_ = manifest_.ensure;
+}
+
+void NodeActor::create_from_template() {
+  telemetry::Span span("copy template", telemetry::SpanKind::internal,
+                       progress_[TaskKind::role].traceparent);
+  {
+    const AsNodeUser rights(context_.user);
+    remove_tree(paths_.incoming);
+  }
+  const std::string random = runtime::random_bytes(4);
+  uint32_t number = 0;
+  for (const char c : random) number = number << 8 | static_cast<unsigned char>(c);
+  context_.templates->take(manifest_.ensure->image, paths_.incoming,
+                           make_system_identifier(to_unix_us(runtime::now()), number));
+  put_data_in_place(NodeRole::primary, true);
+}
+
+// Remembered before the directory is there: one that a crash of the machine may have damaged must
+// never be taken for a good one.
+void NodeActor::mark_unsynced(bool unsynced) {
+  const std::string boot = unsynced ? boot_id() : "";
+  if (manifest_.unsynced_boot_id == boot) return;
+  manifest_.unsynced_boot_id = boot;
+  save_manifest();
+}
+
+// Writes the configuration into what is in data.new, makes it the node's data directory and
+// remembers that. The name is the last thing to change.
+void NodeActor::put_data_in_place(NodeRole role, bool synced) {
+  if (syncing_.valid()) {  // it is about other data
+    syncing_.wait();
+    syncing_ = {};
+  }
+  mark_unsynced(!synced);
+  const AsNodeUser rights(context_.user);
+  conf_on_disk_.clear();
+  write_files(paths_.incoming);
+  write_file_atomically(paths_.incoming + "/postgresql.auto.conf", "", 0600, false);
+  if (role == NodeRole::standby) {
+    // Without it the data would look like a primary's.
+    write_file_atomically(paths_.incoming + "/standby.signal", "", 0600, true);
+  }
+  const bool had_data = exists(paths_.data);
+  if (had_data) {
+    remove_tree(paths_.old);
+    rename_path(paths_.data, paths_.old);
+  }
+  rename_path(paths_.incoming, paths_.data);
+  fsync_path(paths_.dir);
+  if (had_data) remove_tree(paths_.old);
+  conf_loaded_ = true;
+}
+
+void NodeActor::write_files(const std::string& directory) {
+  const std::string conf = wanted_conf();
+  const AsNodeUser rights(context_.user);
+  // Not forced to disk: what a crash of the machine leaves of them is compared before they are
+  // used.
+  write_file_atomically(directory + "/pg_hba.conf", pg_hba_conf(), 0600, false);
+  write_file_atomically(directory + "/pg_ident.conf", pg_ident_conf(context_.agent_user), 0600,
+                        false);
+  write_file_atomically(directory + "/postgresql.conf", conf, 0600, false);
+  conf_on_disk_ = conf;
+}
+
+void NodeActor::start_postmaster(pid_t adopt) {
+  if (adopt == 0) {
+    if (ran_) ++restarts_;  // keeper and postmaster died together
+    ran_ = false;
+    start_span_.reset();
+    start_span_.emplace("postmaster started", telemetry::SpanKind::internal,
+                        progress_[TaskKind::role].traceparent);
+    start_span_->set("node.id", manifest_.node_id);
+  }
+  KeeperStart start;
+  start.keeper = context_.keeper;
+  start.postgres = context_.templates->program(manifest_.ensure->image, "postgres");
+  start.data_directory = paths_.data;
+  start.log = paths_.log;
+  start.control = paths_.control;
+  start.pid_file = paths_.keeper_pid;
+  start.cgroup_procs = cgroup_procs_;
+  start.adopt = adopt;
+  start.restarts = restarts_;
+  start_keeper(start, context_.user);
+  facts_at_ = {};
+}
+
+void NodeActor::reload() {
+  if (ask_keeper(paths_.control, "reload", nullptr) != KeeperAnswer::ok) {
+    throw std::runtime_error("the keeper does not answer");
+  }
+  facts_at_ = {};
+  wait(milliseconds(2));
+}
+
+void NodeActor::restart_postmaster() {
+  if (ask_keeper(paths_.control, "restart", nullptr) != KeeperAnswer::ok) {
+    throw std::runtime_error("the keeper does not answer");
+  }
+  // The old postmaster goes first; until then everything still looks pending.
+  const pid_t before = postmaster_pid_;
+  const auto deadline = Clock::now() + seconds(40);
+  drop_facts();
+  bool frozen = false;
+  while (Clock::now() < deadline && !stopping_) {
+    const auto status = keeper_status(paths_.control, &frozen);
+    if (!status || (status->postmaster_pid != before && status->postmaster_pid > 0)) return;
+    ::usleep(5000);
+  }
+}
+
+// Ends the keeper and the postmaster, whichever of them is there: asked, told, killed.
+void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
+  drop_facts();
+  start_span_.reset();
+  ran_ = false;
+  const auto gone = [&](milliseconds patience) {
+    const auto deadline = Clock::now() + patience;
+    while (true) {
+      const bool keeper = ask_keeper(paths_.control, "status", nullptr) == KeeperAnswer::ok;
+      if (!keeper && postgres_processes_in(paths_.data).empty()) return true;
+      if (Clock::now() >= deadline) return false;
+      ::usleep(5000);
+    }
+  };
+  const auto tell = [&](const char* request, int signal) {
+    if (ask_keeper(paths_.control, request, nullptr) == KeeperAnswer::ok) return;
+    signal_process(postmaster_pid_, context_.user, signal);
+  };
+  if (fast.count() > 0) {
+    tell("stop fast", SIGINT);
+    if (gone(fast)) return;
+  }
+  tell("stop immediate", SIGQUIT);
+  if (gone(immediate)) return;
+  if (keeper_pidfd_.valid() && keeper_) {
+    signal_process(keeper_->keeper_pid, context_.user, SIGKILL);
+  }
+  for (const pid_t pid : postgres_processes_in(paths_.data)) {
+    signal_process(pid, context_.user, SIGKILL);
+  }
+  if (!gone(seconds(5))) throw std::runtime_error("processes of the node do not end");
+}
+
+// Its standby connects again at once, so ending the sender and dropping the slot are tried together
+// until the standby is too late. Slot names are words of ours.
+void NodeActor::drop_slot(const std::string& name) {
+  sql().exec(
+      "do $$ begin for i in 1 .. 100 loop begin"
+      " perform pg_terminate_backend(active_pid, 1000) from pg_replication_slots"
+      "  where slot_name = '" +
+      name +
+      "' and active_pid is not null;"
+      " perform pg_drop_replication_slot(slot_name) from pg_replication_slots"
+      "  where slot_name = '" +
+      name +
+      "'; return;"
+      " exception when object_in_use then if i = 100 then raise; end if; end;"
+      " end loop; end $$");
+}
+
+void NodeActor::apply_slots() {
+  const auto& wanted = manifest_.role->standby_node_ids;
+  for (const auto& slot : facts_->slots) {
+    const bool keep =
+        !slot.lost && std::find(wanted.begin(), wanted.end(), slot.node_id) != wanted.end();
+    if (keep) continue;
+    drop_slot(slot.name);
+  }
+  for (const auto& id : wanted) {
+    sql().exec(
+        "select pg_create_physical_replication_slot($1, true)"
+        " where not exists (select from pg_replication_slots where slot_name = $1)",
+        {slot_name(id)});
+  }
+  facts_at_ = {};
+}
+
+// Sessions wait for standbys only once the checkpointer has told them to; a checkpoint that begins
+// after the reload ends after that. Needed only when waiting begins at all.
+void NodeActor::confirm_sync_set() {
+  const std::string wanted = synchronous_standby_names(*manifest_.role);
+  if (facts_->sync_names != wanted) {
+    reload();
+    return;
+  }
+  if (manifest_.confirmed_sync == wanted) {  // a sender has not read it yet
+    facts_at_ = {};
+    wait(milliseconds(4));
+    return;
+  }
+  const bool waiting_begins = manifest_.confirmed_sync.empty() && !wanted.empty();
+  if (waiting_begins) {
+    if (!barrier_ || barrier_for_ != wanted) {
+      barrier_.emplace(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port,
+                       "postgres", seconds(2));
+      barrier_->exec("set statement_timeout = 0");
+      barrier_->send("checkpoint");
+      barrier_for_ = wanted;
+    }
+    if (!barrier_->finished()) {
+      wait(milliseconds(4));
+      return;
+    }
+    barrier_.reset();
+  }
+  manifest_.confirmed_sync = wanted;
+  save_manifest();
+  // The first report that says so must not carry a flush position from before.
+  facts_at_ = {};
+}
+
+// Beside the node's own thread, which goes on reporting.
+void NodeActor::sync_data() {
+  if (!syncing_.valid()) {
+    syncing_ = std::async(std::launch::async, [user = context_.user, paths = paths_] {
+      const AsNodeUser rights(user);
+      fsync_tree(paths.data);
+      fsync_path(paths.dir);
+    });
+  }
+  if (syncing_.wait_for(seconds(0)) != std::future_status::ready) {
+    wait(kSyncPoll);
+    return;
+  }
+  syncing_.get();
+  manifest_.unsynced_boot_id.clear();
+  save_manifest();
+}
+
+void NodeActor::run_objects(bool check) {
+  std::optional<telemetry::Span> span;
+  if (!check) {
+    span.emplace("apply objects", telemetry::SpanKind::internal,
+                 progress_[TaskKind::objects].traceparent);
+    span->set("node.id", manifest_.node_id);
+  }
+  objects_check_at_ = Clock::now() + kObjectsCheck;
+  const ObjectsResult result = apply_objects(
+      {paths_.socket_dir, context_.user.name, manifest_.ensure->address.port}, *manifest_.objects);
+  object_failures_ = result.failures;
+  objects_applied_ = manifest_.objects->version;
+  if (result.changes > 0) slow_check_at_ = Clock::now() + seconds(1);
+  if (check && result.changes > 0) {
+    spdlog::warn("node {}: {} changes by hand to users and databases put right", manifest_.node_id,
+                 result.changes);
+  }
+}
+
+void NodeActor::remove_node() {
+  telemetry::Span span("remove node", telemetry::SpanKind::internal,
+                       progress_[TaskKind::remove].traceparent);
+  span.set("node.id", manifest_.node_id);
+  stop_postmaster(seconds(3), seconds(2));
+  const std::string trash = context_.paths.nodes_dir + "/.trash-" + manifest_.node_id;
+  {
+    const AsNodeUser rights(context_.user);
+    remove_tree(paths_.socket_dir);
+    remove_tree(trash);
+    if (exists(paths_.dir)) rename_path(paths_.dir, trash);
+  }
+  context_.cgroups->remove(manifest_.node_id);
+  context_.manifests->forget(manifest_.node_id);
+  {
+    const AsNodeUser rights(context_.user);
+    remove_tree(trash);
+  }
+  finished_ = true;
+  context_.report_changed();
+}
+
+}  // namespace trunkline::agent

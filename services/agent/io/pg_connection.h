@@ -1,0 +1,61 @@
+// One connection to a node's PostgreSQL with a deadline on everything: a postmaster that hangs
+// costs its node's thread a bounded time. For one thread; made new after any error.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+struct pg_conn;
+
+namespace trunkline::agent {
+
+class PgError : public std::runtime_error {
+ public:
+  PgError(const std::string& what, std::string sqlstate)
+      : std::runtime_error(what), sqlstate_(std::move(sqlstate)) {}
+  const std::string& sqlstate() const { return sqlstate_; }  // "" if the connection failed
+
+ private:
+  std::string sqlstate_;
+};
+
+using PgRow = std::vector<std::optional<std::string>>;
+using PgRows = std::vector<PgRow>;
+
+class PgConnection {
+ public:
+  // As superuser over the socket in `socket_dir`, to a server that runs as the operating system's
+  // user `server_user` and nobody else. Throws PgError.
+  PgConnection(const std::string& socket_dir, const std::string& server_user, uint32_t port,
+               const std::string& database, std::chrono::milliseconds deadline);
+  PgConnection(PgConnection&&) noexcept;
+  PgConnection& operator=(PgConnection&&) noexcept;
+  ~PgConnection();
+
+  // Values go in as text parameters $1, $2, … Throws PgError; after one without sqlstate the
+  // connection is of no more use. Messages never contain the statement.
+  PgRows exec(const std::string& sql, const std::vector<std::string>& values = {},
+              std::chrono::milliseconds deadline = std::chrono::seconds(5));
+  // Runs a statement that was prepared on first use.
+  PgRows exec_prepared(const std::string& name, const std::string& sql,
+                       std::chrono::milliseconds deadline);
+
+  // A statement to wait for later: finished() is false until it has ended, then throws or is true.
+  void send(const std::string& sql);
+  bool finished();
+
+ private:
+  void await_socket(bool for_write, std::chrono::steady_clock::time_point until);
+  PgRows collect(std::chrono::steady_clock::time_point until);
+  struct Closer {
+    void operator()(pg_conn* connection) const;
+  };
+  std::unique_ptr<pg_conn, Closer> connection_;
+  std::vector<std::string> prepared_;
+};
+
+}  // namespace trunkline::agent

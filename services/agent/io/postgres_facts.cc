@@ -1,0 +1,92 @@
+#include "agent/io/postgres_facts.h"
+
+#include <nlohmann/json.hpp>
+
+#include "agent/domain/sql_text.h"
+#include "base/ids.h"
+
+namespace trunkline::agent {
+namespace {
+
+// A WAL receiver calls itself streaming before it has found out that it cannot: it counts when it
+// has received something or has lived for a while.
+// One row; each value is a plain number or word, lists are JSON.
+constexpr char kFactsSql[] = R"sql(
+select r.recovery,
+  case when r.recovery
+    then coalesce((select received_tli from pg_stat_wal_receiver),
+                  (select timeline_id from pg_control_checkpoint()))
+    else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end,
+  case when r.recovery
+    then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn
+    else pg_current_wal_flush_lsn() - '0/0'::pg_lsn end,
+  case when r.recovery then pg_last_wal_replay_lsn() - '0/0'::pg_lsn else 0 end,
+  (select w.status from pg_stat_wal_receiver w join pg_stat_activity a using (pid)
+    where w.written_lsn > '0/0' or clock_timestamp() - a.backend_start > interval '500 ms'),
+  current_setting('trunkline.config', true),
+  current_setting('synchronous_standby_names'),
+  (select json_agg(json_build_array(
+              application_name, state, sync_state, coalesce(flush_lsn - '0/0'::pg_lsn, 0),
+              coalesce((extract(epoch from reply_time) * 1000000)::bigint, 0)))
+     from pg_stat_replication where usename = 'trunkline_replicator'),
+  (select json_agg(json_build_array(slot_name, coalesce(wal_status, '')))
+     from pg_replication_slots where slot_type = 'physical' and not temporary),
+  (select count(*) from pg_stat_activity
+    where backend_type = 'client backend' and usename <> 'postgres'),
+  (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint
+from (select pg_is_in_recovery() as recovery) r)sql";
+
+uint64_t number(const std::optional<std::string>& text) {
+  return text ? std::strtoull(text->c_str(), nullptr, 10) : 0;
+}
+
+}  // namespace
+
+PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds deadline) {
+  const PgRows rows = connection.exec_prepared("facts", kFactsSql, deadline);
+  if (rows.size() != 1 || rows[0].size() != 11) throw PgError("facts of an unknown shape", "");
+  const PgRow& row = rows[0];
+  PostgresFacts facts;
+  facts.in_recovery = row[0].value_or("") == "t";
+  facts.timeline = static_cast<uint32_t>(number(row[1]));
+  facts.flush_lsn = number(row[2]);
+  facts.replay_lsn = number(row[3]);
+  facts.wal_receiver_streaming = row[4].value_or("") == "streaming";
+  facts.config_mark = row[5].value_or("");
+  facts.sync_names = row[6].value_or("");
+  if (row[7]) {
+    for (const auto& standby : nlohmann::json::parse(*row[7])) {
+      if (!is_uuid(standby[0].get<std::string>())) continue;  // a base backup
+      facts.standbys.push_back({standby[0], standby[1], standby[2], standby[3].get<uint64_t>(),
+                                standby[4].get<int64_t>()});
+    }
+  }
+  if (row[8]) {
+    for (const auto& slot : nlohmann::json::parse(*row[8])) {
+      const std::string node = node_of_slot(slot[0].get<std::string>());
+      if (!node.empty()) facts.slots.push_back({slot[0], node, slot[1] == "lost"});
+    }
+  }
+  facts.connections = static_cast<uint32_t>(number(row[9]));
+  facts.started_unix_us = static_cast<int64_t>(number(row[10]));
+  return facts;
+}
+
+bool read_restart_pending(PgConnection& connection) {
+  return connection.exec("select exists (select from pg_settings where pending_restart)")
+             .at(0)
+             .at(0)
+             .value_or("") == "t";
+}
+
+std::vector<DatabaseSize> read_database_sizes(PgConnection& connection) {
+  std::vector<DatabaseSize> out;
+  for (const auto& row : connection.exec(
+           "select m.id, d.datname, pg_database_size(d.oid) from pg_database d"
+           " join trunkline.managed m on m.kind = 'database' and m.name = d.datname order by 2")) {
+    out.push_back({row[0].value_or(""), row[1].value_or(""), number(row[2])});
+  }
+  return out;
+}
+
+}  // namespace trunkline::agent

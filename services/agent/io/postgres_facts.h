@@ -1,0 +1,51 @@
+// What a running node's PostgreSQL says of itself. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agent/io/pg_connection.h"
+
+namespace trunkline::agent {
+
+struct StandbyFacts {
+  std::string node_id;
+  std::string state;       // "streaming", "catchup", …
+  std::string sync_state;  // "async", "potential", "sync", "quorum"
+  uint64_t flush_lsn = 0;
+  int64_t reply_unix_us = 0;
+};
+
+struct SlotFacts {
+  std::string name;
+  std::string node_id;
+  bool lost = false;  // invalidated: it keeps no WAL any more
+};
+
+struct PostgresFacts {
+  bool in_recovery = false;
+  uint32_t timeline = 0;
+  uint64_t flush_lsn = 0;   // primary: flushed; standby: received and flushed
+  uint64_t replay_lsn = 0;  // standby
+  bool wal_receiver_streaming = false;
+  std::string config_mark;  // of the configuration that is in force (see postgres_settings.h)
+  std::string sync_names;   // synchronous_standby_names in force
+  std::vector<StandbyFacts> standbys;
+  std::vector<SlotFacts> slots;  // ours
+  uint32_t connections = 0;      // client backends, without the platform's own
+  int64_t started_unix_us = 0;
+};
+
+struct DatabaseSize {
+  std::string database_id;
+  std::string name;
+  uint64_t bytes = 0;
+};
+
+// All throw PgError.
+PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds deadline);
+bool read_restart_pending(PgConnection& connection);
+std::vector<DatabaseSize> read_database_sizes(PgConnection& connection);
+
+}  // namespace trunkline::agent

@@ -1,0 +1,63 @@
+#include "agent/keeper/postmaster_child.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "agent/keeper/proc_scan.h"
+
+namespace trunkline::agent {
+
+pid_t start_postmaster(const PostmasterCommand& command) {
+  const char* argv[] = {command.postgres.c_str(), "-D", command.data_directory.c_str(), nullptr};
+  const char* environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC",
+                               nullptr};
+  const pid_t pid = ::fork();
+  if (pid != 0) return pid;
+  ::setsid();
+  for (const int fd : command.cgroup_fds) {
+    // "0" is the writer. Without the limit the database still runs, so a failure is not fatal.
+    if (::write(fd, "0", 1) != 1) continue;
+  }
+  sigset_t none;
+  ::sigemptyset(&none);
+  for (int sig = 1; sig < 32; ++sig) ::signal(sig, SIG_DFL);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  const int null_fd = ::open("/dev/null", O_RDONLY);
+  ::dup2(null_fd, 0);
+  ::dup2(command.log_fd, 1);
+  ::dup2(command.log_fd, 2);
+  ::syscall(SYS_close_range, 3u, ~0u, 0u);
+  ::execve(argv[0], const_cast<char**>(argv), const_cast<char**>(environment));
+  ::_exit(127);
+}
+
+void remove_stale_lock_files(const PostmasterCommand& command) {
+  if (running_postmaster(command.data_directory) != 0) return;
+  ::unlink((command.data_directory + "/postmaster.pid").c_str());
+  DIR* sockets = ::opendir(command.socket_directory.c_str());
+  if (sockets == nullptr) return;
+  while (const dirent* entry = ::readdir(sockets)) {
+    if (std::strncmp(entry->d_name, ".s.PGSQL.", 9) != 0) continue;
+    ::unlink((command.socket_directory + "/" + entry->d_name).c_str());
+  }
+  ::closedir(sockets);
+}
+
+void kill_orphaned_backends(const std::string& data_directory) {
+  for (int i = 0; i < 400; ++i) {
+    const auto left = postgres_processes_in(data_directory);
+    if (left.empty()) return;
+    for (const pid_t pid : left) ::kill(pid, SIGKILL);
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    ::usleep(5000);
+  }
+}
+
+}  // namespace trunkline::agent

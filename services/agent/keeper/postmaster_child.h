@@ -1,0 +1,33 @@
+// Starting one postmaster in clean surroundings. Part of the keeper: no threads, no exceptions.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace trunkline::agent {
+
+struct PostmasterCommand {
+  std::string postgres;  // path of the binary
+  std::string data_directory;
+  std::string socket_directory;
+  int log_fd = -1;              // standard output and error
+  std::vector<int> cgroup_fds;  // cgroup.procs files, opened before rights were dropped
+};
+
+// The child's pid, or -1. It has its own session, default signals and no descriptors of the
+// keeper's.
+pid_t start_postmaster(const PostmasterCommand& command);
+
+// Removes postmaster.pid and the socket's lock file that a machine crash or kill -9 left behind, if
+// no postmaster of this directory runs: PostgreSQL itself refuses to start when the pid in them
+// belongs by now to any other process of the same user, such as another node's server, or to a
+// zombie that nobody has reaped yet.
+void remove_stale_lock_files(const PostmasterCommand& command);
+
+// Kills what is left of a postmaster that is dead: a backend that is busy can outlive it, and holds
+// the shared memory that the next postmaster must not find in use. Waits up to two seconds.
+void kill_orphaned_backends(const std::string& data_directory);
+
+}  // namespace trunkline::agent

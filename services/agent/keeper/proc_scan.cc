@@ -1,0 +1,92 @@
+#include "agent/keeper/proc_scan.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace trunkline::agent {
+namespace {
+
+std::string read_small(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+  if (fd < 0) return "";
+  char buffer[4096];
+  const ssize_t n = ::read(fd, buffer, sizeof buffer);
+  ::close(fd);
+  return n > 0 ? std::string(buffer, static_cast<size_t>(n)) : "";
+}
+
+std::string read_link(const std::string& path) {
+  char buffer[PATH_MAX];
+  const ssize_t n = ::readlink(path.c_str(), buffer, sizeof buffer);
+  return n > 0 ? std::string(buffer, static_cast<size_t>(n)) : "";
+}
+
+// A directory that was removed shows as "<path> (deleted)".
+bool is_postgres_in(pid_t pid, const std::string& directory) {
+  const std::string base = "/proc/" + std::to_string(pid);
+  const std::string cwd = read_link(base + "/cwd");
+  if (cwd != directory && cwd != directory + " (deleted)") return false;
+  const std::string comm = read_small(base + "/comm");
+  return comm.starts_with("postgres") && process_start_ticks(pid) != 0;
+}
+
+std::string line_of(const std::string& text, int number) {
+  size_t from = 0;
+  for (int i = 1; i < number; ++i) {
+    from = text.find('\n', from);
+    if (from == std::string::npos) return "";
+    ++from;
+  }
+  return text.substr(from, text.find('\n', from) - from);
+}
+
+}  // namespace
+
+uint64_t process_start_ticks(pid_t pid) {
+  const std::string stat = read_small("/proc/" + std::to_string(pid) + "/stat");
+  const size_t close = stat.rfind(')');
+  if (close == std::string::npos || close + 2 >= stat.size()) return 0;
+  const char state = stat[close + 2];
+  if (state == 'Z' || state == 'X') return 0;
+  // Field 22; the state is field 3.
+  size_t at = close + 2;
+  for (int field = 3; field < 22; ++field) {
+    at = stat.find(' ', at);
+    if (at == std::string::npos) return 0;
+    ++at;
+  }
+  return std::strtoull(stat.c_str() + at, nullptr, 10);
+}
+
+std::vector<pid_t> postgres_processes_in(const std::string& data_directory) {
+  std::vector<pid_t> out;
+  DIR* proc = ::opendir("/proc");
+  if (proc == nullptr) return out;
+  while (const dirent* entry = ::readdir(proc)) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    const auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
+    if (is_postgres_in(pid, data_directory)) out.push_back(pid);
+  }
+  ::closedir(proc);
+  return out;
+}
+
+pid_t running_postmaster(const std::string& data_directory) {
+  const std::string text = read_small(data_directory + "/postmaster.pid");
+  const auto pid = static_cast<pid_t>(std::strtol(text.c_str(), nullptr, 10));
+  if (pid <= 1 || !is_postgres_in(pid, data_directory)) return 0;
+  return pid;
+}
+
+std::string postmaster_status(const std::string& data_directory) {
+  std::string status = line_of(read_small(data_directory + "/postmaster.pid"), 8);
+  while (!status.empty() && status.back() == ' ') status.pop_back();
+  return status;
+}
+
+}  // namespace trunkline::agent

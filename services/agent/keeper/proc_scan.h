@@ -1,0 +1,29 @@
+// Looking at the machine's processes through /proc. Shared by the agent and the keeper: standard
+// library and system calls only. Nothing here throws.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace trunkline::agent {
+
+// Start time of a process in clock ticks since boot; 0 if it is not there or is a zombie. Together
+// with the pid it names a process for good.
+uint64_t process_start_ticks(pid_t pid);
+
+// Processes whose working directory is `data_directory` and whose program is called "postgres": a
+// postmaster and its children, whoever their parent is now.
+std::vector<pid_t> postgres_processes_in(const std::string& data_directory);
+
+// The pid in <data_directory>/postmaster.pid if that process is this directory's postmaster; else
+// 0.
+pid_t running_postmaster(const std::string& data_directory);
+
+// The status word of postmaster.pid's eighth line ("starting", "ready", "standby", "stopping"), or
+// "" if there is none yet.
+std::string postmaster_status(const std::string& data_directory);
+
+}  // namespace trunkline::agent

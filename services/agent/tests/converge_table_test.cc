@@ -1,0 +1,272 @@
+// The converge table: each row wins in the situation it is for, and the golden dump.
+#include "agent/domain/converge_table.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "agent/domain/follow_failures.h"
+#include "agent/domain/retry_backoff.h"
+
+namespace trunkline::agent {
+namespace {
+
+Manifest manifest(NodeRole role) {
+  Manifest m;
+  m.node_id = "n";
+  m.ensure = EnsureSpec{1, "postgresql-15", {1, 512, 8}, {}};
+  if (role != NodeRole::none) {
+    m.role = RoleSpec{};
+    m.role->term = 1;
+    m.role->role = role;
+  }
+  return m;
+}
+
+Seen running(NodeRole role) {
+  Seen s;
+  s.image_here = s.box_ready = s.keeper_alive = s.postmaster_alive = true;
+  s.data = role == NodeRole::standby ? DataState::standby : DataState::primary;
+  s.postgres = role == NodeRole::standby ? PostgresState::recovering : PostgresState::open;
+  return s;
+}
+
+Seen down(DataState data) {
+  Seen s;
+  s.image_here = s.box_ready = true;
+  s.data = data;
+  return s;
+}
+
+struct Row {
+  const char* rule;
+  NodeRole role;
+  Seen seen;
+  void (*change)(Manifest&, Seen&);
+};
+
+const Row kRows[] = {
+    {"remove_assigned", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen&) { m.remove = true; }},
+    {"box_not_described", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen&) { m.ensure.reset(); }},
+    {"data_gone_under_postmaster", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) {
+       s.data_gone_under_postmaster = true;
+       s.data = DataState::absent;
+     }},
+    {"keeper_lost", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.keeper_alive = false; }},
+    {"image_missing", NodeRole::primary, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.image_here = false; }},
+    {"as_ordered", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.image_here = false; }},
+    {"box_not_ready", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.box_ready = false; }},
+    {"primary_was_standby", NodeRole::primary, down(DataState::standby), nullptr},
+    {"primary_was_standby", NodeRole::primary, running(NodeRole::standby), nullptr},
+    {"standby_was_primary", NodeRole::standby, down(DataState::primary), nullptr},
+    {"primary_first", NodeRole::primary, down(DataState::absent), nullptr},
+    {"primary_data_lost", NodeRole::primary, down(DataState::absent),
+     [](Manifest& m, Seen&) { m.formed = true; }},
+    {"primary_first", NodeRole::primary, down(DataState::absent),
+     [](Manifest& m, Seen&) { m.role->term = 2; }},
+    {"primary_data_lost", NodeRole::primary, down(DataState::absent),
+     [](Manifest& m, Seen&) { m.role->opened_before = true; }},
+    {"primary_data_lost", NodeRole::primary, down(DataState::unsynced), nullptr},
+    {"standby_first", NodeRole::standby, down(DataState::absent), nullptr},
+    {"standby_first", NodeRole::standby, down(DataState::unsynced),
+     [](Manifest& m, Seen&) { m.formed = true; }},
+    {"port_in_use", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) {
+       s.port_in_use = true;
+       s.quick_deaths = kCrashLoopDeaths;
+       s.postgres = PostgresState::stopped;
+     }},
+    {"standby_cannot_follow", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.cannot_follow = "wal_removed"; }},
+    {"standby_crash_loop", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.quick_deaths = kCrashLoopDeaths; }},
+    {"files_differ", NodeRole::primary, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.files_differ = true; }},
+    {"stopped", NodeRole::primary, down(DataState::primary), nullptr},
+    {"stopped", NodeRole::standby, down(DataState::standby), nullptr},
+    {"primary_crash_loop", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) {
+       s.quick_deaths = kCrashLoopDeaths;
+       s.postgres = PostgresState::stopped;
+       s.postmaster_alive = false;
+     }},
+    {"starting", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.postgres = PostgresState::starting; }},
+    {"starting", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) {
+       s.postgres = PostgresState::stopped;
+       s.postmaster_alive = false;
+     }},
+    {"files_not_in_force", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.files_in_force = false; }},
+    {"restart_pending", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.restart_pending = true; }},
+    {"data_not_synced", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.data_unsynced = true; }},
+    {"slots_differ", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) {
+       s.slots_differ = true;
+       s.sync_confirmed = false;
+     }},
+    {"sync_set_not_confirmed", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen& s) {
+       s.sync_confirmed = false;
+       m.objects = ObjectsSpec{};
+       s.objects_differ = true;
+     }},
+    {"objects_differ", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen& s) {
+       m.objects = ObjectsSpec{};
+       s.objects_differ = s.objects_check_due = true;
+     }},
+    {"objects_check_due", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen& s) {
+       m.objects = ObjectsSpec{};
+       s.objects_check_due = true;
+     }},
+    {"as_ordered", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.objects = ObjectsSpec{};
+       s.objects_differ = s.objects_check_due = true;
+     }},
+    {"as_ordered", NodeRole::primary, running(NodeRole::primary), nullptr},
+    {"as_ordered", NodeRole::none, down(DataState::absent), nullptr},
+};
+
+TEST(ConvergeTable, EachSituationHasItsRow) {
+  for (const Row& row : kRows) {
+    Manifest m = manifest(row.role);
+    Seen s = row.seen;
+    if (row.change != nullptr) row.change(m, s);
+    EXPECT_EQ(decide_step(m, s).rule, row.rule);
+  }
+}
+
+TEST(ConvergeTable, EveryRowIsReached) {
+  std::set<std::string> reached;
+  for (const Row& row : kRows) reached.insert(row.rule);
+  for (const auto& row : converge_table()) EXPECT_TRUE(reached.contains(row.rule)) << row.rule;
+}
+
+TEST(ConvergeTable, GoldenOrder) {
+  std::string dump;
+  for (const auto& row : converge_table()) {
+    dump += std::string(row.rule) + " -> " + to_text(row.step) + " [" + to_text(row.kind) + "]\n";
+  }
+  EXPECT_EQ(dump,
+            "remove_assigned -> removing [remove]\n"
+            "box_not_described ->  [none]\n"
+            "data_gone_under_postmaster -> stopping postmaster without data [role]\n"
+            "keeper_lost -> adopting postmaster [role]\n"
+            "image_missing -> refused [ensure]\n"
+            "box_not_ready -> making directories and limits [ensure]\n"
+            "primary_was_standby -> refused [role]\n"
+            "standby_was_primary -> refused [role]\n"
+            "primary_first -> copying template [role]\n"
+            "primary_data_lost -> refused [role]\n"
+            "standby_first -> base backup [role]\n"
+            "port_in_use -> refused [role]\n"
+            "standby_cannot_follow -> base backup (rebuild) [role]\n"
+            "standby_crash_loop -> base backup (rebuild) [role]\n"
+            "files_differ -> writing configuration [role]\n"
+            "stopped -> starting postmaster [role]\n"
+            "primary_crash_loop -> refused [role]\n"
+            "starting -> starting postmaster [role]\n"
+            "files_not_in_force -> reloading configuration [role]\n"
+            "restart_pending -> restarting postmaster [ensure]\n"
+            "data_not_synced -> writing data to disk [role]\n"
+            "slots_differ -> applying replication slots [role]\n"
+            "sync_set_not_confirmed -> confirming sync set [role]\n"
+            "objects_differ -> applying users and databases [objects]\n"
+            "objects_check_due -> checking users and databases [objects]\n"
+            "as_ordered ->  [none]\n");
+}
+
+// Whatever is seen, data that was a standby's is never started as a primary by itself, and a
+// primary's data is never replaced.
+TEST(ConvergeTable, NothingSeenOpensAStandbyOrReplacesAPrimary) {
+  for (unsigned bits = 0; bits < (1u << 12); ++bits) {
+    Seen s;
+    s.image_here = bits & 1;
+    s.box_ready = bits & 2;
+    s.keeper_alive = bits & 4;
+    s.postmaster_alive = bits & 8;
+    s.files_differ = bits & 16;
+    s.files_in_force = bits & 32;
+    s.restart_pending = bits & 64;
+    s.slots_differ = bits & 128;
+    s.quick_deaths = (bits & 256) ? kCrashLoopDeaths : 0;
+    s.cannot_follow = (bits & 512) ? "diverged" : "";
+    s.postgres = (bits & 1024) ? PostgresState::open : PostgresState::stopped;
+    Manifest m = manifest(NodeRole::primary);
+    m.formed = bits & 2048;
+    s.data = DataState::standby;
+    const Step as_primary = decide_step(m, s).step;
+    EXPECT_TRUE(as_primary == Step::adopt || as_primary == Step::refuse ||
+                as_primary == Step::make_box)
+        << bits;
+    s.data = DataState::primary;
+    const Step own = decide_step(m, s).step;
+    EXPECT_FALSE(own == Step::create_from_template || own == Step::take_base_backup ||
+                 own == Step::replace_by_base_backup)
+        << bits;
+  }
+}
+
+TEST(FollowFailures, SignsInTheLog) {
+  struct Row {
+    const char* log;
+    const char* want;
+  };
+  const Row rows[] = {
+      {"FATAL:  could not receive data from WAL stream: ERROR:  requested WAL segment 000 has "
+       "already"
+       " been removed\n",
+       "wal_removed"},
+      {"FATAL:  database system identifier differs between the primary and standby\n",
+       "other_system"},
+      {"DETAIL:  This slot has been invalidated because it exceeded the maximum reserved size.\n",
+       "slot_invalidated"},
+      {"ERROR:  requested starting point 0/5 on timeline 1 is not in this server's history\n",
+       "diverged"},
+      {"ERROR:  requested starting point 0/5000000 is ahead of the WAL flush position of this "
+       "server"
+       " 0/4000000\n",
+       "diverged"},
+      {"FATAL:  could not connect to the primary server: Connection refused\n", ""},
+      {"ERROR:  replication slot \"tl_x\" does not exist\n", ""},
+      {"", ""},
+  };
+  for (const Row& row : rows) EXPECT_EQ(cannot_follow_reason(row.log), row.want) << row.log;
+}
+
+TEST(FollowFailures, PortTakenByAnother) {
+  const std::string taken =
+      "LOG:  starting PostgreSQL 15\nLOG:  could not bind IPv4 address \"127.0.0.1\": Address "
+      "already"
+      " in use\nFATAL:  could not create any TCP/IP sockets\n";
+  EXPECT_TRUE(port_was_taken(taken));
+  EXPECT_FALSE(port_was_taken(taken + "LOG:  starting PostgreSQL 15\n"));
+  EXPECT_FALSE(port_was_taken(""));
+}
+
+TEST(FollowFailures, LastFatalLine) {
+  EXPECT_EQ(last_fatal_line("x FATAL:  one\ny LOG:  z\n2026 PANIC:  two\nmore"), "PANIC:  two");
+  EXPECT_EQ(last_fatal_line("LOG:  fine\n"), "");
+}
+
+TEST(RetryDelay, DoublesUpToTenSeconds) {
+  const int64_t want[] = {100, 100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000};
+  for (uint32_t tries = 0; tries < 10; ++tries) EXPECT_EQ(retry_delay(tries).count(), want[tries]);
+  EXPECT_EQ(retry_delay(1'000'000).count(), 10000);
+}
+
+}  // namespace
+}  // namespace trunkline::agent

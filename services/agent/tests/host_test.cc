@@ -1,0 +1,282 @@
+// The agent against real PostgreSQL servers: roles, restarts, removal.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "agent/keeper/proc_scan.h"
+#include "agent/tests/test_host.h"
+
+namespace trunkline::agent::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool role_done(const v1::NodeReport& node, uint64_t generation) {
+  return node.role().generation() == generation && node.role().state() == v1::TASK_STATE_SUCCEEDED;
+}
+
+class HostTest : public ::testing::Test {
+ protected:
+  TestPlatform platform_;
+  TestHost a_{platform_, "host-a", "127.31.77.11"};
+
+  TestNode open_primary() {
+    TestNode node = make_node(a_);
+    order_box(a_, node);
+    order_primary(a_, node);
+    EXPECT_TRUE(a_.await_node(node.id, is_open));
+    return node;
+  }
+};
+
+TEST_F(HostTest, FirstPrimaryOpensFromTheTemplate) {
+  const TestNode node = make_node(a_);
+  const auto start = Clock::now();
+  order_box(a_, node);
+  order_primary(a_, node);
+  ASSERT_TRUE(a_.await_node(node.id, is_open));
+  std::printf("order to open: %.3f s\n", seconds_since(start));
+  EXPECT_EQ(value(a_, node, "select 1"), "1");
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return n.ensure().state() == v1::TASK_STATE_SUCCEEDED && role_done(n, 1);
+  }));
+  const auto report = a_.newest_node(node.id);
+  EXPECT_EQ(report.reported_role(), v1::ROLE_PRIMARY);
+  EXPECT_EQ(report.term(), 1u);
+  EXPECT_EQ(report.timeline(), 1u);
+  EXPECT_GT(report.flush_lsn(), 0u);
+  EXPECT_EQ(value(a_, node, "show data_checksums"), "on");
+}
+
+TEST_F(HostTest, TwoPrimariesHaveTheirOwnSystemIdentifier) {
+  const TestNode one = open_primary();
+  const TestNode two = open_primary();
+  const std::string sql = "select system_identifier from pg_control_system()";
+  EXPECT_NE(value(a_, one, sql), value(a_, two, sql));
+}
+
+TEST_F(HostTest, StandbyFollowsOverTlsAndTheSyncSetIsApplied) {
+  TestHost b(platform_, "host-b", "127.31.77.12");
+  const TestNode primary = make_node(a_);
+  const TestNode standby = make_node(b);
+  order_box(b, standby);
+  order_standby(b, standby, primary);
+  order_box(a_, primary);
+  order_primary(a_, primary, 1, {standby.id});
+  ASSERT_TRUE(a_.await_node(primary.id, is_open));
+  const auto start = Clock::now();
+  ASSERT_TRUE(b.await_node(standby.id, is_streaming));
+  std::printf("primary open to standby streaming: %.3f s\n", seconds_since(start));
+  ASSERT_TRUE(a_.await_node(primary.id, [&](const auto& n) {
+    return n.standbys_size() == 1 && n.standbys(0).node_id() == standby.id &&
+           n.standbys(0).state() == "streaming" && n.slots_size() == 1;
+  }));
+  EXPECT_EQ(
+      value(a_, primary, "select ssl from pg_stat_ssl s join pg_stat_replication r using (pid)"),
+      "t");
+  query(a_, primary, "create table public.t as select 42 as x");
+  EXPECT_TRUE(await_value(b, standby, "select x from public.t", "42"));
+  ASSERT_TRUE(b.await_node(standby.id, [](const auto& n) { return role_done(n, 1); }));
+  EXPECT_EQ(b.newest_node(standby.id).reported_role(), v1::ROLE_STANDBY);
+
+  order_primary(a_, primary, 2, {standby.id}, {standby.id}, 2);
+  ASSERT_TRUE(a_.await_node(primary.id, [&](const auto& n) {
+    return n.sync_version() == 2 && n.standbys_size() == 1 &&
+           n.standbys(0).sync_state() == "quorum" && role_done(n, 2);
+  }));
+  EXPECT_EQ(value(a_, primary, "show synchronous_standby_names"), "ANY 1 (\"" + standby.id + "\")");
+  order_primary(a_, primary, 3, {standby.id}, {}, 3);
+  ASSERT_TRUE(a_.await_node(primary.id, [&](const auto& n) {
+    return n.sync_version() == 3 && n.standbys_size() == 1 && n.standbys(0).sync_state() == "async";
+  }));
+
+  order_remove(b, standby);
+  ASSERT_TRUE(b.await([](const auto& report) { return report.nodes_size() == 0; }));
+  order_primary(a_, primary, 4, {}, {}, 3);
+  ASSERT_TRUE(a_.await_node(primary.id,
+                            [&](const auto& n) { return role_done(n, 4) && n.slots_size() == 0; }));
+  EXPECT_EQ(value(a_, primary, "select count(*) from pg_replication_slots"), "0");
+}
+
+TEST_F(HostTest, StandbyWithoutDataOrWithAnotherSystemIsRebuilt) {
+  const TestNode primary = make_node(a_);
+  const TestNode other = open_primary();
+  const TestNode standby = make_node(a_);
+  order_box(a_, standby);
+  order_standby(a_, standby, primary);
+  order_box(a_, primary);
+  order_primary(a_, primary, 1, {standby.id});
+  ASSERT_TRUE(a_.await_node(standby.id, is_streaming));
+
+  // Its directory is taken from under it.
+  query(a_, primary, "create table public.t as select 1 as x");
+  rename_path(a_.node(standby.id).data, a_.node(standby.id).dir + "/lost");
+  ASSERT_TRUE(a_.await_node(standby.id, [](const auto& n) { return !is_streaming(n); }));
+  ASSERT_TRUE(a_.await_node(standby.id, is_streaming));
+  EXPECT_TRUE(await_value(a_, standby, "select x from public.t", "1"));
+
+  // It is assigned to a group that its data does not belong to.
+  query(a_, other, "create table public.u as select 2 as x");
+  order_primary(a_, other, 2, {standby.id});
+  order_standby(a_, standby, other, 2);
+  EXPECT_TRUE(await_value(a_, standby, "select x from public.u", "2", "postgres", seconds(30)));
+}
+
+TEST_F(HostTest, RemoveLeavesNothing) {
+  const TestNode node = open_primary();
+  const NodePaths paths = a_.node(node.id);
+  ASSERT_FALSE(postgres_processes_in(paths.data).empty());
+  const auto start = Clock::now();
+  order_remove(a_, node);
+  ASSERT_TRUE(a_.await([](const auto& report) { return report.nodes_size() == 0; }));
+  std::printf("order to removed: %.3f s\n", seconds_since(start));
+  EXPECT_TRUE(postgres_processes_in(paths.data).empty());
+  EXPECT_FALSE(exists(paths.dir));
+  EXPECT_FALSE(exists(paths.socket_dir));
+  EXPECT_FALSE(exists(a_.paths().manifests_dir + "/" + node.id + ".json"));
+  for (const char* controller : {"cpu", "memory"}) {
+    ChildProcess find(
+        {"/usr/bin/find", std::string("/sys/fs/cgroup/") + controller, "-name", node.id},
+        NodeUser{}, false);
+    ASSERT_TRUE(find.wait(seconds(10)));
+    EXPECT_EQ(find.output().find(node.id), std::string::npos) << find.output();
+  }
+}
+
+TEST_F(HostTest, KilledPostmasterIsRestartedInPlace) {
+  const TestNode node = open_primary();
+  const pid_t before = running_postmaster(a_.node(node.id).data);
+  ASSERT_GT(before, 0);
+  const auto start = Clock::now();
+  ::kill(before, SIGKILL);
+  ASSERT_TRUE(
+      a_.await_node(node.id, [](const auto& n) { return n.restarts() == 1 && is_open(n); }));
+  std::printf("kill -9 of postmaster to open: %.3f s\n", seconds_since(start));
+  EXPECT_NE(running_postmaster(a_.node(node.id).data), before);
+}
+
+TEST_F(HostTest, KilledKeeperIsReplacedWithoutTouchingTheServer) {
+  const TestNode node = open_primary();
+  const NodePaths paths = a_.node(node.id);
+  bool frozen = false;
+  const auto keeper = keeper_status(paths.control, &frozen);
+  ASSERT_TRUE(keeper);
+  ::kill(keeper->keeper_pid, SIGKILL);
+  std::optional<KeeperStatus> next;
+  for (int i = 0; i < 500 && (!next || next->keeper_pid == keeper->keeper_pid); ++i) {
+    ::usleep(10'000);
+    next = keeper_status(paths.control, &frozen);
+  }
+  ASSERT_TRUE(next);
+  EXPECT_NE(next->keeper_pid, keeper->keeper_pid);
+  EXPECT_EQ(next->postmaster_pid, keeper->postmaster_pid);
+  EXPECT_EQ(next->restarts, 0u);
+  // The adopted postmaster is kept as well as an own child.
+  ::kill(next->postmaster_pid, SIGKILL);
+  ASSERT_TRUE(
+      a_.await_node(node.id, [](const auto& n) { return n.restarts() == 1 && is_open(n); }));
+}
+
+TEST_F(HostTest, KeeperAndPostmasterKilledTogetherComeBack) {
+  const TestNode node = open_primary();
+  bool frozen = false;
+  const auto keeper = keeper_status(a_.node(node.id).control, &frozen);
+  ASSERT_TRUE(keeper);
+  ::kill(keeper->keeper_pid, SIGKILL);
+  ::kill(keeper->postmaster_pid, SIGKILL);
+  ASSERT_TRUE(
+      a_.await_node(node.id, [](const auto& n) { return n.restarts() == 1 && is_open(n); }));
+}
+
+TEST_F(HostTest, AgentRestartTouchesNothingAndRemembersEverything) {
+  const TestNode node = make_node(a_);
+  order_box(a_, node, 3);
+  order_primary(a_, node, 5);
+  ASSERT_TRUE(a_.await_node(node.id, is_open));
+  const pid_t before = running_postmaster(a_.node(node.id).data);
+  a_.stop_agent();
+  EXPECT_EQ(running_postmaster(a_.node(node.id).data), before);
+  a_.start_agent();
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return is_open(n) && n.ensure().generation() == 3 && role_done(n, 5);
+  }));
+  EXPECT_EQ(running_postmaster(a_.node(node.id).data), before);
+  EXPECT_EQ(a_.newest_node(node.id).restarts(), 0u);
+}
+
+TEST_F(HostTest, NodesComeBackByTheAgentAlone) {
+  const TestNode node = open_primary();
+  query(a_, node, "create table public.t as select 7 as x");
+  a_.stop_agent();
+  stop_all_nodes(a_.options(), seconds(10));
+  EXPECT_TRUE(postgres_processes_in(a_.node(node.id).data).empty());
+  a_.start_agent();
+  ASSERT_TRUE(a_.await_node(node.id, is_open));
+  EXPECT_EQ(value(a_, node, "select x from public.t"), "7");
+}
+
+TEST_F(HostTest, LostPrimaryDataIsNotMadeAnew) {
+  const TestNode node = open_primary();
+  a_.stop_agent();
+  stop_all_nodes(a_.options(), seconds(10));
+  remove_tree(a_.node(node.id).data);
+  a_.start_agent();
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return n.role().state() == v1::TASK_STATE_FAILED && n.role().failure().code() == "data_lost";
+  }));
+  EXPECT_FALSE(exists(a_.node(node.id).data));
+  // Nor when the host has forgotten everything but the control plane has not.
+  const TestNode other = make_node(a_);
+  order_box(a_, other);
+  order_primary(a_, other, 1, {}, {}, 1, true);
+  ASSERT_TRUE(a_.await_node(
+      other.id, [](const auto& n) { return n.role().failure().code() == "data_lost"; }));
+}
+
+TEST_F(HostTest, RoleBeforeBoxAndOlderGenerationsAreFine) {
+  const TestNode node = make_node(a_);
+  order_primary(a_, node, 7);
+  EXPECT_EQ(a_.newest().nodes_size(), 0);
+  order_box(a_, node, 4);
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) { return is_open(n) && role_done(n, 7); }));
+  order_primary(a_, node, 6, {node.id});
+  order_box(a_, node, 3, 1024);
+  order_box(a_, node, 5, 2048);
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return n.ensure().generation() == 5 && n.ensure().state() == v1::TASK_STATE_SUCCEEDED;
+  }));
+  EXPECT_EQ(a_.newest_node(node.id).role().generation(), 7u);
+  EXPECT_EQ(value(a_, node, "select count(*) from pg_replication_slots"), "0");
+  EXPECT_EQ(value(a_, node, "show shared_buffers"), "512MB");
+}
+
+TEST_F(HostTest, TakenPortIsNamed) {
+  const TestNode node = open_primary();
+  TestNode other = make_node(a_);
+  other.address.set_port(node.address.port());
+  order_box(a_, other);
+  order_primary(a_, other);
+  ASSERT_TRUE(a_.await_node(other.id, [](const auto& n) {
+    return n.role().state() == v1::TASK_STATE_FAILED &&
+           n.role().failure().code() == "port_in_use" && n.role().tries() > 2;
+  }));
+}
+
+TEST_F(HostTest, SizeChangeTakesEffectOnTheRunningServer) {
+  const TestNode node = open_primary();
+  EXPECT_EQ(value(a_, node, "show shared_buffers"), "128MB");
+  order_box(a_, node, 2, 1024);
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return is_open(n) && n.ensure().generation() == 2 &&
+           n.ensure().state() == v1::TASK_STATE_SUCCEEDED;
+  }));
+  EXPECT_EQ(value(a_, node, "show shared_buffers"), "256MB");
+  EXPECT_EQ(a_.newest_node(node.id).restarts(), 0u) << "an ordered restart is none";
+}
+
+}  // namespace
+}  // namespace trunkline::agent::testing

@@ -1,0 +1,166 @@
+// What PostgreSQL is told.
+#include <gtest/gtest.h>
+
+#include "agent/domain/postgres_settings.h"
+#include "agent/domain/sql_text.h"
+
+namespace trunkline::agent {
+namespace {
+
+const char kNode[] = "11111111-1111-4111-8111-111111111111";
+const char kOther[] = "22222222-2222-4222-8222-222222222222";
+
+ConfigInput input(NodeRole role) {
+  ConfigInput in;
+  in.node_id = kNode;
+  in.ensure = {1, "postgresql-15", {2, 1024, 8}, {"host-a", "a", "127.31.0.1", 5432}};
+  in.role.role = role;
+  in.role.upstream_node_id = kOther;
+  in.role.upstream = {"host-b", "b", "127.31.0.2", 5433};
+  in.socket_dir = "/run/s/host-a/x";
+  in.tls_dir = "/srv/tls";
+  return in;
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST(SizedSettings, FollowRamAndCpu) {
+  struct Row {
+    NodeSize size;
+    SizedSettings want;
+  };
+  const Row rows[] = {
+      // cpu, ram_mb, disk_gb -> connections, buffers, cache, work_mem, maintenance, workers, …
+      {{1, 512, 8}, {51, 128, 384, 3855, 32, 8, 1, 819, 1024}},
+      {{2, 1024, 8}, {102, 256, 768, 3855, 64, 8, 2, 819, 1024}},
+      {{8, 16384, 100}, {1638, 4096, 12288, 3840, 1024, 12, 8, 10240, 12800}},
+      {{128, 1048576, 1024}, {5000, 262144, 786432, 80530, 2048, 132, 128, 16384, 131072}},
+  };
+  for (const Row& row : rows) {
+    EXPECT_EQ(sized_settings(row.size), row.want) << row.size.ram_mb;
+  }
+}
+
+TEST(SizedSettings, ConnectionsCannotUseMoreThanTheirPart) {
+  for (const uint64_t ram_mb : {512u, 700u, 4096u, 65536u, 1048576u}) {
+    const SizedSettings s = sized_settings({4, ram_mb, 100});
+    EXPECT_LE(s.shared_buffers_mb * 1024 + s.work_mem_kb * s.max_connections, ram_mb * 1024);
+  }
+}
+
+TEST(PostgresqlConf, HasWhatReplicationAndSafetyNeed) {
+  const std::string conf = postgresql_conf(input(NodeRole::primary));
+  for (const char* line :
+       {"wal_level = replica", "hot_standby = on", "wal_log_hints = on", "restart_after_crash = on",
+        "wal_receiver_status_interval = 1s", "password_encryption = scram-sha-256", "ssl = on",
+        "ssl_min_protocol_version = 'TLSv1.2'", "listen_addresses = '127.31.0.1'", "port = 5432",
+        "shared_buffers = 256MB", "log_min_error_statement = panic", "log_statement = none",
+        "default_transaction_read_only = off", "unix_socket_permissions = 0700",
+        "synchronous_standby_names = ''"}) {
+    EXPECT_TRUE(has_line(conf, line)) << line;
+  }
+  EXPECT_EQ(conf.find("primary_conninfo"), std::string::npos);
+}
+
+TEST(PostgresqlConf, FullDiskStartsSessionsReadOnly) {
+  ConfigInput in = input(NodeRole::primary);
+  in.read_only = true;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "default_transaction_read_only = on"));
+}
+
+TEST(PostgresqlConf, StandbyNeverHasLessThanItsDataNeeds) {
+  ConfigInput in = input(NodeRole::standby);
+  in.floor = {400, 40};
+  EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 400"));
+  EXPECT_TRUE(has_line(postgresql_conf(in), "max_worker_processes = 40"));
+  in.role.role = NodeRole::primary;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 102"));
+}
+
+TEST(PostgresqlConf, StandbyFollowsByNameAndCertificate) {
+  const ConfigInput in = input(NodeRole::standby);
+  const std::string conninfo = primary_conninfo(kNode, in.role, "/srv/tls");
+  EXPECT_EQ(conninfo,
+            "user=trunkline_replicator host='host-b' hostaddr='127.31.0.2' port=5433"
+            " sslmode=verify-full sslrootcert='/srv/tls/ca.crt' sslcert='/srv/tls/host.crt'"
+            " sslkey='/srv/tls/host.key' application_name='11111111-1111-4111-8111-111111111111'"
+            " connect_timeout=3 gssencmode=disable");
+  const std::string conf = postgresql_conf(in);
+  EXPECT_TRUE(has_line(conf, "primary_conninfo = " + quote_setting(conninfo)));
+  EXPECT_TRUE(has_line(conf, "primary_slot_name = 'tl_11111111_1111_4111_8111_111111111111'"));
+}
+
+TEST(PostgresqlConf, MarkTellsTextsApart) {
+  const std::string one = postgresql_conf(input(NodeRole::primary));
+  ConfigInput changed = input(NodeRole::primary);
+  changed.ensure.size.ram_mb = 2048;
+  const std::string two = postgresql_conf(changed);
+  EXPECT_EQ(config_mark(one).size(), 16u);
+  EXPECT_NE(config_mark(one), config_mark(two));
+  EXPECT_EQ(config_mark(one), config_mark(postgresql_conf(input(NodeRole::primary))));
+  EXPECT_EQ(config_mark("nothing"), "");
+}
+
+TEST(SyncNames, AnyOfTheCandidatesOrNothing) {
+  struct Row {
+    NodeRole role;
+    std::vector<std::string> candidates;
+    uint32_t number;
+    const char* want;
+  };
+  const Row rows[] = {
+      {NodeRole::primary, {"a", "b"}, 1, "ANY 1 (\"a\", \"b\")"},
+      {NodeRole::primary, {"a", "b"}, 2, "ANY 2 (\"a\", \"b\")"},
+      {NodeRole::primary, {"a"}, 0, ""},
+      {NodeRole::primary, {}, 0, ""},
+      {NodeRole::standby, {"a"}, 1, ""},
+  };
+  for (const Row& row : rows) {
+    RoleSpec role;
+    role.role = row.role;
+    role.sync_candidates = row.candidates;
+    role.sync_number = row.number;
+    EXPECT_EQ(synchronous_standby_names(role), row.want);
+  }
+}
+
+// The order is the policy, so the whole text is the test.
+TEST(PgHba, OrderOfRules) {
+  EXPECT_EQ(pg_hba_conf(),
+            "# Written by the Trunkline agent; the first line that fits decides.\n"
+            "local   all          postgres              peer map=trunkline\n"
+            "local   all          all                   reject\n"
+            "local   replication  all                   reject\n"
+            "hostssl replication  trunkline_replicator  all  cert map=trunkline_hosts\n"
+            "host    replication  all                   all  reject\n"
+            "host    all          trunkline_replicator  all  reject\n"
+            "host    all          postgres              all  reject\n"
+            "host    all          all                   all  scram-sha-256\n");
+}
+
+TEST(PgIdent, OnlyTheAgentIsTheSuperuser) {
+  const std::string text = pg_ident_conf("trunkline");
+  EXPECT_NE(text.find("trunkline        \"trunkline\"  postgres\n"), std::string::npos);
+  EXPECT_EQ(text.find("  postgres\n"), text.rfind("  postgres\n"));
+}
+
+TEST(Quoting, HostileTexts) {
+  EXPECT_EQ(quote_identifier("a\"; drop table x; --"), "\"a\"\"; drop table x; --\"");
+  EXPECT_EQ(quote_literal("o'neill\\"), "'o''neill\\'");
+  EXPECT_EQ(quote_setting("c:\\x'y"), "'c:\\\\x''y'");
+  EXPECT_EQ(quote_conninfo("a'b\\c d"), "'a\\'b\\\\c d'");
+}
+
+TEST(SlotName, ThereAndBack) {
+  EXPECT_EQ(slot_name(kNode), "tl_11111111_1111_4111_8111_111111111111");
+  EXPECT_EQ(node_of_slot(slot_name(kNode)), kNode);
+  for (const char* foreign :
+       {"", "tl_", "tl_x", "backup", "TL_11111111_1111_4111_8111_111111111111"}) {
+    EXPECT_EQ(node_of_slot(foreign), "") << foreign;
+  }
+}
+
+}  // namespace
+}  // namespace trunkline::agent

@@ -1,0 +1,207 @@
+#include <string>
+
+#include "api-gateway/domain/openapi.h"
+#include "api-gateway/domain/reference.h"
+#include "api-gateway/domain/resource_schema.h"
+
+namespace trunkline::gateway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+enum class Use { answer, create, update };
+
+std::string pattern_of(TextRule rule) {
+  switch (rule) {
+    case TextRule::database_name:
+      return "^(?!(postgres|template0|template1)$)[A-Za-z_][A-Za-z0-9_]{0,62}$";
+    case TextRule::user_name:
+      return "^(?!(pg_|dbaas_|postgres))[A-Za-z_][A-Za-z0-9_$]{0,62}$";
+    case TextRule::image: return "^[A-Za-z0-9._:/@-]+$";
+    case TextRule::line: return "^[^\\u0000-\\u001f\\u007f]*$";
+    case TextRule::free: return "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f]*$";
+    case TextRule::secret: break;
+  }
+  return {};
+}
+
+Json words_of(std::string_view words) {
+  Json out = Json::array();
+  while (true) {
+    const size_t bar = words.find('|');
+    out.push_back(std::string(words.substr(0, bar)));
+    if (bar == std::string_view::npos) return out;
+    words.remove_prefix(bar + 1);
+  }
+}
+
+void put_type(const Field& field, Use use, Json* out) {
+  Json& schema = *out;
+  switch (field.type) {
+    case FieldType::text: {
+      schema["type"] = "string";
+      if (field.max == 0) break;
+      schema["minLength"] = field.min;
+      schema["maxLength"] = field.max;
+      const std::string pattern = pattern_of(field.text_rule);
+      if (!pattern.empty() && use != Use::answer) schema["pattern"] = pattern;
+      if (field.text_rule == TextRule::secret) schema["format"] = "password";
+      break;
+    }
+    case FieldType::integer:
+      schema["type"] = "integer";
+      schema["format"] = "int64";
+      schema["minimum"] = field.min;
+      if (field.max != INT64_MAX) schema["maximum"] = field.max;
+      break;
+    case FieldType::boolean: schema["type"] = "boolean"; break;
+    case FieldType::uuid:
+      schema["type"] = "string";
+      schema["format"] = "uuid";
+      break;
+    case FieldType::reference:
+      schema["type"] = "string";
+      schema["format"] = "uri-reference";
+      schema["example"] = resource_uri(field.refers_to, "8e2d4c0e-5f0b-4b36-9d0e-0a4f6b1c2d3e",
+                                       "1c6a2b7e-93f4-4d0a-8c11-7f2e5d4b3a21");
+      break;
+    case FieldType::timestamp:
+      schema["type"] = "string";
+      schema["format"] = "date-time";
+      break;
+    case FieldType::word:
+      schema["type"] = "string";
+      schema["enum"] = words_of(field.words);
+      break;
+    case FieldType::text_list:
+      schema["type"] = "array";
+      schema["items"] = {{"type", "string"}};
+      break;
+    case FieldType::object: schema["type"] = "object"; break;
+    case FieldType::object_list:
+      schema["type"] = "array";
+      schema["items"] = {{"type", "object"}};
+      break;
+  }
+}
+
+Json endpoint_schema() {
+  return {{"type", "object"},
+          {"properties",
+           {{"host", {{"type", "string"}}},
+            {"port", {{"type", "integer"}}},
+            {"uri", {{"type", "string"}}}}}};
+}
+
+// The inside of what the platform alone writes.
+void put_inside(const Field& field, Json* out) {
+  Json& schema = *out;
+  if (field.name == "error") {
+    schema["properties"] = {{"type", {{"type", "string"}}},
+                            {"code", {{"description", "A stable word"}}},
+                            {"message", {{"type", "string"}}}};
+  } else if (field.name == "endpoints") {
+    schema["properties"] = {{"read_write", endpoint_schema()}, {"read_only", endpoint_schema()}};
+  } else if (field.name == "nodes") {
+    schema["items"] = {
+        {"type", "object"},
+        {"properties",
+         {{"uuid", {{"type", "string"}, {"format", "uuid"}}},
+          {"role", {{"type", "string"}, {"enum", {"primary", "standby"}}}},
+          {"status", {{"type", "string"}, {"enum", {"NEW", "IN_PROGRESS", "ACTIVE", "ERROR"}}}},
+          {"host", {{"type", "string"}}},
+          {"zone", {{"type", "string"}}},
+          {"lag_bytes", {{"type", "integer"}, {"minimum", 0}}}}}};
+  }
+}
+
+bool belongs(const Field& field, Use use) {
+  switch (use) {
+    case Use::answer: return field.shown;
+    case Use::create:
+      return field.on_create == OnCreate::required || field.on_create == OnCreate::optional;
+    case Use::update: return field.on_update != OnUpdate::refused_403;
+  }
+  return false;
+}
+
+Json resource_schema(Resource resource, Use use) {
+  Json properties = Json::object();
+  Json required = Json::array();
+  for (const Field& field : fields_of(resource)) {
+    if (!belongs(field, use)) continue;
+    Json schema = Json::object();
+    put_type(field, use, &schema);
+    put_inside(field, &schema);
+    std::string about(field.about);
+    if (use == Use::update && field.on_update == OnUpdate::frozen_400) {
+      about += about.empty() ? "Cannot be changed" : "; cannot be changed";
+    }
+    if (!about.empty()) schema["description"] = about;
+    if (use == Use::create && !field.default_json.empty()) {
+      schema["default"] = Json::parse(field.default_json);
+    }
+    if (use == Use::answer && field.on_create != OnCreate::required) {
+      if (field.on_create != OnCreate::optional) schema["readOnly"] = true;
+    }
+    if (!field.shown) schema["writeOnly"] = true;
+    properties[std::string(field.name)] = std::move(schema);
+    if (use == Use::create && field.on_create == OnCreate::required) {
+      required.push_back(std::string(field.name));
+    }
+  }
+  Json out = {{"type", "object"}, {"properties", std::move(properties)}};
+  if (!required.empty()) out["required"] = std::move(required);
+  if (use != Use::answer) out["additionalProperties"] = false;
+  return out;
+}
+
+Json event_schema() {
+  return {{"type", "object"},
+          {"properties",
+           {{"position", {{"type", "integer"}}},
+            {"time", {{"type", "string"}, {"format", "date-time"}}},
+            {"type", {{"type", "string"}}},
+            {"stream", {{"type", "string"}}},
+            {"version", {{"type", "integer"}}},
+            {"actor", {{"type", "string"}}},
+            {"command_id", {{"type", "string"}}},
+            {"correlation_id", {{"type", "string"}}},
+            {"payload", {{"type", "object"}}}}}};
+}
+
+}  // namespace
+
+Json openapi_schemas() {
+  Json schemas = Json::object();
+  schemas["Problem"] = {
+      {"type", "object"},
+      {"required", {"type", "code", "message"}},
+      {"properties",
+       {{"type", {{"type", "string"}, {"description", "The rule that was broken"}}},
+        {"code", {{"type", "integer"}, {"description", "HTTP status"}}},
+        {"message",
+         {{"type", "string"}, {"description", "What is wrong, which field, what is allowed"}}}}}};
+  for (const Resource resource : {Resource::instance, Resource::user, Resource::database,
+                                  Resource::version, Resource::host, Resource::token,
+                                  Resource::operation}) {
+    const std::string name(info(resource).schema);
+    schemas[name] = resource_schema(resource, Use::answer);
+    if (!info(resource).create_message.empty()) {
+      schemas[name + "Create"] = resource_schema(resource, Use::create);
+    }
+    if (!info(resource).update_message.empty()) {
+      schemas[name + "Update"] = resource_schema(resource, Use::update);
+    }
+  }
+  schemas["TokenCreated"] = {
+      {"allOf",
+       {{{"$ref", "#/components/schemas/Token"}},
+        {{"type", "object"},
+         {"properties",
+          {{"token", {{"type", "string"}, {"description", "The secret; shown only here"}}}}}}}}};
+  schemas["Event"] = event_schema();
+  return schemas;
+}
+
+}  // namespace trunkline::gateway

@@ -1,0 +1,24 @@
+// The writing half of plan.h: bodies to commands. Pure.
+#pragma once
+
+#include "api-gateway/domain/plan.h"
+
+namespace trunkline::gateway {
+
+v1::Kind kind_of(Resource resource);
+v1::Query get_query(Resource resource, const std::string& uuid, const std::string& instance_id,
+                    const Caller& caller);
+Need need(Resource resource, const std::string& uuid, const std::string& instance_id,
+          const Caller& caller);
+
+// POST and PUT.
+Outcome<Plan> plan_change(const RouteMatch& match, const HttpRequest& request, const json& body,
+                          const Caller& caller, const Fresh& fresh);
+// DELETE.
+Outcome<Plan> plan_remove(const RouteMatch& match, const HttpRequest& request,
+                          const Caller& caller, const Fresh& fresh);
+
+// The secret of a new token as its owner gets it, from 32 random bytes: "tl_<base64url>".
+std::string token_text(const std::string& random_bytes);
+
+}  // namespace trunkline::gateway

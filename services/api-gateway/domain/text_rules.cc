@@ -1,0 +1,91 @@
+#include "api-gateway/domain/text_rules.h"
+
+#include <algorithm>
+#include <string>
+
+#include "api-gateway/domain/target.h"
+
+namespace trunkline::gateway {
+namespace {
+
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+Problem malformed(const Field& field, std::string_view rule) {
+  return bad_request(std::string(field.name) + "_malformed",
+                     std::string(field.name) + " " + std::string(rule));
+}
+
+std::optional<Problem> check_database_name(const Field& field, std::string_view name) {
+  const auto other = [](char c) { return is_letter(c) || is_digit(c) || c == '_'; };
+  if (!(is_letter(name[0]) || name[0] == '_') || !std::all_of(name.begin(), name.end(), other)) {
+    return malformed(field,
+                     "must start with a letter or underscore and go on with letters, digits and "
+                     "underscores, at most 63 characters");
+  }
+  for (const std::string_view reserved : {"postgres", "template0", "template1"}) {
+    if (name == reserved) {
+      return bad_request("name_reserved", "name must not be postgres, template0 or template1");
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Problem> check_user_name(const Field& field, std::string_view name) {
+  const auto other = [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '$'; };
+  if (!(is_letter(name[0]) || name[0] == '_') || !std::all_of(name.begin(), name.end(), other)) {
+    return malformed(field,
+                     "must start with a letter or underscore and go on with letters, digits, "
+                     "underscores and dollar signs, at most 63 characters");
+  }
+  for (const std::string_view reserved : {"pg_", "dbaas_", "postgres"}) {
+    if (name.starts_with(reserved)) {
+      return bad_request("name_reserved", "name must not start with pg_, dbaas_ or postgres");
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Problem> check_free(const Field& field, std::string_view value, bool one_line) {
+  const auto bad = [&](char c) {
+    const bool layout = c == '\n' || c == '\r' || c == '\t';
+    return is_control(c) && (one_line || !layout);
+  };
+  if (!std::any_of(value.begin(), value.end(), bad)) return std::nullopt;
+  return malformed(field, "must not hold control characters");
+}
+
+std::optional<Problem> check_image(const Field& field, std::string_view value) {
+  const auto allowed = [](char c) {
+    return is_letter(c) || is_digit(c) || std::string_view("._-:/@").find(c) != std::string::npos;
+  };
+  if (std::all_of(value.begin(), value.end(), allowed)) return std::nullopt;
+  return malformed(field, "must consist of letters, digits and . _ - : / @");
+}
+
+std::optional<Problem> check_length(const Field& field, std::string_view value) {
+  const auto count = static_cast<int64_t>(character_count(value));
+  if (count >= field.min && count <= field.max) return std::nullopt;
+  const char* rule = count > field.max ? "_too_long" : count == 0 ? "_missing" : "_too_short";
+  return bad_request(std::string(field.name) + rule,
+                     std::string(field.name) + " must have " + std::to_string(field.min) + " to " +
+                         std::to_string(field.max) + " characters");
+}
+
+}  // namespace
+
+std::optional<Problem> check_text(const Field& field, std::string_view value) {
+  if (auto problem = check_length(field, value)) return problem;
+  switch (field.text_rule) {
+    case TextRule::free: return check_free(field, value, false);
+    case TextRule::line: return check_free(field, value, true);
+    case TextRule::secret: return std::nullopt;
+    case TextRule::database_name: return check_database_name(field, value);
+    case TextRule::user_name: return check_user_name(field, value);
+    case TextRule::image: return check_image(field, value);
+  }
+  return std::nullopt;
+}
+
+}  // namespace trunkline::gateway

@@ -1,0 +1,119 @@
+#include "api-gateway/io/connection.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace trunkline::gateway {
+
+bool Connection::receive(std::string_view bytes, Clock::time_point now) {
+  if (phase_ == Phase::draining) return true;
+  if (phase_ == Phase::reading && parser_.buffered() == 0 && !body_pending_) since_ = now;
+  parser_.append(bytes);
+  // One whole request in hand and one behind it; chunk lines need room too.
+  const size_t most = 4 * (options_.limits.head_bytes + options_.limits.body_bytes);
+  return parser_.buffered() <= most;
+}
+
+std::optional<HttpRequest> Connection::next_request(std::string_view date, Clock::time_point now) {
+  if (phase_ != Phase::reading) return std::nullopt;
+  auto next = parser_.next();
+  if (auto* request = std::get_if<HttpRequest>(&next)) {
+    phase_ = Phase::handling;
+    body_pending_ = false;
+    ++serial_;
+    since_ = now;
+    keep_alive_ = request->keep_alive;
+    head_request_ = request->method == "HEAD";
+    return std::move(*request);
+  }
+  if (const auto* problem = std::get_if<Problem>(&next)) {
+    refuse(*problem, date, now);
+    return std::nullopt;
+  }
+  const bool for_body = std::get<RequestParser::Wait>(next) == RequestParser::Wait::for_body;
+  if (for_body && !body_pending_) {
+    body_pending_ = true;
+    since_ = now;
+    if (parser_.take_continue_wish()) transmit("HTTP/1.1 100 Continue\r\n\r\n", now);
+  }
+  return std::nullopt;
+}
+
+void Connection::answer(uint64_t serial, const HttpResponse& response, std::string_view date,
+                        Clock::time_point now) {
+  if (phase_ != Phase::handling || serial != serial_) return;
+  phase_ = Phase::writing;
+  transmit(render(response, date, keep_alive_, head_request_), now);
+  if (unsent_.empty()) after_response(now);
+}
+
+void Connection::refuse(const Problem& problem, std::string_view date, Clock::time_point now) {
+  keep_alive_ = false;
+  phase_ = Phase::writing;
+  transmit(render({problem.code, "application/json", {}, to_json(problem)}, date, false, false),
+           now);
+  if (unsent_.empty()) after_response(now);
+}
+
+void Connection::transmit(std::string bytes, Clock::time_point now) {
+  since_ = now;
+  if (unsent_.empty()) {
+    unsent_ = std::move(bytes);
+  } else {
+    unsent_ += bytes;
+  }
+  flush(now);
+}
+
+// As much as the socket takes without waiting; the rest is kept.
+void Connection::flush(Clock::time_point now) {
+  while (unsent_bytes() > 0) {
+    const ssize_t count = ::send(fd_, unsent_.data() + unsent_offset_, unsent_bytes(),
+                                 MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    if (count < 0) break;  // gone: the reading side tells
+    since_ = now;
+    unsent_offset_ += static_cast<size_t>(count);
+  }
+  unsent_ = std::string();
+  unsent_offset_ = 0;
+}
+
+void Connection::send_more(Clock::time_point now) {
+  flush(now);
+  if (phase_ == Phase::writing && unsent_.empty()) after_response(now);
+}
+
+void Connection::after_response(Clock::time_point now) {
+  since_ = now;
+  if (keep_alive_) {
+    phase_ = Phase::reading;
+    return;
+  }
+  phase_ = Phase::draining;
+  // The answer must arrive before the end: a close with unread input would reset it away.
+  ::shutdown(fd_, SHUT_WR);
+}
+
+Connection::Verdict Connection::check_time(std::string_view date, Clock::time_point now) {
+  const auto elapsed = now - since_;
+  switch (phase_) {
+    case Phase::handling: return Verdict::go_on;
+    case Phase::writing:
+      return elapsed > options_.write_timeout ? Verdict::give_up : Verdict::go_on;
+    case Phase::draining:
+      return elapsed > std::chrono::seconds(1) ? Verdict::give_up : Verdict::go_on;
+    case Phase::reading: break;
+  }
+  if (parser_.buffered() == 0 && !body_pending_) {
+    return elapsed > options_.keepalive ? Verdict::give_up : Verdict::go_on;
+  }
+  if (elapsed > (body_pending_ ? options_.body_timeout : options_.head_timeout)) {
+    refuse({408, "request_timeout", "the request did not come in time"}, date, now);
+  }
+  return Verdict::go_on;
+}
+
+}  // namespace trunkline::gateway

@@ -1,0 +1,424 @@
+#include "api-gateway/io/exchange.h"
+
+#include <algorithm>
+#include <charconv>
+#include <spdlog/spdlog.h>
+
+#include "api-gateway/domain/target.h"
+#include "api-gateway/io/answers.h"
+#include "api-gateway/io/password.h"
+#include "bus/streams.h"
+#include "runtime/random.h"
+
+namespace trunkline::gateway {
+namespace {
+
+constexpr std::chrono::minutes kAdminPatience{15};
+constexpr char kAdminSubject[] = "tl.admin.lookup";
+
+Problem no_token() {
+  return {401, "unauthorized", "an Authorization header with a valid bearer token is required"};
+}
+
+}  // namespace
+
+Exchange::Exchange(std::shared_ptr<Gateway> gateway, HttpRequest&& request,
+                   std::shared_ptr<Reply> reply)
+    : gateway_(std::move(gateway)), request_(std::move(request)), reply_(std::move(reply)) {}
+
+Exchange::~Exchange() {
+  if (entered_) gateway_->in_flight_.leave(caller_.token_id);
+}
+
+template <class Step>
+void Exchange::guarded(Step&& step) {
+  try {
+    step();
+  } catch (const std::exception& e) {
+    const std::string trace_id = span_ ? span_->trace_id() : "none";
+    spdlog::error("request failed, correlation id {}: {}", trace_id, e.what());
+    refuse(unavailable(trace_id));
+  }
+}
+
+void Exchange::start() {
+  guarded([this] { route(); });
+}
+
+void Exchange::route() {
+  const auto segments = path_segments(request_.path);
+  std::string name = request_.method + " (no route)";
+  std::optional<RouteFailure> failure;
+  if (!segments) {
+    failure = RouteFailure{segments.problem(), {}};
+  } else {
+    auto matched = match_route(request_.method, *segments);
+    if (auto* match = std::get_if<RouteMatch>(&matched)) {
+      match_ = std::move(*match);
+      name = request_.method + " " + std::string(match_.route->pattern);
+    } else {
+      failure = std::get<RouteFailure>(matched);
+    }
+  }
+  const auto parent = request_.header("traceparent");
+  const bool honoured = parent && telemetry::is_traceparent(*parent);
+  span_ = telemetry::Span::unattached(name, telemetry::SpanKind::server,
+                                      honoured ? *parent : std::string_view());
+  traceparent_ = span_->traceparent();
+  if (failure) {
+    HttpResponse response = problem_response(failure->problem);
+    if (!failure->allow.empty()) response.headers.emplace_back("Allow", failure->allow);
+    return finish(std::move(response));
+  }
+  if (match_.route->access == Access::open) return serve_open();
+  authenticate();
+}
+
+void Exchange::serve_open() {
+  switch (match_.route->action) {
+    case Action::health: return finish(json_response(200, R"({"status":"ok"})"));
+    case Action::ready: return check_ready();
+    case Action::openapi: return finish(gateway_->docs_.openapi());
+    case Action::docs: return finish(gateway_->docs_.page());
+    case Action::docs_file: return finish(gateway_->docs_.file(match_.word));
+    case Action::create:
+    case Action::list:
+    case Action::get:
+    case Action::update:
+    case Action::remove:
+    case Action::history:
+    case Action::admin: break;
+  }
+  throw std::logic_error("an open route that nobody serves");
+}
+
+void Exchange::check_ready() {
+  if (!gateway_->bus_.connected()) {
+    return refuse({503, "not_ready", "the bus is not connected"});
+  }
+  v1::Query query;
+  query.mutable_scope()->set_all_projects(true);
+  query.mutable_find_token()->set_sha256(std::string(64, '0'));
+  ask(query, [self = shared_from_this()](std::optional<v1::QueryAnswer> answer) {
+    const bool ready = answer && (answer->status() == v1::QUERY_STATUS_OK ||
+                                  answer->status() == v1::QUERY_STATUS_NOT_FOUND);
+    if (!ready) return self->refuse({503, "not_ready", "lookup does not answer"});
+    self->finish(json_response(200, R"({"status":"ready"})"));
+  });
+}
+
+void Exchange::authenticate() {
+  const auto header = request_.header("authorization");
+  const auto token = header ? bearer_token(*header) : std::nullopt;
+  if (!token) return refuse(no_token());
+  gateway_->tokens_->authenticate(*token, runtime::now(),
+                                  [self = shared_from_this()](const TokenCache::Answer& answer) {
+                                    self->guarded([&] { self->on_caller(answer); });
+                                  });
+}
+
+void Exchange::on_caller(const TokenCache::Answer& answer) {
+  switch (answer.kind) {
+    case TokenCache::Answer::Kind::unavailable: return refuse(unavailable(span_->trace_id()));
+    case TokenCache::Answer::Kind::unknown: return refuse(no_token());
+    case TokenCache::Answer::Kind::known: break;
+  }
+  caller_ = answer.caller;
+  if (!gateway_->in_flight_.enter(caller_.token_id)) {
+    return refuse({429, "too_many_requests",
+                   "this token has too many requests under way; wait for some to end"});
+  }
+  entered_ = true;
+  if (auto problem = check_access(caller_, *match_.route)) return refuse(*problem);
+  if (match_.route->action == Action::admin) return administrate();
+  carry_out();
+}
+
+void Exchange::carry_out() {
+  Fresh fresh;
+  fresh.now = runtime::now();
+  if (match_.route->method != "GET") {
+    fresh.uuid = runtime::new_uuid();
+    if (match_.route->resource == Resource::token) fresh.token_secret = runtime::random_bytes(32);
+  }
+  auto plan = make_plan(match_, request_, caller_, fresh);
+  request_.body = std::string();
+  if (!plan) return refuse(plan.problem());
+  if (auto* one = std::get_if<ReadOne>(&*plan)) {
+    read_one(std::make_shared<ReadOne>(std::move(*one)));
+  } else if (auto* many = std::get_if<ReadMany>(&*plan)) {
+    read_many(std::make_shared<ReadMany>(std::move(*many)));
+  } else {
+    write(std::make_shared<Write>(std::move(std::get<Write>(*plan))));
+  }
+}
+
+// ---- reading ---------------------------------------------------------------------------------
+
+void Exchange::read_one(const std::shared_ptr<ReadOne>& plan) {
+  const std::string key = ReadCache::key_of(plan->query);
+  const auto now = ReadCache::Clock::now();
+  if (auto kept = gateway_->reads_.find(key, gateway_->written_position_.load(), now)) {
+    v1::QueryAnswer answer;
+    answer.add_json(std::move(*kept));
+    return finish(one_response(*plan, std::move(answer)));
+  }
+  ask(plan->query, [self = shared_from_this(), plan,
+                    key](std::optional<v1::QueryAnswer> answer) {
+    if (answer && answer->status() == v1::QUERY_STATUS_OK && answer->json_size() == 0) {
+      answer->set_status(v1::QUERY_STATUS_NOT_FOUND);
+    }
+    if (answer && !key.empty()) {
+      self->gateway_->reads_.keep(key, plan->query, *answer, ReadCache::Clock::now());
+    }
+    const bool missing = answer && answer->status() == v1::QUERY_STATUS_NOT_FOUND;
+    if (missing && self->match_.route->resource == Resource::operation) {
+      return self->on_operation_missing(*plan);
+    }
+    if (auto problem = query_problem(answer, plan->missing, self->span_->trace_id())) {
+      return self->refuse(*problem);
+    }
+    self->finish(one_response(*plan, std::move(*answer)));
+  });
+}
+
+void Exchange::on_operation_missing(const ReadOne& plan) {
+  if (!gateway_->commands_.in_flight(match_.uuid)) return refuse(plan.missing);
+  finish(json_response(200, json{{"uuid", match_.uuid}, {"status", "PENDING"}}.dump()));
+}
+
+void Exchange::read_many(const std::shared_ptr<ReadMany>& plan) {
+  gather(plan->needs, false, [self = shared_from_this(), plan](std::optional<Problem> problem) {
+    if (problem) return self->refuse(*problem);
+    self->ask(plan->query, [self, plan](std::optional<v1::QueryAnswer> answer) {
+      if (auto wrong = query_problem(answer, plan->missing, self->span_->trace_id())) {
+        return self->refuse(*wrong);
+      }
+      self->finish(many_response(*plan, *answer));
+    });
+  });
+}
+
+// `needs` must live until `then` is called, which is given the first problem or nothing.
+template <class Then>
+void Exchange::gather(const std::vector<Need>& needs, bool parse, Then then) {
+  if (found_.size() == needs.size()) return then(std::nullopt);
+  const Need& next = needs[found_.size()];
+  ask(next.query, [self = shared_from_this(), &needs, &next, parse,
+                   then = std::move(then)](std::optional<v1::QueryAnswer> answer) mutable {
+    if (answer && answer->status() == v1::QUERY_STATUS_OK && answer->json_size() == 0) {
+      answer->set_status(v1::QUERY_STATUS_NOT_FOUND);
+    }
+    if (auto problem = query_problem(answer, next.missing, self->span_->trace_id())) {
+      return then(problem);
+    }
+    self->found_.push_back(parse ? json::parse(answer->json(0)) : json());
+    self->gather(needs, parse, std::move(then));
+  });
+}
+
+// ---- writing ---------------------------------------------------------------------------------
+
+void Exchange::write(const std::shared_ptr<Write>& plan) {
+  gather(plan->needs, true, [self = shared_from_this(), plan](std::optional<Problem> problem) {
+    if (problem) return self->on_need_missing(plan, *problem);
+    if (!plan->slow) return self->build_and_send(plan);
+    const bool taken = self->gateway_->pool_.submit(
+        [self, plan] { self->guarded([&] { self->build_and_send(plan); }); });
+    if (!taken) self->refuse(unavailable(self->span_->trace_id()));
+  });
+}
+
+// A repeated DELETE finds nothing any more: what the first one did is its answer too.
+void Exchange::on_need_missing(const std::shared_ptr<Write>& plan, const Problem& problem) {
+  if (problem.code != 404 || !plan->repeatable || plan->success != 204) return refuse(problem);
+  v1::Query query;
+  *query.mutable_scope() = scope_of(caller_);
+  query.mutable_get_resource()->set_kind(v1::KIND_OPERATION);
+  query.mutable_get_resource()->set_uuid(plan->command_id);
+  ask(query, [self = shared_from_this(), problem](std::optional<v1::QueryAnswer> answer) {
+    const bool there = answer && answer->status() == v1::QUERY_STATUS_OK && answer->json_size() > 0;
+    const auto document = there ? json::parse(answer->json(0), nullptr, false) : json();
+    if (!document.is_object() || document.value("status", std::string()) != "SUCCEEDED") {
+      return self->refuse(problem);
+    }
+    self->finish(json_response(204, {}));
+  });
+}
+
+void Exchange::build_and_send(const std::shared_ptr<Write>& plan) {
+  auto command = plan->build(found_, scram_verifier_of);
+  if (!command) return refuse(command.problem());
+  command->set_command_id(plan->command_id);
+  command->set_actor("token:" + caller_.token_id);
+  command->set_correlation_id(plan->command_id);
+  command->set_traceparent(traceparent_);
+  command->set_issued_unix_us(to_unix_us(runtime::now()));
+  span_->set("trunkline.command_id", plan->command_id);
+  gateway_->commands_.send(*command, [self = shared_from_this(),
+                                      plan](const CommandClient::Outcome& outcome) {
+    self->guarded([&] { self->on_command(plan, outcome); });
+  });
+}
+
+void Exchange::on_command(const std::shared_ptr<Write>& plan,
+                          const CommandClient::Outcome& outcome) {
+  using Kind = CommandClient::Outcome::Kind;
+  if (outcome.kind == Kind::pending) {
+    return finish(operation_response(plan->command_id, "PENDING", plan->extra));
+  }
+  if (outcome.kind == Kind::not_sent) {
+    spdlog::warn("command {} not sent, correlation id {}: {}", plan->command_id,
+                 span_->trace_id(), outcome.why);
+    return refuse(unavailable(span_->trace_id()));
+  }
+  switch (outcome.answer.outcome_case()) {
+    case v1::CommandAnswer::kAccepted:
+      return read_back(plan, outcome.answer.accepted().position());
+    case v1::CommandAnswer::kIgnored:
+      return read_back(plan, outcome.answer.ignored().position());
+    case v1::CommandAnswer::kRejected: return refuse(rejection(outcome.answer.rejected()));
+    case v1::CommandAnswer::kUnavailable:
+      spdlog::warn("command {} undecided, correlation id {}: {}", plan->command_id,
+                   span_->trace_id(), outcome.answer.unavailable().why());
+      return refuse(unavailable(span_->trace_id()));
+    case v1::CommandAnswer::OUTCOME_NOT_SET: break;
+  }
+  throw std::runtime_error("a command's answer says nothing");
+}
+
+// The write is done: from here on nothing may look like a failure.
+void Exchange::read_back(const std::shared_ptr<Write>& plan, uint64_t position) {
+  uint64_t before = gateway_->written_position_.load();
+  while (before < position &&
+         !gateway_->written_position_.compare_exchange_weak(before, position)) {
+  }
+  if (!plan->read_back) return finish(json_response(plan->success, {}));
+  v1::Query query = *plan->read_back;
+  ask(std::move(query), [self = shared_from_this(), plan](std::optional<v1::QueryAnswer> answer) {
+    const bool there = answer && answer->status() == v1::QUERY_STATUS_OK && answer->json_size() > 0;
+    if (!there) {
+      return self->finish(operation_response(plan->command_id, "SUCCEEDED", plan->extra));
+    }
+    self->finish(written_response(*plan, std::move(*answer->mutable_json(0))));
+  });
+}
+
+// ---- the rest --------------------------------------------------------------------------------
+
+void Exchange::administrate() {
+  if (match_.word != "rebuild" && match_.word != "checksum" && match_.word != "retry-poison") {
+    return refuse({404, "route_not_found", "there is no such operation"});
+  }
+  json question{{"op", match_.word}};
+  if (!request_.body.empty()) {
+    auto body = parse_json_object(request_.body);
+    if (!body) return refuse(body.problem());
+    body->update(question);
+    question = std::move(*body);
+  }
+  try {
+    gateway_->bus_.request_async(
+        kAdminSubject, question.dump(), kAdminPatience,
+        [self = shared_from_this()](std::optional<bus::Message> message) {
+          self->guarded([&] {
+            const bool good = message && !message->headers.contains("Status") &&
+                              json::accept(message->data);
+            if (!good) return self->refuse(unavailable(self->span_->trace_id()));
+            self->finish(json_response(200, std::move(message->data)));
+          });
+        });
+  } catch (const bus::BusUnavailable&) {
+    refuse(unavailable(span_->trace_id()));
+  }
+}
+
+void Exchange::ask(v1::Query query, std::function<void(std::optional<v1::QueryAnswer>)> then) {
+  query.set_traceparent(traceparent_);
+  query.set_min_position(std::max(query.min_position(), gateway_->written_position_.load()));
+  gateway_->lookup_.ask(query, [self = shared_from_this(),
+                                then = std::move(then)](std::optional<v1::QueryAnswer> answer) {
+    self->guarded([&] { then(std::move(answer)); });
+  });
+}
+
+HttpResponse Exchange::problem_response_for(const Problem& problem) {
+  return problem_response(problem);
+}
+
+void Exchange::finish(HttpResponse response) {
+  if (std::exchange(finished_, true)) return;
+  const int status = response.status;
+  if (entered_) {
+    gateway_->in_flight_.leave(caller_.token_id);
+    entered_ = false;
+  }
+  std::string trace_id;
+  if (span_) {
+    trace_id = span_->trace_id();
+    span_->set("http.response.status_code", int64_t{status});
+    if (status >= 500) span_->error("unavailable");
+    response.headers.emplace_back("traceresponse", traceparent_);
+  }
+  reply_->send(std::move(response));
+  span_.reset();
+  if (!gateway_->options_.access_log) return;
+  gateway_->access_log_.note({shown(request_.method),
+                              match_.route != nullptr ? match_.route->pattern : "(no route)",
+                              status, std::chrono::steady_clock::now() - started_,
+                              caller_.token_id, trace_id});
+}
+
+// ---- gateway ---------------------------------------------------------------------------------
+
+bool InFlight::enter(const std::string& token_id) {
+  const std::lock_guard lock(mutex_);
+  auto& count = by_token_[token_id];
+  if (count >= most_) return false;
+  ++count;
+  ++total_;
+  return true;
+}
+
+void InFlight::leave(const std::string& token_id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_token_.find(token_id);
+  if (found == by_token_.end()) return;
+  if (--found->second == 0) by_token_.erase(found);
+  --total_;
+}
+
+Gateway::Gateway(bus::Bus& bus, GatewayOptions options)
+    : bus_(bus),
+      options_(std::move(options)),
+      lookup_(bus),
+      commands_(bus),
+      tokens_(std::make_shared<TokenCache>(lookup_)),
+      in_flight_(options_.requests_per_token),
+      docs_(options_.swagger_ui_dir),
+      pool_(2, 1024) {
+  events_ = bus_.subscribe("tl.evt.>", [this](bus::Message&& message) { on_event(message); });
+}
+
+void Gateway::on_event(const bus::Message& message) {
+  if (message.subject.starts_with("tl.evt.token.")) tokens_->forget_all();
+  const auto id = message.headers.find("Nats-Msg-Id");
+  uint64_t position = 0;
+  if (id != message.headers.end()) {
+    std::from_chars(id->second.data(), id->second.data() + id->second.size(), position);
+  }
+  reads_.changed(message.subject.substr(message.subject.rfind('.') + 1), position);
+}
+
+void Gateway::handle(HttpRequest&& request, std::shared_ptr<Reply> reply) {
+  std::make_shared<Exchange>(shared_from_this(), std::move(request), std::move(reply))->start();
+}
+
+void Gateway::stop() {
+  events_.reset();
+  commands_.stop();
+  pool_.stop();
+  access_log_.flush();
+}
+
+}  // namespace trunkline::gateway

@@ -1,0 +1,73 @@
+// From HTTP request to reply: finds the route, authenticates, makes the plan (domain/plan.h) and
+// carries it out over the bus without ever blocking the thread that it is on. Whatever goes wrong
+// inside is 503 with a correlation id. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "api-gateway/io/access_log.h"
+#include "api-gateway/io/background_pool.h"
+#include "api-gateway/io/command_client.h"
+#include "api-gateway/io/docs.h"
+#include "api-gateway/io/http_server.h"
+#include "api-gateway/io/lookup_client.h"
+#include "api-gateway/io/read_cache.h"
+#include "api-gateway/io/token_cache.h"
+
+namespace trunkline::gateway {
+
+struct GatewayOptions {
+  std::string swagger_ui_dir;
+  bool access_log = true;
+  size_t requests_per_token = 512;  // in flight; above: 429
+};
+
+// Requests under way of each token. Thread-safe.
+class InFlight {
+ public:
+  explicit InFlight(size_t most) : most_(most) {}
+  bool enter(const std::string& token_id);
+  void leave(const std::string& token_id);
+  size_t total() const { return total_.load(); }
+
+ private:
+  const size_t most_;
+  std::mutex mutex_;
+  std::map<std::string, size_t> by_token_;
+  std::atomic<size_t> total_{0};
+};
+
+class Gateway : public std::enable_shared_from_this<Gateway> {
+ public:
+  Gateway(bus::Bus& bus, GatewayOptions options);
+
+  void handle(HttpRequest&& request, std::shared_ptr<Reply> reply);
+
+  // Before the bus goes: no more work of its own.
+  void stop();
+  size_t requests_in_flight() const { return in_flight_.total(); }
+
+ private:
+  friend class Exchange;
+  void on_event(const bus::Message& message);
+
+  bus::Bus& bus_;
+  const GatewayOptions options_;
+  LookupClient lookup_;
+  CommandClient commands_;
+  const std::shared_ptr<TokenCache> tokens_;
+  InFlight in_flight_;
+  // Of the newest write that was answered here: every later read has it behind it.
+  std::atomic<uint64_t> written_position_{0};
+  Docs docs_;
+  AccessLog access_log_;
+  BackgroundPool pool_;
+  ReadCache reads_;
+  std::unique_ptr<bus::Subscription> events_;
+};
+
+}  // namespace trunkline::gateway

@@ -1,0 +1,70 @@
+// The HTTP server on Pistache, seen without Pistache (its headers stay in pistache_adapter.cc).
+// Requests of one connection are handled one after another; each is answered once through its
+// Reply, from any thread, sooner or later, also when the client has gone.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "api-gateway/domain/http_message.h"
+#include "api-gateway/domain/request_parser.h"
+
+namespace trunkline::gateway {
+
+struct HttpServerOptions {
+  std::string address = "127.0.0.1";
+  uint16_t port = 0;  // 0: any free one, see HttpServer::port()
+  int threads = 2;
+  size_t connections = 4096;              // more are answered 503 and closed
+  size_t unread_response_bytes = 64 << 20;  // of all clients together; above, the slow are dropped
+  std::chrono::milliseconds keepalive{5'000};
+  std::chrono::milliseconds head_timeout{10'000};
+  std::chrono::milliseconds body_timeout{15'000};
+  std::chrono::milliseconds write_timeout{10'000};
+  RequestLimits limits;
+};
+
+class Reply {
+ public:
+  // Called once, from any thread; a second call is ignored. A Reply that is dropped unanswered
+  // answers 503.
+  virtual void send(HttpResponse response) = 0;
+  virtual ~Reply() = default;
+};
+
+// Replies that are sent on this thread while it lives reach the server's threads together, when it
+// ends: waking them for each one costs more than the replies. Nests.
+class ReplyBatch {
+ public:
+  ReplyBatch();
+  ~ReplyBatch();
+  ReplyBatch(const ReplyBatch&) = delete;
+  ReplyBatch& operator=(const ReplyBatch&) = delete;
+};
+
+// Runs on a server thread and must not block. May throw: the request is then answered 503.
+using RequestHandler = std::function<void(HttpRequest&&, std::shared_ptr<Reply>)>;
+
+class HttpServer {
+ public:
+  // Listens and serves. Throws std::runtime_error with what is wrong.
+  static std::unique_ptr<HttpServer> start(const HttpServerOptions& options,
+                                           RequestHandler handler);
+  // Closes all connections and joins its threads; replies sent later go nowhere.
+  virtual ~HttpServer() = default;
+  virtual uint16_t port() const = 0;
+
+  struct Figures {
+    uint64_t accepted = 0;    // connections since the start
+    uint64_t refused = 0;     // because there were too many
+    uint64_t dropped = 0;     // did not read their responses
+    size_t connections = 0;   // now
+    size_t unread_bytes = 0;  // now
+  };
+  virtual Figures figures() const = 0;
+};
+
+}  // namespace trunkline::gateway

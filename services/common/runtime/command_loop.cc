@@ -1,0 +1,112 @@
+#include "runtime/command_loop.h"
+
+#include <spdlog/spdlog.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "bus/streams.h"
+
+namespace trunkline::runtime {
+namespace {
+
+constexpr auto kCheckEvery = std::chrono::milliseconds(2000);
+constexpr auto kCheckSoon = std::chrono::milliseconds(100);
+constexpr auto kAgainAfter = std::chrono::milliseconds(300);
+
+class QueuedReply : public CommandReply {
+ public:
+  QueuedReply(bus::Bus& bus, bus::Message message) : bus_(bus), message_(std::move(message)) {}
+
+  void answer(const v1::CommandAnswer& answer) override {
+    quietly([&] {
+      const auto to = message_.headers.find(bus::kAnswerToHeader);
+      if (to != message_.headers.end() && to->second.starts_with("tl.inbox.")) {
+        bus_.publish(to->second, answer.SerializeAsString());
+      }
+      bus::ack(bus_, message_);
+    });
+  }
+  void again() override {
+    quietly([&] { bus::nak(bus_, message_, kAgainAfter); });
+  }
+
+ private:
+  // An answer that cannot be sent is not lost: the command comes again and so does its answer.
+  template <class Send>
+  void quietly(Send send) {
+    try {
+      send();
+    } catch (const bus::BusUnavailable& error) {
+      spdlog::warn("the bus is away, a command will be delivered again: {}", error.what());
+    }
+  }
+
+  bus::Bus& bus_;
+  const bus::Message message_;
+};
+
+}  // namespace
+
+struct CommandLoop::Impl {
+  bus::Bus& bus;
+  std::string service;
+  Handler handler;
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool stopping = false;
+  std::unique_ptr<bus::Subscription> subscription;
+  std::thread keeper;
+
+  Impl(bus::Bus& b, std::string s, Handler h)
+      : bus(b), service(std::move(s)), handler(std::move(h)) {}
+
+  void take(bus::Message&& message) {
+    v1::Command command;
+    if (!command.ParseFromString(message.data)) {
+      spdlog::error("a message on {} is no command; it is taken off the queue", message.subject);
+      bus::ack(bus, message);
+      return;
+    }
+    handler(std::move(command), std::make_shared<QueuedReply>(bus, std::move(message)));
+  }
+
+  void keep_consumer() {
+    std::unique_lock lock(mutex);
+    while (!stopping) {
+      lock.unlock();
+      auto pause = kCheckEvery;
+      try {
+        bus::ensure_command_stream(bus);
+        bus::ensure_command_consumer(bus, service);
+      } catch (const std::exception& error) {
+        spdlog::warn("the command queue is not there yet: {}", error.what());
+        pause = kCheckSoon;
+      }
+      lock.lock();
+      wake.wait_for(lock, pause, [&] { return stopping; });
+    }
+  }
+};
+
+CommandLoop::CommandLoop(bus::Bus& bus, std::string service, Handler handler)
+    : impl_(std::make_unique<Impl>(bus, std::move(service), std::move(handler))) {
+  impl_->subscription = bus.subscribe(
+      bus::command_delivery_subject(impl_->service),
+      [impl = impl_.get()](bus::Message&& message) { impl->take(std::move(message)); },
+      impl_->service);
+  impl_->keeper = std::thread([impl = impl_.get()] { impl->keep_consumer(); });
+}
+
+CommandLoop::~CommandLoop() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+  }
+  impl_->wake.notify_all();
+  impl_->keeper.join();
+  impl_->subscription.reset();
+}
+
+}  // namespace trunkline::runtime

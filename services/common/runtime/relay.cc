@@ -1,0 +1,197 @@
+#include "runtime/relay.h"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <charconv>
+#include <condition_variable>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/digest.h"
+#include "bus/streams.h"
+#include "eventlog/reader.h"
+#include "trunkline/v1/envelope.pb.h"
+
+namespace trunkline::runtime {
+namespace {
+
+using nlohmann::json;
+constexpr size_t kWindow = 256;
+constexpr auto kIdlePoll = std::chrono::milliseconds(100);
+constexpr auto kPauseAfterFailure = std::chrono::milliseconds(200);
+constexpr auto kStreamCheck = std::chrono::seconds(2);
+
+// Where the stream ends: its last sequence, and the log position of its last message.
+struct Tail {
+  uint64_t sequence = 0;
+  int64_t position = 0;
+};
+
+int64_t position_in_headers(const std::string& headers) {
+  constexpr std::string_view kId = "Nats-Msg-Id: ";
+  const size_t at = headers.find(kId);
+  int64_t position = 0;
+  if (at != std::string::npos) {
+    std::from_chars(headers.data() + at + kId.size(), headers.data() + headers.size(), position);
+  }
+  return position;
+}
+
+Tail read_tail(bus::Bus& bus) {
+  bus::ensure_event_stream(bus);
+  const std::string stream = bus::kEventStream;
+  const json info = json::parse(bus.jetstream_api("STREAM.INFO." + stream, ""));
+  if (!info.contains("state")) throw bus::BusUnavailable("no state of " + stream);
+  Tail tail;
+  tail.sequence = info["state"].value("last_seq", uint64_t{0});
+  if (info["state"].value("messages", uint64_t{0}) == 0) return tail;
+  const json got = json::parse(bus.jetstream_api("STREAM.MSG.GET." + stream,
+                                                 json{{"seq", tail.sequence}}.dump()));
+  if (!got.contains("message")) throw bus::BusUnavailable("no last message of " + stream);
+  const auto headers = unbase64(got["message"].value("hdrs", std::string()));
+  tail.position = headers ? position_in_headers(*headers) : 0;
+  return tail;
+}
+
+// Counts the answers to one window of publishes.
+struct Window {
+  std::mutex mutex;
+  std::condition_variable done;
+  size_t answered = 0;
+  size_t stored = 0;
+  std::string first_error;
+};
+
+}  // namespace
+
+struct Relay::Impl {
+  bus::Bus& bus;
+  std::string log_dsn;
+  std::atomic<int64_t> position{0};
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool hinted = false;
+  bool stopping = false;
+  std::unique_ptr<eventlog::Reader> reader;
+  std::unique_ptr<bus::Subscription> hints;
+  std::thread thread;
+
+  Impl(bus::Bus& b, std::string dsn) : bus(b), log_dsn(std::move(dsn)) {}
+
+  bool stopped() {
+    const std::lock_guard lock(mutex);
+    return stopping;
+  }
+
+  void wait(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex);
+    wake.wait_for(lock, time, [&] { return stopping || hinted; });
+    hinted = false;
+  }
+
+  // Publishes `batch` right after `tail`; every message names the sequence that must be the last,
+  // so after one that is refused the rest of the window is refused too. True: all are stored.
+  bool publish(const std::vector<eventlog::RecordedEvent>& batch, Tail* tail) {
+    const auto window = std::make_shared<Window>();
+    int64_t previous = tail->position;
+    uint64_t sequence = tail->sequence;
+    for (const auto& event : batch) {
+      v1::EventEnvelope envelope;
+      eventlog::to_envelope(event, previous, &envelope);
+      const bus::Headers headers = {
+          {"Nats-Msg-Id", std::to_string(event.position)},
+          {"Nats-Expected-Stream", bus::kEventStream},
+          {"Nats-Expected-Last-Sequence", std::to_string(sequence++)},
+          {bus::kTraceparentHeader, event.metadata.traceparent}};
+      bus.publish_stored_async(
+          bus::event_subject(eventlog::aggregate_of(event.stream), eventlog::uuid_of(event.stream)),
+          envelope.SerializeAsString(), headers, std::chrono::seconds(2),
+          [window](bus::PublishResult result) {
+            const std::lock_guard lock(window->mutex);
+            ++window->answered;
+            if (result.status == bus::PublishResult::Status::stored) {
+              ++window->stored;
+            } else if (window->first_error.empty()) {
+              const bool known = result.status == bus::PublishResult::Status::duplicate;
+              window->first_error = known ? "another relay was first"
+                                    : result.error.empty() ? "no answer" : result.error;
+            }
+            window->done.notify_all();
+          });
+      previous = event.position;
+    }
+    std::unique_lock lock(window->mutex);
+    window->done.wait(lock, [&] { return window->answered == batch.size(); });
+    if (window->stored != batch.size()) {
+      spdlog::warn("relay: {} of {} events stored, reading the stream's tail again: {}",
+                   window->stored, batch.size(), window->first_error);
+      return false;
+    }
+    tail->sequence = sequence;
+    tail->position = previous;
+    return true;
+  }
+
+  void relay_from(Tail tail) {
+    position = tail.position;
+    if (!reader) reader = std::make_unique<eventlog::Reader>(log_dsn, tail.position);
+    reader->seek(tail.position);
+    auto last_check = std::chrono::steady_clock::now();
+    while (!stopped()) {
+      const auto batch = reader->next(kWindow);
+      if (!batch.empty()) {
+        if (!publish(batch, &tail)) return;
+        position = tail.position;
+        continue;
+      }
+      wait(kIdlePoll);
+      // A wiped stream shows only when somebody looks.
+      if (std::chrono::steady_clock::now() - last_check > kStreamCheck) {
+        last_check = std::chrono::steady_clock::now();
+        const json info = json::parse(
+            bus.jetstream_api(std::string("STREAM.INFO.") + bus::kEventStream, ""), nullptr, false);
+        const bool same = info.is_object() && info.contains("state") &&
+                          info["state"].value("last_seq", uint64_t{0}) == tail.sequence;
+        if (!same) return;
+      }
+    }
+  }
+
+  void run() {
+    while (!stopped()) {
+      try {
+        relay_from(read_tail(bus));
+      } catch (const std::exception& error) {
+        spdlog::warn("relay pauses: {}", error.what());
+        reader.reset();
+        wait(kPauseAfterFailure);
+      }
+    }
+  }
+};
+
+Relay::Relay(bus::Bus& bus, std::string log_dsn)
+    : impl_(std::make_unique<Impl>(bus, std::move(log_dsn))) {
+  impl_->hints = bus.subscribe(bus::kAppendedSubject, [impl = impl_.get()](bus::Message&&) {
+    const std::lock_guard lock(impl->mutex);
+    impl->hinted = true;
+    impl->wake.notify_one();
+  });
+  impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
+}
+
+Relay::~Relay() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+  }
+  impl_->wake.notify_all();
+  impl_->thread.join();
+  impl_->hints.reset();
+}
+
+int64_t Relay::position() const { return impl_->position.load(); }
+
+}  // namespace trunkline::runtime

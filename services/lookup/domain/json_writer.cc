@@ -1,0 +1,31 @@
+#include "lookup/domain/json_writer.h"
+
+namespace trunkline::lookup {
+
+void append_json_text(std::string& out, std::string_view text) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  size_t plain_from = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c >= 0x20 && c != '"' && c != '\\') continue;
+    out.append(text, plain_from, i - plain_from);
+    plain_from = i + 1;
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += static_cast<char>(c);
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (c == 0) {
+      out += "\xEF\xBF\xBD";
+    } else {
+      out += "\\u00";
+      out += kDigits[c >> 4];
+      out += kDigits[c & 15];
+    }
+  }
+  out.append(text, plain_from);
+}
+
+}  // namespace trunkline::lookup

@@ -1,0 +1,277 @@
+#include "lookup/domain/json_writer.h"
+#include "lookup/domain/project.h"
+
+namespace trunkline::lookup {
+namespace {
+
+constexpr std::string_view kVersions = "/v1/types/postgres/versions/";
+constexpr std::string_view kInstances = "/v1/types/postgres/instances/";
+
+std::string_view to_string(Status status) {
+  switch (status) {
+    case Status::fresh: return "NEW";
+    case Status::in_progress: return "IN_PROGRESS";
+    case Status::active: return "ACTIVE";
+    case Status::error: return "ERROR";
+  }
+  return "";
+}
+
+Status status_of(const NodeView& node) { return node.failed ? Status::error : node.role_status; }
+
+void put_times(JsonWriter& json, TimePoint created_at, TimePoint updated_at) {
+  json.text("created_at", format_rfc3339(created_at));
+  json.text("updated_at", format_rfc3339(updated_at));
+}
+
+void put_error(JsonWriter& json, Status status, const FailureView& failure) {
+  if (status != Status::error) return;
+  json.begin_object("error");
+  json.text("code", failure.code);
+  json.text("message", failure.message);
+  json.end_object();
+}
+
+void put_endpoint(JsonWriter& json, std::string_view name, const NodeView& node) {
+  const bool v6 = node.address.find(':') != std::string::npos;
+  json.begin_object(name);
+  json.text("host", node.address);
+  json.number("port", node.port);
+  json.text("uri", "postgresql://" + (v6 ? "[" + node.address + "]" : node.address) + ":" +
+                       std::to_string(node.port) + "/");
+  json.end_object();
+}
+
+// live_overlay.cc finds a node by its beginning: uuid first, then host, then role if it has one.
+void put_node(JsonWriter& json, const NodeView& node) {
+  json.begin_object();
+  json.text("uuid", node.id);
+  json.text("host", node.host);
+  if (node.role != NodeRole::none) {
+    json.text("role", node.role == NodeRole::primary ? "primary" : "standby");
+  }
+  json.text("status", to_string(status_of(node)));
+  json.text("zone", node.zone);
+  json.text("address", node.address);
+  json.number("port", node.port);
+  json.end_object();
+}
+
+struct Endpoints {
+  const NodeView* read_write = nullptr;
+  const NodeView* read_only = nullptr;
+};
+
+// Reads go to the first standby that streams, else to the primary.
+Endpoints endpoints_of(const InstanceView& view) {
+  Endpoints found;
+  for (const NodeView& node : view.nodes) {
+    if (status_of(node) != Status::active) continue;
+    if (node.role == NodeRole::primary) found.read_write = &node;
+    if (node.role == NodeRole::standby && !node.leaving && found.read_only == nullptr) {
+      found.read_only = &node;
+    }
+  }
+  if (found.read_only == nullptr) found.read_only = found.read_write;
+  return found;
+}
+
+void put_addresses(JsonWriter& json, const Endpoints& endpoints) {
+  const auto is_v4 = [](const NodeView* node) {
+    return node != nullptr && !node->address.empty() &&
+           node->address.find(':') == std::string::npos;
+  };
+  json.begin_array("ipsv4");
+  if (is_v4(endpoints.read_write)) json.element(endpoints.read_write->address);
+  const bool another = endpoints.read_write == nullptr || endpoints.read_only == nullptr ||
+                       endpoints.read_only->address != endpoints.read_write->address;
+  if (is_v4(endpoints.read_only) && another) {
+    json.element(endpoints.read_only->address);
+  }
+  json.end_array();
+}
+
+std::string instance_json(const InstanceView& view) {
+  std::string out;
+  out.reserve(800 + 220 * view.nodes.size());
+  JsonWriter json(out);
+  const Endpoints endpoints = endpoints_of(view);
+  json.begin_object();
+  json.text("uuid", view.id);
+  json.text("name", view.name);
+  json.text("description", view.description);
+  json.text("project_id", view.project_id);
+  put_times(json, view.created_at, view.updated_at);
+  json.text("status", to_string(view.status));
+  json.number("cpu", view.cpu);
+  json.number("ram", view.ram_mb);
+  json.number("disk_size", view.disk_gb);
+  json.number("nodes_number", view.nodes_number);
+  json.number("sync_replica_number", view.sync_replica_number);
+  json.reference("version", kVersions, view.version_id);
+  put_addresses(json, endpoints);
+  if (endpoints.read_only != nullptr) {
+    json.begin_object("endpoints");
+    if (endpoints.read_write != nullptr) put_endpoint(json, "read_write", *endpoints.read_write);
+    put_endpoint(json, "read_only", *endpoints.read_only);
+    json.end_object();
+  }
+  json.begin_array("nodes");
+  for (const NodeView& node : view.nodes) put_node(json, node);
+  json.end_array();
+  put_error(json, view.status, view.failure);
+  json.end_object();
+  return out;
+}
+
+std::string user_json(const InstanceView& view, const UserView& user) {
+  std::string out;
+  out.reserve(500);
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("uuid", user.id);
+  json.text("name", user.name);
+  json.text("description", user.description);
+  json.text("project_id", view.project_id);
+  json.reference("instance", kInstances, view.id);
+  json.text("status", to_string(user.status));
+  put_times(json, user.created_at, user.updated_at);
+  put_error(json, user.status, user.failure);
+  json.end_object();
+  return out;
+}
+
+std::string database_json(const InstanceView& view, const DatabaseView& database) {
+  std::string out;
+  out.reserve(600);
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("uuid", database.id);
+  json.text("name", database.name);
+  json.text("description", database.description);
+  json.text("project_id", view.project_id);
+  json.reference("instance", kInstances, view.id);
+  json.reference("owner", std::string(kInstances) + view.id + "/users/", database.owner_id);
+  json.text("status", to_string(database.status));
+  put_times(json, database.created_at, database.updated_at);
+  put_error(json, database.status, database.failure);
+  json.end_object();
+  return out;
+}
+
+std::string version_json(const VersionView& view) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("uuid", view.id);
+  json.text("name", view.name);
+  json.text("description", view.description);
+  json.text("image", view.image);
+  put_times(json, view.created_at, view.updated_at);
+  json.end_object();
+  return out;
+}
+
+std::string host_json(const HostView& view) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("uuid", view.id);
+  json.text("name", view.name);
+  json.text("zone", view.zone);
+  json.text("address", view.address);
+  json.number("cpu", view.cpu);
+  json.number("ram", view.ram_mb);
+  json.number("disk_size", view.disk_gb);
+  json.begin_array("images");
+  for (const std::string& image : view.images) json.element(image);
+  json.end_array();
+  json.boolean("schedulable", view.schedulable);
+  put_times(json, view.created_at, view.updated_at);
+  json.end_object();
+  return out;
+}
+
+std::string token_json(const TokenView& view) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("uuid", view.id);
+  json.text("name", view.name);
+  json.text("role", view.role);
+  if (!view.project_id.empty()) json.text("project_id", view.project_id);
+  if (view.expires_unix_us != 0) {
+    json.text("expires_at", format_rfc3339(from_unix_us(view.expires_unix_us)));
+  }
+  put_times(json, view.created_at, view.created_at);
+  json.end_object();
+  return out;
+}
+
+std::optional<Document> document_of(const InstanceView& view, const DocKey& key) {
+  if (!view.created || view.deleted) return std::nullopt;
+  const auto of_instance = [&](TimePoint created_at, std::string json) {
+    return Document{key, view.project_id, created_at, {}, std::move(json)};
+  };
+  if (key.kind == DocKind::instance) return of_instance(view.created_at, instance_json(view));
+  if (key.kind == DocKind::user) {
+    for (const UserView& user : view.users) {
+      if (user.id == key.uuid) return of_instance(user.created_at, user_json(view, user));
+    }
+  }
+  if (key.kind == DocKind::database) {
+    for (const DatabaseView& database : view.databases) {
+      if (database.id == key.uuid) {
+        return of_instance(database.created_at, database_json(view, database));
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Document> document_of(const VersionView& view, const DocKey& key) {
+  if (!view.created || view.deleted) return std::nullopt;
+  return Document{key, {}, view.created_at, {}, version_json(view)};
+}
+
+std::optional<Document> document_of(const HostView& view, const DocKey& key) {
+  if (!view.registered) return std::nullopt;
+  return Document{key, {}, view.created_at, {}, host_json(view)};
+}
+
+std::optional<Document> document_of(const TokenView& view, const DocKey& key) {
+  if (!view.created || view.revoked) return std::nullopt;
+  return Document{key, view.project_id, view.created_at, view.sha256, token_json(view)};
+}
+
+}  // namespace
+
+std::optional<Document> render(const View& view, const DocKey& key) {
+  return std::visit([&](const auto& v) { return document_of(v, key); }, view);
+}
+
+std::vector<DocKey> document_keys(const View& view) {
+  std::vector<DocKey> keys;
+  const auto one = [&](bool there, DocKind kind, const std::string& id) {
+    if (there) keys.push_back({kind, id});
+  };
+  if (const auto* instance = std::get_if<InstanceView>(&view)) {
+    if (!instance->created || instance->deleted) return keys;
+    keys.push_back({DocKind::instance, instance->id});
+    for (const UserView& user : instance->users) {
+      keys.push_back({DocKind::user, user.id, instance->id});
+    }
+    for (const DatabaseView& db : instance->databases) {
+      keys.push_back({DocKind::database, db.id, instance->id});
+    }
+  } else if (const auto* version = std::get_if<VersionView>(&view)) {
+    one(version->created && !version->deleted, DocKind::version, version->id);
+  } else if (const auto* host = std::get_if<HostView>(&view)) {
+    one(host->registered, DocKind::host, host->id);
+  } else if (const auto* token = std::get_if<TokenView>(&view)) {
+    one(token->created && !token->revoked, DocKind::token, token->id);
+  }
+  return keys;
+}
+
+}  // namespace trunkline::lookup

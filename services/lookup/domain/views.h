@@ -1,0 +1,123 @@
+// What lookup knows of one aggregate: the fold of its stream (of an instance: of its own stream and
+// of its group's, merged by position), from which the documents are rendered. Pure values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace trunkline::lookup {
+
+enum class Status : uint8_t { fresh, in_progress, active, error };  // NEW, IN_PROGRESS, …
+enum class NodeRole : uint8_t { none, primary, standby };
+
+struct FailureView {
+  std::string code;
+  std::string message;
+  auto operator<=>(const FailureView&) const = default;
+};
+
+struct NodeView {
+  std::string id;
+  std::string host;
+  std::string zone;
+  std::string address;
+  uint32_t port = 0;
+  NodeRole role = NodeRole::none;
+  Status role_status = Status::fresh;  // as the group's events say
+  bool failed = false;                 // a step failed on this node; hides role_status
+  bool leaving = false;
+};
+
+struct UserView {
+  std::string id;
+  std::string name;
+  std::string description;
+  Status status = Status::fresh;
+  FailureView failure;
+  TimePoint created_at;
+  TimePoint updated_at;
+};
+
+struct DatabaseView {
+  std::string id;
+  std::string name;
+  std::string description;
+  std::string owner_id;
+  Status status = Status::fresh;
+  FailureView failure;
+  TimePoint created_at;
+  TimePoint updated_at;
+};
+
+struct InstanceView {
+  std::string id;
+  bool created = false;
+  bool deleted = false;  // its deletion has started: the API shows nothing of it any more
+  std::string project_id;
+  std::string name;
+  std::string description;
+  uint32_t cpu = 0;
+  uint32_t ram_mb = 0;
+  uint32_t disk_gb = 0;
+  uint32_t nodes_number = 0;
+  uint32_t sync_replica_number = 0;
+  std::string version_id;
+  Status status = Status::fresh;
+  FailureView failure;
+  TimePoint created_at;
+  TimePoint updated_at;
+  std::vector<NodeView> nodes;  // in the order of their placement
+  std::vector<UserView> users;
+  std::vector<DatabaseView> databases;
+  int64_t version = 0;        // of the stream instance-<id>
+  int64_t group_version = 0;  // of the stream group-<id>
+};
+
+struct VersionView {
+  std::string id;
+  bool created = false;
+  bool deleted = false;
+  std::string name;
+  std::string description;
+  std::string image;
+  TimePoint created_at;
+  TimePoint updated_at;
+  int64_t version = 0;
+};
+
+struct HostView {
+  std::string id;
+  bool registered = false;
+  std::string name;
+  std::string zone;
+  std::string address;
+  uint32_t cpu = 0;
+  uint64_t ram_mb = 0;
+  uint64_t disk_gb = 0;
+  std::vector<std::string> images;
+  bool schedulable = true;
+  TimePoint created_at;
+  TimePoint updated_at;
+  int64_t version = 0;
+};
+
+struct TokenView {
+  std::string id;
+  bool created = false;
+  bool revoked = false;
+  std::string sha256;
+  std::string project_id;
+  std::string role;
+  std::string name;
+  int64_t expires_unix_us = 0;  // 0: never
+  TimePoint created_at;
+  int64_t version = 0;
+};
+
+using View = std::variant<InstanceView, VersionView, HostView, TokenView>;
+
+}  // namespace trunkline::lookup

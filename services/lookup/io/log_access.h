@@ -1,0 +1,63 @@
+// What lookup reads of the event log beside the feed: the streams of one aggregate, pages of
+// history, what became of a command, and how far the log is settled. One connection; not
+// thread-safe: one LogAccess a thread. Throws eventlog::LogUnavailable.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <pqxx/pqxx>
+#include <string>
+#include <vector>
+
+#include "eventlog/log.h"
+#include "lookup/domain/project.h"
+#include "lookup/io/read_model.h"
+
+namespace trunkline::lookup {
+
+LogEvent as_log_event(const eventlog::RecordedEvent& event);
+
+class LogAccess {
+ public:
+  explicit LogAccess(std::string dsn);
+
+  // Every event of the streams that make one view, in position order, up to `up_to`.
+  // Throws LogCorrupt too.
+  std::vector<eventlog::RecordedEvent> view_events(const StreamRef& stream, int64_t up_to);
+
+  // Events of an instance and its group in (after, up_to], oldest first.
+  std::vector<eventlog::RecordedEvent> history(const std::string& instance_id, int64_t after,
+                                               int64_t up_to, size_t limit);
+  // The first event of a stream; nothing if it has none.
+  std::optional<eventlog::RecordedEvent> first_event(const std::string& stream);
+  // The first and the last event of a command.
+  struct CommandEvents {
+    eventlog::RecordedEvent first;
+    int64_t last_position = 0;
+  };
+  std::optional<CommandEvents> command_events(const std::string& command_id);
+  struct CommandResult {
+    std::string answer;  // serialized CommandAnswer
+    TimePoint recorded_at;
+  };
+  std::optional<CommandResult> command_result(const std::string& command_id);
+
+  // The last position of which it is certain that no event before it is still to come.
+  Checkpoint settled();
+  int64_t last_position();
+  // True if the log holds this very event (or the checkpoint is the beginning).
+  bool holds(const Checkpoint& checkpoint);
+
+  const std::string& dsn() const { return dsn_; }
+
+ private:
+  template <class Work>
+  auto with_connection(Work work);
+
+  std::string dsn_;
+  eventlog::Log log_;
+  std::unique_ptr<pqxx::connection> connection_;
+};
+
+}  // namespace trunkline::lookup

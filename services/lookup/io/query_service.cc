@@ -1,0 +1,373 @@
+#include "lookup/io/query_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/ids.h"
+#include "lookup/domain/history.h"
+#include "lookup/domain/operation.h"
+#include "lookup/io/fold.h"
+#include "telemetry/telemetry.h"
+#include "trunkline/v1/instance.pb.h"
+
+namespace trunkline::lookup {
+namespace {
+
+using v1::QueryAnswer;
+
+constexpr auto kPatience = std::chrono::milliseconds(1500);
+constexpr size_t kMaxWaitingJobs = 2000;
+// A NATS message holds one megabyte.
+constexpr size_t kMaxAnswerBytes = 900'000;
+constexpr uint32_t kMaxEvents = 1000;
+
+QueryAnswer failed(v1::QueryStatus status, std::string message) {
+  QueryAnswer answer;
+  answer.set_status(status);
+  answer.set_message(std::move(message));
+  return answer;
+}
+QueryAnswer not_found() { return failed(v1::QUERY_STATUS_NOT_FOUND, "not there"); }
+QueryAnswer bad_field(std::string why) {
+  return failed(v1::QUERY_STATUS_BAD_FIELD, std::move(why));
+}
+QueryAnswer found(std::string json) {
+  QueryAnswer answer;
+  answer.add_json(std::move(json));
+  return answer;
+}
+
+// Nothing for what is no document (operations), or unknown.
+std::optional<DocKind> doc_kind(v1::Kind kind) {
+  switch (static_cast<int>(kind)) {
+    case v1::KIND_INSTANCE: return DocKind::instance;
+    case v1::KIND_USER: return DocKind::user;
+    case v1::KIND_DATABASE: return DocKind::database;
+    case v1::KIND_VERSION: return DocKind::version;
+    case v1::KIND_HOST: return DocKind::host;
+    case v1::KIND_TOKEN: return DocKind::token;
+    default: return std::nullopt;
+  }
+}
+
+bool may_see(const v1::Scope& scope, DocKind kind, const std::string& project_id) {
+  if (scope.all_projects() || kind == DocKind::version) return true;
+  if (kind == DocKind::host || kind == DocKind::token) return false;
+  return !project_id.empty() && scope.project_id() == project_id;
+}
+
+bool has_parent(DocKind kind) { return kind == DocKind::user || kind == DocKind::database; }
+
+DocKey key_of(DocKind kind, const v1::GetResource& get) {
+  return {kind, get.uuid(), has_parent(kind) ? get.instance_id() : std::string()};
+}
+
+bool is_past(const v1::GetResource& get) {
+  return get.at_position() != 0 || get.at_unix_us() != 0;
+}
+
+void canonicalize(std::string* uuid) {
+  if (auto canonical = canonical_uuid(*uuid)) *uuid = std::move(*canonical);
+}
+void canonicalize(v1::Query& query) {
+  if (query.has_get_resource()) {
+    canonicalize(query.mutable_get_resource()->mutable_uuid());
+    canonicalize(query.mutable_get_resource()->mutable_instance_id());
+  } else if (query.has_list_resources()) {
+    canonicalize(query.mutable_list_resources()->mutable_instance_id());
+    canonicalize(query.mutable_list_resources()->mutable_marker());
+  } else if (query.has_list_events()) {
+    canonicalize(query.mutable_list_events()->mutable_instance_id());
+  }
+}
+
+bool expired(const Document& token) {
+  // "expires_at" stands in the document in a form of fixed width that sorts like time.
+  constexpr std::string_view kMark = ",\"expires_at\":\"";
+  const size_t at = token.json.find(kMark);
+  if (at == std::string::npos) return false;
+  const std::string now = format_rfc3339(std::chrono::time_point_cast<std::chrono::microseconds>(
+      std::chrono::system_clock::now()));
+  return token.json.compare(at + kMark.size(), now.size(), now) <= 0;
+}
+
+}  // namespace
+
+QueryService::QueryService(bus::Bus& bus, Options options, DocumentCache& cache,
+                           PositionGate& gate, const LiveStore& live)
+    : bus_(bus),
+      options_(std::move(options)),
+      cache_(cache),
+      gate_(gate),
+      live_(live),
+      pool_(options_.threads, kMaxWaitingJobs, [this] {
+        return std::unique_ptr<Connections>(
+            new Connections{ReadModel(options_.read_model_dsn), LogAccess(options_.log_dsn)});
+      }) {}
+
+QueryService::~QueryService() { gate_.close(); }
+
+void QueryService::send(const std::string& reply, QueryAnswer&& answer) {
+  answer.set_position(static_cast<uint64_t>(gate_.position()));
+  try {
+    bus_.publish(reply, answer.SerializeAsString());
+  } catch (const bus::BusUnavailable& error) {
+    spdlog::warn("an answer could not be sent: {}", error.what());
+  }
+}
+
+void QueryService::take(bus::Message&& message) {
+  if (message.reply.empty()) return;
+  auto query = std::make_shared<v1::Query>();
+  if (!query->ParseFromString(message.data)) {
+    return send(message.reply, bad_field("the query cannot be parsed"));
+  }
+  canonicalize(*query);
+  const auto wanted = static_cast<int64_t>(query->min_position());
+  if (wanted <= gate_.position()) return answer(message.reply, query);
+  gate_.when_reached(wanted, kPatience, [this, reply = message.reply, query](bool reached) {
+    if (reached) return answer(reply, query);
+    send(reply, failed(v1::QUERY_STATUS_BEHIND, "the projection has not reached that position"));
+  });
+}
+
+void QueryService::answer(const std::string& reply, const QueryPtr& query) {
+  if (answer_from_cache(reply, *query)) return;
+  const bool posted = pool_.post([this, reply, query](Connections& own) {
+    std::optional<telemetry::Span> span;
+    if (telemetry::is_traceparent(query->traceparent())) {
+      span.emplace("look up", telemetry::SpanKind::server, query->traceparent());
+    }
+    send(reply, look_up(own, *query));
+  });
+  if (!posted) send(reply, failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
+}
+
+bool QueryService::answer_from_cache(const std::string& reply, const v1::Query& query) {
+  if (query.has_find_token()) {
+    const auto token = cache_.find_token(query.find_token().sha256());
+    if (!token) return false;
+    send(reply, expired(*token) ? not_found() : found(token->json));
+    return true;
+  }
+  if (!query.has_get_resource()) return false;
+  const v1::GetResource& get = query.get_resource();
+  const auto kind = doc_kind(get.kind());
+  // A host shows what is placed on it, which takes a query.
+  if (!kind || kind == DocKind::host || is_past(get)) return false;
+  const auto document = cache_.find(key_of(*kind, get));
+  if (!document) return false;
+  if (!may_see(query.scope(), *kind, document->project_id)) {
+    send(reply, not_found());
+  } else if (*kind == DocKind::instance) {
+    send(reply, found(live_.with_instance(document->json)));
+  } else if (*kind == DocKind::database) {
+    send(reply, found(live_.with_database(document->json, document->key.parent,
+                                          document->key.uuid)));
+  } else {
+    send(reply, found(document->json));
+  }
+  return true;
+}
+
+QueryAnswer QueryService::look_up(Connections& own, const v1::Query& query) {
+  // While a rebuilt read model takes the place of the old one a statement may meet neither.
+  constexpr int kTries = 4;
+  constexpr auto kPause = std::chrono::milliseconds(20);
+  try {
+    for (int tries = 1; options_.ready(); ++tries) {
+      try {
+        return dispatch(own, query);
+      } catch (const ReadModelDamaged& error) {
+        options_.suspect();
+        spdlog::warn("a query met a damaged read model: {}", error.what());
+        if (tries == kTries) break;
+        std::this_thread::sleep_for(kPause);
+      }
+    }
+    return failed(v1::QUERY_STATUS_UNAVAILABLE, "the read model is being built");
+  } catch (const ReadModelRefused& error) {
+    return bad_field(std::string("a value is not of the type of its field: ") + error.what());
+  } catch (const std::exception& error) {
+    spdlog::warn("a query cannot be answered: {}", error.what());
+    return failed(v1::QUERY_STATUS_UNAVAILABLE, "the read model or the log is away");
+  }
+}
+
+QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
+  switch (query.body_case()) {
+    case v1::Query::kGetResource: return get(own, query);
+    case v1::Query::kListResources: return list(own, query);
+    case v1::Query::kListEvents: return list_events(own, query);
+    case v1::Query::kFindToken: return find_token(own, query);
+    case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
+  }
+  return bad_field("the query is of no known kind");
+}
+
+std::string QueryService::shown(Connections& own, const Document& document) {
+  switch (document.key.kind) {
+    case DocKind::instance: return live_.with_instance(document.json);
+    case DocKind::database:
+      return live_.with_database(document.json, document.key.parent, document.key.uuid);
+    case DocKind::host:
+      return live_.with_host(document.json, document.key.uuid, usage_of(own, document));
+    case DocKind::user:
+    case DocKind::version:
+    case DocKind::token: return document.json;
+  }
+  return document.json;
+}
+
+HostUsage QueryService::usage_of(Connections& own, const Document& host) {
+  constexpr auto kGoodFor = std::chrono::seconds(2);
+  const auto name = nlohmann::json::parse(host.json).value("name", std::string());
+  const std::lock_guard lock(usage_mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  if (usage_.empty() || now - usage_taken_ > kGoodFor) {
+    usage_ = own.model.host_usage();
+    usage_taken_ = now;
+  }
+  const auto it = usage_.find(name);
+  return it == usage_.end() ? HostUsage() : it->second;
+}
+
+QueryAnswer QueryService::get(Connections& own, const v1::Query& query) {
+  const v1::GetResource& get = query.get_resource();
+  if (!is_uuid(get.uuid())) return not_found();
+  if (get.kind() == v1::KIND_OPERATION) return get_operation(own, query);
+  const auto kind = doc_kind(get.kind());
+  if (!kind) return bad_field("kind: unknown");
+  if (!is_past(get)) return get_document(own, query, *kind);
+  if (*kind != DocKind::instance) return bad_field("at: only an instance has a history");
+  return get_past(own, query);
+}
+
+QueryAnswer QueryService::get_document(Connections& own, const v1::Query& query, DocKind kind) {
+  const DocKey key = key_of(kind, query.get_resource());
+  if (has_parent(kind) && !is_uuid(key.parent)) return not_found();
+  DocumentCache::Load load(cache_, key);
+  const auto document = own.model.load(key);
+  if (document) load.finish(*document);
+  if (!document || !may_see(query.scope(), kind, document->project_id)) return not_found();
+  return found(shown(own, *document));
+}
+
+QueryAnswer QueryService::get_past(Connections& own, const v1::Query& query) {
+  const v1::GetResource& get = query.get_resource();
+  int64_t up_to = gate_.position();
+  if (get.at_position() != 0) up_to = std::min(up_to, get.at_position());
+  const StreamRef stream{Aggregate::instance, get.uuid()};
+  View view = make_view(stream);
+  Blocked blocked;
+  std::vector<Poison> poison;
+  for (const auto& event : own.log.view_events(stream, up_to)) {
+    if (get.at_unix_us() != 0 && to_unix_us(event.recorded_at) > get.at_unix_us()) break;
+    fold(view, event, blocked, poison, nullptr);
+  }
+  const auto document = render(view, {DocKind::instance, get.uuid()});
+  if (!document || !may_see(query.scope(), DocKind::instance, document->project_id)) {
+    return not_found();
+  }
+  return found(document->json);
+}
+
+bool QueryService::owns(Connections& own, const v1::Scope& scope,
+                        const std::string& instance_id) {
+  const auto first = own.log.first_event("instance-" + instance_id);
+  if (!first) return false;
+  if (scope.all_projects()) return true;
+  v1::InstanceEvent event;
+  return event.ParseFromString(first->payload) &&
+         may_see(scope, DocKind::instance, event.instance_created().project_id());
+}
+
+QueryAnswer QueryService::get_operation(Connections& own, const v1::Query& query) {
+  const std::string& id = query.get_resource().uuid();
+  if (const auto events = own.log.command_events(id)) {
+    const auto stream = parse_stream(events->first.stream);
+    const bool of_instance = stream && (stream->aggregate == Aggregate::instance ||
+                                        stream->aggregate == Aggregate::group);
+    const bool seen = of_instance ? owns(own, query.scope(), std::string(stream->uuid))
+                                  : query.scope().all_projects();
+    if (!seen) return not_found();
+    // Whoever sees the operation succeed shall see its result too.
+    if (events->last_position > gate_.position()) return found(pending_operation(id));
+    return found(succeeded_operation(id, as_log_event(events->first), events->last_position));
+  }
+  const auto result = own.log.command_result(id);
+  v1::CommandAnswer answer;
+  if (!result || !answer.ParseFromString(result->answer)) return not_found();
+  auto json = operation_without_events(id, answer, result->recorded_at);
+  return json ? found(std::move(*json)) : not_found();
+}
+
+QueryAnswer QueryService::list(Connections& own, const v1::Query& query) {
+  const v1::ListResources& list = query.list_resources();
+  const auto kind = doc_kind(list.kind());
+  if (!kind) return bad_field("kind: cannot be listed");
+  if ((*kind == DocKind::host || *kind == DocKind::token) && !query.scope().all_projects()) {
+    return not_found();
+  }
+  if (has_parent(*kind) != !list.instance_id().empty()) {
+    return bad_field("instance_id: belongs to lists of users and databases only");
+  }
+  if (has_parent(*kind)) {
+    const DocKey parent{DocKind::instance, list.instance_id()};
+    if (!is_uuid(parent.uuid)) return not_found();
+    const auto instance = own.model.load(parent);
+    if (!instance || !may_see(query.scope(), DocKind::instance, instance->project_id)) {
+      return not_found();
+    }
+  }
+  const DocumentList page =
+      list_documents(own.model, markers_, *kind, query.scope(), list, kMaxAnswerBytes * 2 / 3);
+  if (!page.bad_field.empty()) return bad_field(page.bad_field);
+  QueryAnswer answer;
+  for (const Document& document : page.documents) answer.add_json(shown(own, document));
+  answer.set_next_marker(page.next_marker);
+  return answer;
+}
+
+QueryAnswer QueryService::list_events(Connections& own, const v1::Query& query) {
+  const v1::ListEvents& list = query.list_events();
+  if (!is_uuid(list.instance_id()) || !owns(own, query.scope(), list.instance_id())) {
+    return not_found();
+  }
+  const uint32_t limit = std::min(list.limit() == 0 ? kMaxEvents : list.limit(), kMaxEvents);
+  const auto events =
+      own.log.history(list.instance_id(), list.after_position(), gate_.position(), limit + 1);
+  QueryAnswer answer;
+  size_t bytes = 0;
+  int64_t last_position = 0;
+  for (const auto& event : events) {
+    const auto shown_events = static_cast<uint32_t>(answer.json_size());
+    if (shown_events == limit || (bytes > kMaxAnswerBytes / 2 && shown_events > 0)) {
+      answer.set_next_marker(std::to_string(last_position));
+      break;
+    }
+    answer.add_json(history_json({as_log_event(event), event.metadata.actor,
+                                  event.metadata.command_id, event.metadata.correlation_id}));
+    bytes += answer.json(answer.json_size() - 1).size();
+    last_position = event.position;
+  }
+  return answer;
+}
+
+QueryAnswer QueryService::find_token(Connections& own, const v1::Query& query) {
+  const std::string& hash = query.find_token().sha256();
+  if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    return not_found();
+  }
+  const auto by_hash = own.model.load_token(hash);
+  if (!by_hash) return not_found();
+  // Once more by its id: a token that is revoked meanwhile must not stay in the cache.
+  DocumentCache::Load load(cache_, by_hash->key);
+  const auto token = own.model.load(by_hash->key);
+  if (token) load.finish(*token);
+  return token && !expired(*token) ? found(token->json) : not_found();
+}
+
+}  // namespace trunkline::lookup

@@ -1,0 +1,82 @@
+// trunkline-lookup: the central lookup repository, and the relay of the event log.
+#include <spdlog/spdlog.h>
+
+#include <exception>
+#include <memory>
+
+#include "bus/streams.h"
+#include "lookup/io/admin.h"
+#include "lookup/io/query_service.h"
+#include "runtime/config.h"
+#include "runtime/random.h"
+#include "runtime/relay.h"
+#include "telemetry/telemetry.h"
+
+namespace {
+
+using namespace trunkline;
+
+constexpr size_t kCacheBytes = 48 * 1024 * 1024;
+constexpr char kAdminSubject[] = "tl.admin.lookup";
+constexpr char kReportSubjects[] = "tl.report.>";
+constexpr char kQueueGroup[] = "lookup";
+
+std::unique_ptr<bus::Bus> connect_for_ever(const bus::BusOptions& options) {
+  while (true) {
+    try {
+      return bus::Bus::connect(options, std::chrono::seconds(30));
+    } catch (const bus::BusUnavailable& error) {
+      spdlog::warn("the bus is away: {}", error.what());
+    }
+  }
+}
+
+void take_report(lookup::LiveStore& live, const bus::Message& message) {
+  const std::string host = message.subject.substr(sizeof("tl.report.") - 1);
+  v1::HostReport report;
+  if (report.ParseFromString(message.data)) live.take(host, report, runtime::now());
+}
+
+void serve(const runtime::ServiceConfig& config) {
+  const auto bus = connect_for_ever(config.bus);
+  lookup::DocumentCache cache(kCacheBytes);
+  lookup::LiveStore live;
+  lookup::PositionGate gate;
+  lookup::Projector projector(*bus, {config.log_dsn, config.read_model_dsn}, cache, gate);
+  lookup::QueryService::Options options;
+  options.log_dsn = config.log_dsn;
+  options.read_model_dsn = config.read_model_dsn;
+  options.ready = [&] { return projector.ready(); };
+  options.suspect = [&] { projector.suspect(); };
+  lookup::QueryService queries(*bus, options, cache, gate, live);
+  lookup::Admin admin(*bus, config.read_model_dsn, projector, gate);
+  const runtime::Relay relay(*bus, config.log_dsn);
+
+  const auto reports = bus->subscribe(
+      kReportSubjects, [&](bus::Message&& message) { take_report(live, message); });
+  const auto asked = bus->subscribe(
+      bus::kLookupSubject, [&](bus::Message&& message) { queries.take(std::move(message)); },
+      kQueueGroup);
+  const auto ordered = bus->subscribe(
+      kAdminSubject, [&](bus::Message&& message) { admin.take(std::move(message)); }, kQueueGroup);
+  spdlog::info("lookup is up");
+  runtime::wait_for_stop_signal();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  runtime::block_stop_signals();
+  try {
+    const runtime::ServiceConfig config = runtime::load_config(argc, argv);
+    telemetry::start("lookup");
+    serve(config);
+  } catch (const std::exception& error) {
+    spdlog::critical("lookup ends: {}", error.what());
+    telemetry::stop();
+    return 1;
+  }
+  spdlog::info("lookup stops");
+  telemetry::stop();
+  return 0;
+}

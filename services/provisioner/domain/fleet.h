@@ -1,0 +1,95 @@
+// The hosts and what is promised on each: a fold of the hosts' and instances' states, the last
+// report of each host, and reservations for placements that are not in the log yet. Everything but
+// the reservations can be rebuilt at any time. Not thread-safe: who shares it must lock it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "provisioner/domain/host_aggregate.h"
+#include "provisioner/domain/instance_decide.h"
+#include "provisioner/domain/instance_state.h"
+
+namespace trunkline::v1 {
+class PlaceNodes;
+}
+
+namespace trunkline::provisioner {
+
+// How much more than a host has may be promised on it. Idle databases use little of what they are
+// sold: cpu is time-shared, ram is bounded by each node's settings and fills slowly, disks are
+// sparse. What a disk really has left is looked at as well, see kMinDiskFreeGb.
+inline constexpr uint64_t kCpuOvercommit = 16;
+inline constexpr uint64_t kRamOvercommit = 4;
+inline constexpr uint64_t kDiskOvercommit = 16;
+// A host whose disk has less than this left, by its own report, takes no new node.
+inline constexpr uint64_t kMinDiskFreeGb = 2;
+
+struct HostUse {
+  HostState host;                            // as it registered
+  std::optional<TimePoint> last_reported_at;
+  std::optional<uint64_t> disk_free_gb;      // as it reported
+  uint64_t nodes = 0;
+  uint64_t cpu = 0;                          // promised
+  uint64_t ram_mb = 0;
+  uint64_t disk_gb = 0;
+  std::map<uint32_t, uint32_t> ports;        // → nodes that have it; more than 1 is a fault
+  std::set<uint32_t> blocked_ports;          // somebody else listens there
+  uint32_t lowest_free_port = 5432;          // all below are in use
+
+  uint64_t cpu_limit() const { return host.cpu * kCpuOvercommit; }
+  uint64_t ram_limit_mb() const { return host.ram_mb * kRamOvercommit; }
+  uint64_t disk_limit_gb() const { return host.disk_gb * kDiskOvercommit; }
+  bool is_port_free(uint32_t port) const {
+    return !ports.contains(port) && !blocked_ports.contains(port);
+  }
+};
+
+class Fleet {
+ public:
+  using HostPort = InstanceFacts::HostPort;
+
+  void set_host(const HostState& host);
+  void host_reported(const HostName& host, TimePoint received_at, uint64_t disk_free_gb);
+  // Replaces all that the instance has, and ends its reservation if its nodes are placed now or
+  // are not to be placed any more. A node being removed keeps its place until it is gone.
+  void set_instance(const InstanceState& instance);
+
+  // Holds the places of nodes that PlaceNodes is about to name, until set_instance(), release() or
+  // `until`. One reservation an instance: a new one replaces it.
+  void reserve(const InstanceId& instance, const std::vector<Address>& addresses, const Size& size,
+               TimePoint until);
+  void release(const InstanceId& instance);
+  void expire_reservations(TimePoint now);
+
+  // Which of the command's addresses belong to other instances or are reserved for them.
+  std::vector<HostPort> taken_by_others(const InstanceId& instance,
+                                        const v1::PlaceNodes& command) const;
+
+  const std::map<HostName, HostUse>& hosts() const { return hosts_; }
+
+ private:
+  struct Use {
+    HostPort at;
+    Size size;
+  };
+  struct Reservation {
+    std::vector<Use> uses;
+    TimePoint until;
+  };
+  void add(const Use& use);
+  void subtract(const Use& use);
+
+  std::map<HostName, HostUse> hosts_;
+  std::unordered_map<InstanceId, std::vector<Use>> instances_;
+  std::map<InstanceId, Reservation> reservations_;
+};
+
+}  // namespace trunkline::provisioner

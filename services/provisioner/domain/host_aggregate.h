@@ -1,0 +1,44 @@
+// The host aggregate (stream `host-<version-5 uuid of "host/" + name>`): what an agent says of its
+// host, and whether an administrator lets nodes be placed there. Pure.
+//
+// Rules: command_empty, host_name_malformed, host_name_mismatch (the stream is another host's),
+// zone_missing, address_missing, capacity_missing: bad_value; host_not_found: not_found.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/decision.h"
+#include "base/ids.h"
+#include "trunkline/v1/platform.pb.h"
+
+namespace trunkline::provisioner {
+
+struct HostState {
+  HostState() = default;
+  explicit HostState(std::string uuid) : id(std::move(uuid)) {}
+
+  std::string id;
+  uint64_t version = 0;
+  HostName name;             // empty: never registered
+  std::string zone;
+  std::string address;
+  uint32_t cpu = 0;
+  uint64_t ram_mb = 0;
+  uint64_t disk_gb = 0;
+  std::set<std::string> images;
+  bool schedulable = true;
+  bool operator==(const HostState&) const = default;
+};
+
+struct HostFacts {};
+
+std::string host_uuid(const HostName& name);
+Decision<v1::HostEvent> decide(const HostState& state, const v1::HostCommand& command,
+                               const HostFacts& facts, TimePoint now);
+void evolve(HostState& state, const v1::HostEvent& event, TimePoint recorded_at);
+
+}  // namespace trunkline::provisioner

@@ -1,0 +1,385 @@
+#include "provisioner/domain/instance_react.h"
+
+#include <algorithm>
+
+#include "provisioner/domain/conversions.h"
+#include "provisioner/domain/instance_tasks.h"
+#include "provisioner/domain/object_decide.h"
+#include "provisioner/domain/steps.h"
+
+namespace trunkline::provisioner {
+namespace {
+
+bool is_working(const InstanceState& state) {
+  return state.status == InstanceStatus::created || state.status == InstanceStatus::in_progress;
+}
+
+// A standby's box may go only when nothing of the group depends on it. Before a primary was ever
+// open nothing does, and a deleted instance has no group to spare.
+bool awaits_detach(const InstanceState& state, const Node& node) {
+  if (state.status == InstanceStatus::deleting || state.group.deleted) return false;
+  if (!state.group.ever_open) return false;
+  const auto member = state.group.members.find(node.id);
+  return member != state.group.members.end() && member->second != Membership::detached;
+}
+
+class Reaction {
+ public:
+  Reaction(const InstanceState& state, const ReportBook& reports, const Watch& watch)
+      : state_(state), reports_(reports), watch_(watch) {}
+
+  std::vector<Action> run() {
+    for (const Node& node : state_.nodes) {
+      if (node.is_wanted()) {
+        ensure(node);
+      } else {
+        remove(node);
+      }
+    }
+    if (state_.status != InstanceStatus::deleting) {
+      shrink();
+      place();
+      apply_objects();
+      activate();
+    }
+    look_at_deadline();
+    return std::move(actions_);
+  }
+
+ private:
+  struct Seen {
+    const HostSeen* host = nullptr;        // null: silent, nothing is sent there
+    const v1::NodeReport* node = nullptr;  // null: not there, or not known
+  };
+  Seen seen(const Node& node) const {
+    Seen out;
+    out.host = reports_.find_fresh(node.address.host, watch_.now);
+    if (!out.host) return out;
+    const auto it = out.host->nodes.find(node.id);
+    if (it != out.host->nodes.end()) out.node = &it->second;
+    return out;
+  }
+
+  void issue(v1::InstanceCommand command) {
+    issued_ = true;
+    actions_.push_back(IssueCommand{std::move(command)});
+  }
+  void send(const Node& node, v1::Task task) {
+    actions_.push_back(SendTask{node.address.host, std::move(task)});
+  }
+  void fail_step(const FailureNote& failure, const NodeId& node) {
+    if (issued_) return;
+    v1::InstanceCommand command;
+    auto& c = *command.mutable_record_step_failed();
+    c.set_step(std::string(step_name(state_.step)));
+    *c.mutable_failure() = to_proto(failure);
+    c.set_node_id(node.str());
+    issue(std::move(command));
+  }
+  TimePoint counted_from(TimePoint begin) const { return std::max(begin, watch_.watching_since); }
+
+  // ---- boxes -------------------------------------------------------------------------------
+
+  void ensure(const Node& node) {
+    const Seen at = seen(node);
+    if (!at.host) return;
+    if (!at.node) {
+      // An empty box in the place of the customer's data would be taken for the data.
+      const bool was_made = node.created_generation > 0;
+      const bool may_hold_data =
+          holds_data(state_, node.id) || (was_made && !state_.group.ever_open);
+      if (!may_hold_data) send(node, ensure_task(state_, node));
+      return;
+    }
+    const v1::TaskReport& task = at.node->ensure();
+    if (needs_task(node.ensure_generation, task)) return send(node, ensure_task(state_, node));
+    if (task.generation() == node.ensure_generation && !node.is_up_to_date() &&
+        task.state() == v1::TASK_STATE_SUCCEEDED) {
+      return record_created(node);
+    }
+    if (is_working(state_)) look_at_failure(node, *at.node);
+  }
+
+  void record_created(const Node& node) {
+    v1::InstanceCommand command;
+    command.mutable_record_node_created()->set_node_id(node.id.str());
+    command.mutable_record_node_created()->set_generation(node.ensure_generation);
+    issue(std::move(command));
+  }
+
+  // A host that goes on failing at a box is given up for another one, a few times; a box that
+  // holds data, or once was made, stays where it is.
+  void look_at_failure(const Node& node, const v1::NodeReport& report) {
+    const bool has_failed = report.ensure().state() == v1::TASK_STATE_FAILED &&
+                            report.ensure().generation() == node.ensure_generation &&
+                            report.ensure().tries() >= kFailedTries && !node.is_up_to_date();
+    const bool has_no_port = report.role().state() == v1::TASK_STATE_FAILED &&
+                             report.role().tries() >= kFailedTries &&
+                             report.role().failure().code() == kPortInUse;
+    if (!has_failed && !has_no_port) return;
+    const v1::TaskReport& task = has_failed ? report.ensure() : report.role();
+    const bool may_move = !holds_data(state_, node.id) &&
+                          (has_no_port || node.created_generation == 0) &&
+                          state_.relocations < kMaxRelocations;
+    if (may_move && !task.failure().code().empty()) {
+      return start_removal(node, task.failure().code());
+    }
+    fail_step({task.failure().code(), node.address.host.str() + ", tried " +
+                                          std::to_string(task.tries()) +
+                                          " times: " + task.failure().message()},
+              node.id);
+  }
+
+  void start_removal(const Node& node, std::string_view why) {
+    v1::InstanceCommand command;
+    command.mutable_start_node_removal()->set_node_id(node.id.str());
+    command.mutable_start_node_removal()->set_why(std::string(why));
+    issue(std::move(command));
+  }
+
+  void remove(const Node& node) {
+    if (awaits_detach(state_, node)) return;
+    const Seen at = seen(node);
+    if (!at.host) return;
+    if (!at.node) {
+      // Where the box was made its absence says all; else a task may still be on its way there.
+      const bool was_there = node.created_generation > 0;
+      if (was_there || at.host->received_at >= node.removal_started_at + kRemovalGrace) {
+        v1::InstanceCommand command;
+        command.mutable_record_node_removed()->set_node_id(node.id.str());
+        return issue(std::move(command));
+      }
+      return send(node, remove_task(state_.id, node.id));
+    }
+    const v1::TaskReport& task = at.node->remove();
+    if (task.state() == v1::TASK_STATE_NOT_STARTED || task.state() == v1::TASK_STATE_FAILED) {
+      send(node, remove_task(state_.id, node.id));
+    }
+    const bool has_failed = task.state() == v1::TASK_STATE_FAILED && task.tries() >= kFailedTries;
+    if (has_failed && !state_.failure && state_.step == Step::removing_nodes) {
+      fail_step({task.failure().code(), node.address.host.str() + ", tried " +
+                                            std::to_string(task.tries()) +
+                                            " times: " + task.failure().message()},
+                node.id);
+    }
+  }
+
+  // ---- the order ---------------------------------------------------------------------------
+
+  // The newest standbys go. Which node is the primary must be known: it stays.
+  void shrink() {
+    if (!is_working(state_)) return;
+    uint32_t wanted = wanted_nodes(state_);
+    const Node* primary = find_node(state_, state_.group.primary);
+    if (wanted <= state_.spec.nodes_number || !primary || !primary->is_wanted()) return;
+    for (auto node = state_.nodes.rbegin(); node != state_.nodes.rend(); ++node) {
+      if (wanted <= state_.spec.nodes_number) return;
+      if (!node->is_wanted() || node->id == primary->id) continue;
+      start_removal(*node, kScaledDown);
+      --wanted;
+    }
+  }
+
+  void place() {
+    const uint32_t wanted = wanted_nodes(state_);
+    if (!is_working(state_) || wanted >= state_.spec.nodes_number) return;
+    Needs needs;
+    needs.instance = state_.id;
+    needs.first_ordinal = state_.nodes_placed;
+    needs.count = state_.spec.nodes_number - wanted;
+    needs.size = state_.spec.size;
+    needs.image = state_.spec.image;
+    for (const Node& node : state_.nodes) {
+      if (node.is_wanted()) needs.used_hosts.push_back(node.address.host);
+      const bool gave_up = !node.is_wanted() && node.removal_why != kScaledDown &&
+                           node.removal_why != kPortInUse;
+      if (gave_up) needs.avoid.push_back(node.address.host);
+    }
+    needs.last_chance =
+        watch_.now >= counted_from(state_.step_started_at) + deadline_of(Step::placing);
+    actions_.push_back(NeedPlacement{std::move(needs)});
+  }
+
+  void activate() {
+    if (!is_working(state_) && state_.status != InstanceStatus::error) return;
+    if (!nodes_match_order(state_) || !group_matches_order(state_)) return;
+    v1::InstanceCommand command;
+    auto& c = *command.mutable_record_group_settled();
+    for (const NodeId& id : state_.group.settled->nodes) c.add_node_ids(id.str());
+    c.set_sync_replica_number(state_.group.settled->sync_replica_number);
+    issue(std::move(command));
+  }
+
+  // ---- users and databases -----------------------------------------------------------------
+
+  void apply_objects() {
+    if (state_.objects_version == 0 || !state_.group.primary_open) return;
+    const Node* primary = find_node(state_, state_.group.primary);
+    if (!primary) return;
+    const Seen at = seen(*primary);
+    if (at.node) {
+      const v1::TaskReport& task = at.node->objects();
+      if (needs_task(state_.objects_version, task)) {
+        send(*primary, objects_task(state_, primary->id));
+      } else if (task.generation() == state_.objects_version && record_objects(*at.node)) {
+        return;
+      }
+    }
+    look_at_objects_deadline(*primary, at);
+  }
+
+  // True if the host has come to an outcome.
+  bool record_objects(const v1::NodeReport& report) {
+    const v1::TaskReport& task = report.objects();
+    const bool succeeded = task.state() == v1::TASK_STATE_SUCCEEDED;
+    const bool failed =
+        task.state() == v1::TASK_STATE_FAILED && task.tries() >= kFailedObjectTries;
+    if (!succeeded && !failed) return false;
+    v1::InstanceCommand command;
+    auto& c = *command.mutable_record_objects_applied();
+    c.set_objects_version(state_.objects_version);
+    for (const auto& object : report.object_failures()) {
+      auto& failure = *c.add_failures();
+      failure.set_object_id(object.object_id());
+      *failure.mutable_failure() = object.failure();
+    }
+    if (failed && c.failures().empty()) add_pending(c, to_failure(task.failure()));
+    if (!objects_outcome(state_, c).empty()) issue(std::move(command));
+    return true;
+  }
+
+  // Every object whose newest change is not applied fails for this reason.
+  void add_pending(v1::RecordObjectsApplied& c, const FailureNote& failure) const {
+    const auto add = [&](const std::string& id) {
+      c.add_failures()->set_object_id(id);
+      *c.mutable_failures(c.failures_size() - 1)->mutable_failure() = to_proto(failure);
+    };
+    const auto is_pending = [&](const auto& object) {
+      return object.objects_version > state_.applied_objects_version;
+    };
+    for (const auto& [id, user] : state_.users) {
+      if (is_pending(user)) add(id.str());
+    }
+    for (const auto& [id, database] : state_.databases) {
+      if (is_pending(database)) add(id.str());
+    }
+    for (const Tombstone& dropped : state_.dropped_users) add(dropped.id);
+    for (const Tombstone& dropped : state_.dropped_databases) add(dropped.id);
+  }
+
+  void look_at_objects_deadline(const Node& primary, const Seen& at) {
+    if (state_.applied_objects_version >= state_.objects_version) return;
+    const TimePoint begin = std::max(state_.objects_changed_at, state_.group.primary_opened_at);
+    if (watch_.now < counted_from(begin) + kObjectsDeadline) return;
+    const std::string host = primary.address.host.str();
+    FailureNote failure{std::string(kDeadlineMissed), ""};
+    failure.message = "not applied within " + std::to_string(kObjectsDeadline.count()) + " s: " +
+                      (!at.host   ? host + " is silent"
+                       : !at.node ? host + " does not have the primary's node"
+                                  : host + " has not come to it");
+    v1::InstanceCommand command;
+    auto& c = *command.mutable_record_objects_applied();
+    c.set_objects_version(state_.objects_version);
+    add_pending(c, failure);
+    if (!objects_outcome(state_, c).empty()) issue(std::move(command));
+  }
+
+  // ---- the deadline ------------------------------------------------------------------------
+
+  void look_at_deadline() {
+    const bool waits = is_working(state_) || state_.status == InstanceStatus::deleting;
+    if (!waits || state_.failure || issued_) return;
+    // Of placing, answer_needs() says why it failed.
+    if (state_.step == Step::none || state_.step == Step::placing) return;
+    if (watch_.now < counted_from(state_.step_started_at) + deadline_of(state_.step)) return;
+    NodeId node;
+    const std::string what = waits_for(&node);
+    fail_step({std::string(kDeadlineMissed),
+               std::string(step_name(state_.step)) + " was not done within " +
+                   std::to_string(deadline_of(state_.step).count()) + " s: " + what},
+              node);
+  }
+
+  std::string waits_for(NodeId* waiting_node) const {
+    if (state_.step == Step::forming) return waits_for_group();
+    std::string out;
+    for (const Node& node : state_.nodes) {
+      const bool is_late = state_.step == Step::creating_nodes
+                               ? node.is_wanted() && !node.is_up_to_date()
+                               : !node.is_wanted();
+      if (!is_late) continue;
+      if (out.empty()) *waiting_node = node.id;
+      out += (out.empty() ? "" : "; ") + waits_for_node(node);
+    }
+    if (!out.empty()) return out;
+    return "which node is the primary, so that it is not removed";
+  }
+
+  std::string waits_for_node(const Node& node) const {
+    const std::string who = "node " + node.id.str() + " on " + node.address.host.str() + ": ";
+    if (!node.is_wanted() && awaits_detach(state_, node)) {
+      return who + "replication has not detached it";
+    }
+    const Seen at = seen(node);
+    if (!at.host) return who + "the host is silent";
+    if (!at.node) {
+      return who + (holds_data(state_, node.id) ? "the host does not have the primary's node"
+                                                : "the host has not begun");
+    }
+    const v1::TaskReport& task = node.is_wanted() ? at.node->ensure() : at.node->remove();
+    if (task.state() != v1::TASK_STATE_FAILED) {
+      return who + (task.step().empty() ? "the host is at it" : task.step());
+    }
+    return who + "tried " + std::to_string(task.tries()) + " times: " + task.failure().message();
+  }
+
+  std::string waits_for_group() const {
+    const GroupView& group = state_.group;
+    if (group.primary.empty()) return "replication has not assigned a primary";
+    const Node* primary = find_node(state_, group.primary);
+    const std::string where = primary ? " on " + primary->address.host.str() : "";
+    if (!group.primary_open) return "primary " + group.primary.str() + where + " is not open";
+    return "replication has not settled " + std::to_string(state_.spec.nodes_number) +
+           " nodes, " + std::to_string(state_.spec.sync_replica_number) + " of them synchronous";
+  }
+
+  const InstanceState& state_;
+  const ReportBook& reports_;
+  const Watch& watch_;
+  std::vector<Action> actions_;
+  bool issued_ = false;
+};
+
+}  // namespace
+
+std::vector<Action> react(const InstanceState& state, const ReportBook& reports,
+                          const Watch& watch) {
+  if (state.status == InstanceStatus::none || state.status == InstanceStatus::deleted) return {};
+  return Reaction(state, reports, watch).run();
+}
+
+bool is_at_rest(const InstanceState& state) {
+  if (state.status == InstanceStatus::none || state.status == InstanceStatus::deleted) return true;
+  return state.status == InstanceStatus::active &&
+         state.applied_objects_version >= state.objects_version && !has_removing_nodes(state);
+}
+
+std::vector<SendTask> orphans(const v1::HostReport& report, std::span<const int> nodes,
+                              const FindInstance& find, const Watch& watch) {
+  std::vector<SendTask> out;
+  if (watch.now < watch.watching_since + kOrphanGrace) return out;
+  for (const int i : nodes) {
+    const v1::NodeReport& node = report.nodes(i);
+    const InstanceId instance(node.instance_id());
+    const auto known = find(instance);
+    if (!known) continue;
+    const InstanceState* state = *known;
+    if (state && find_node(*state, NodeId(node.node_id()))) continue;
+    const auto progress = node.remove().state();
+    if (progress != v1::TASK_STATE_NOT_STARTED && progress != v1::TASK_STATE_FAILED) continue;
+    out.push_back({HostName(report.host()), remove_task(instance, NodeId(node.node_id()))});
+  }
+  return out;
+}
+
+}  // namespace trunkline::provisioner

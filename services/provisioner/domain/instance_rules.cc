@@ -1,0 +1,138 @@
+#include "provisioner/domain/instance_rules.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "base/digest.h"
+
+namespace trunkline::provisioner {
+namespace {
+
+Rejection bad_value(std::string rule, std::string message) {
+  return reject(RejectionBlame::bad_value, std::move(rule), std::move(message));
+}
+
+Broken check_range(std::string_view field, std::string_view unit, uint32_t value, uint32_t min,
+                   uint32_t max) {
+  if (value >= min && value <= max) return std::nullopt;
+  return bad_value(std::string(field) + "_out_of_range",
+                   std::string(field) + " must be from " + std::to_string(min) + " to " +
+                       std::to_string(max) + std::string(unit) + ", not " + std::to_string(value));
+}
+
+// Characters of well-formed UTF-8 without control characters; nothing if it is something else.
+std::optional<size_t> count_characters(std::string_view text) {
+  size_t count = 0;
+  for (size_t i = 0; i < text.size(); ++count) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    if (lead < 0x20 || lead == 0x7f) return std::nullopt;
+    const size_t length = lead < 0x80              ? 1
+                          : (lead & 0xe0) == 0xc0 ? 2
+                          : (lead & 0xf0) == 0xe0 ? 3
+                          : (lead & 0xf8) == 0xf0 ? 4
+                                                  : 0;
+    if (length == 0 || i + length > text.size()) return std::nullopt;
+    for (size_t k = 1; k < length; ++k) {
+      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) return std::nullopt;
+    }
+    i += length;
+  }
+  return count;
+}
+
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+Broken check_identifier(std::string_view name, bool dollar_allowed) {
+  const auto is_rest = [&](char c) {
+    return is_letter(c) || is_digit(c) || c == '_' || (dollar_allowed && c == '$');
+  };
+  if (name.empty()) return bad_value("name_missing", "name must not be empty");
+  if (name.size() > kMaxObjectNameBytes) {
+    return bad_value("name_too_long", "name must have at most 63 characters");
+  }
+  if (!is_letter(name[0]) && name[0] != '_') {
+    return bad_value("name_malformed", "name must begin with a letter or an underscore");
+  }
+  if (!std::ranges::all_of(name, is_rest)) {
+    return bad_value("name_malformed", std::string("name may have only letters, digits") +
+                                           (dollar_allowed ? ", underscores and $" :
+                                                             " and underscores"));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Broken check_size(const Size& size) {
+  if (auto b = check_range("cpu", "", size.cpu, kMinCpu, kMaxCpu)) return b;
+  if (auto b = check_range("ram", " MB", size.ram_mb, kMinRamMb, kMaxRamMb)) return b;
+  return check_range("disk_size", " GB", size.disk_gb, kMinDiskGb, kMaxDiskGb);
+}
+
+Broken check_nodes(uint32_t nodes_number, uint32_t sync_replica_number) {
+  if (auto b = check_range("nodes_number", "", nodes_number, kMinNodes, kMaxNodes)) return b;
+  if (auto b = check_range("sync_replica_number", "", sync_replica_number, 0, kMaxSyncReplicas)) {
+    return b;
+  }
+  if (sync_replica_number < nodes_number) return std::nullopt;
+  return bad_value("sync_replica_number_too_big",
+                   "sync_replica_number must be less than nodes_number, " +
+                       std::to_string(sync_replica_number) + " is not less than " +
+                       std::to_string(nodes_number));
+}
+
+Broken check_name(std::string_view name) {
+  if (name.empty()) return bad_value("name_missing", "name must not be empty");
+  const auto characters = count_characters(name);
+  if (!characters) {
+    return bad_value("name_malformed", "name must be UTF-8 text without control characters");
+  }
+  if (*characters <= kMaxNameCharacters) return std::nullopt;
+  return bad_value("name_too_long", "name must have at most 255 characters");
+}
+
+Broken check_description(std::string_view description) {
+  std::string flat(description);
+  std::ranges::replace_if(flat, [](char c) { return c == '\n' || c == '\r' || c == '\t'; }, ' ');
+  const auto characters = count_characters(flat);
+  if (!characters) {
+    return bad_value("description_malformed",
+                     "description must be UTF-8 text without control characters");
+  }
+  if (*characters <= kMaxDescriptionCharacters) return std::nullopt;
+  return bad_value("description_too_long", "description must have at most 4096 characters");
+}
+
+Broken check_user_name(std::string_view name) {
+  if (auto b = check_identifier(name, true)) return b;
+  for (std::string_view prefix : {"pg_", "dbaas_", "postgres"}) {
+    if (name.starts_with(prefix)) {
+      return bad_value("name_reserved", "name must not begin with " + std::string(prefix));
+    }
+  }
+  // PostgreSQL keeps the first two for itself, the third is the platform's own role.
+  constexpr std::array<std::string_view, 3> kReserved = {"public", "none", "trunkline_replicator"};
+  if (std::ranges::find(kReserved, name) == kReserved.end()) return std::nullopt;
+  return bad_value("name_reserved", "name must not be " + std::string(name));
+}
+
+Broken check_database_name(std::string_view name) {
+  if (auto b = check_identifier(name, false)) return b;
+  constexpr std::array<std::string_view, 3> kReserved = {"postgres", "template0", "template1"};
+  if (std::ranges::find(kReserved, name) == kReserved.end()) return std::nullopt;
+  return bad_value("name_reserved", "name must not be " + std::string(name));
+}
+
+Broken check_verifier(std::string_view verifier) {
+  if (is_scram_sha256_verifier(verifier)) return std::nullopt;
+  return bad_value("verifier_malformed", "scram_verifier must be a SCRAM-SHA-256 verifier");
+}
+
+Broken check_uuid(std::string_view field, std::string_view value) {
+  if (canonical_uuid(value) == value) return std::nullopt;
+  return bad_value("uuid_malformed", std::string(field) + " must be a lower-case UUID");
+}
+
+}  // namespace trunkline::provisioner

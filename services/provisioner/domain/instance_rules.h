@@ -1,0 +1,37 @@
+// The rules that a value must keep whatever the state is: ranges and names. Each function returns
+// the first rule that is broken, or nothing. The gateway checks the same; this is the last line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "base/decision.h"
+#include "provisioner/domain/instance_state.h"
+
+namespace trunkline::provisioner {
+
+inline constexpr uint32_t kMinCpu = 1, kMaxCpu = 128;
+inline constexpr uint32_t kMinRamMb = 512, kMaxRamMb = 1024 * 1024;
+inline constexpr uint32_t kMinDiskGb = 8, kMaxDiskGb = 1024;
+inline constexpr uint32_t kMinNodes = 1, kMaxNodes = 16;
+inline constexpr uint32_t kMaxSyncReplicas = 15;
+inline constexpr size_t kMaxNameCharacters = 255;         // of an instance, version or token
+inline constexpr size_t kMaxDescriptionCharacters = 4096;
+inline constexpr size_t kMaxObjectNameBytes = 63;         // of a user or database
+inline constexpr uint32_t kFirstPort = 5432, kLastPort = 65535;
+
+using Broken = std::optional<Rejection>;
+
+Broken check_size(const Size& size);
+Broken check_nodes(uint32_t nodes_number, uint32_t sync_replica_number);
+// UTF-8, counted in characters; without control characters.
+Broken check_name(std::string_view name);
+Broken check_description(std::string_view description);
+Broken check_user_name(std::string_view name);
+Broken check_database_name(std::string_view name);
+Broken check_verifier(std::string_view verifier);
+// `field` is named in the message.
+Broken check_uuid(std::string_view field, std::string_view value);
+
+}  // namespace trunkline::provisioner

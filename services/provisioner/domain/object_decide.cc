@@ -1,0 +1,217 @@
+#include "provisioner/domain/object_decide.h"
+
+#include <algorithm>
+
+#include "provisioner/domain/conversions.h"
+#include "provisioner/domain/instance_rules.h"
+
+namespace trunkline::provisioner {
+namespace {
+
+using Events = std::vector<v1::InstanceEvent>;
+
+InstanceDecision accept_one(v1::InstanceEvent event) { return accept(Events{std::move(event)}); }
+
+template <class Objects>
+bool is_name_in_use(const Objects& live, const std::string& name) {
+  return std::ranges::any_of(live, [&](const auto& entry) { return entry.second.name == name; });
+}
+
+bool was_dropped(const std::vector<Tombstone>& dropped, const std::string& id) {
+  return std::ranges::find(dropped, id, &Tombstone::id) != dropped.end();
+}
+
+Rejection uuid_in_use(const std::string& id) {
+  return reject(RejectionBlame::conflict, "uuid_in_use", "uuid " + id + " is in use");
+}
+Rejection name_in_use(const char* what, const std::string& name) {
+  return reject(RejectionBlame::conflict, "name_in_use",
+                std::string("name: the instance has a ") + what + " " + name + " already");
+}
+Rejection owner_not_found(const std::string& id) {
+  return reject(RejectionBlame::not_found, "owner_not_found",
+                "owner: the instance has no user " + id);
+}
+Rejection user_not_found(const std::string& id) {
+  return reject(RejectionBlame::not_found, "user_not_found", "the instance has no user " + id);
+}
+Rejection database_not_found(const std::string& id) {
+  return reject(RejectionBlame::not_found, "database_not_found",
+                "the instance has no database " + id);
+}
+
+}  // namespace
+
+InstanceDecision create_user(const InstanceState& state, const v1::CreateUser& c) {
+  if (auto b = check_uuid("uuid", c.user_id())) return *b;
+  if (auto b = check_user_name(c.name())) return *b;
+  if (auto b = check_description(c.description())) return *b;
+  if (auto b = check_verifier(c.scram_verifier())) return *b;
+  if (state.users.contains(UserId(c.user_id()))) return uuid_in_use(c.user_id());
+  if (was_dropped(state.dropped_users, c.user_id())) return uuid_in_use(c.user_id());
+  if (is_name_in_use(state.users, c.name())) return name_in_use("user", c.name());
+  v1::InstanceEvent event;
+  auto& e = *event.mutable_user_created();
+  e.set_user_id(c.user_id());
+  e.set_name(c.name());
+  e.set_description(c.description());
+  e.set_scram_verifier(c.scram_verifier());
+  return accept_one(std::move(event));
+}
+
+InstanceDecision update_user(const InstanceState& state, const v1::UpdateUser& c) {
+  const auto it = state.users.find(UserId(c.user_id()));
+  if (it == state.users.end()) return user_not_found(c.user_id());
+  const User& user = it->second;
+  v1::InstanceEvent event;
+  auto& e = *event.mutable_user_updated();
+  e.set_user_id(c.user_id());
+  if (c.has_description()) {
+    if (auto b = check_description(c.description())) return *b;
+    if (c.description() != user.description) e.set_description(c.description());
+  }
+  if (c.has_scram_verifier()) {
+    if (auto b = check_verifier(c.scram_verifier())) return *b;
+    if (c.scram_verifier() != user.scram_verifier) e.set_scram_verifier(c.scram_verifier());
+  }
+  const bool changes = e.has_description() || e.has_scram_verifier();
+  if (!changes && user.status != ObjectStatus::error)
+    return ignore("the user is like this already");
+  return accept_one(std::move(event));
+}
+
+InstanceDecision delete_user(const InstanceState& state, const v1::DeleteUser& c) {
+  const auto it = state.users.find(UserId(c.user_id()));
+  if (it == state.users.end()) return user_not_found(c.user_id());
+  for (const auto& [id, database] : state.databases) {
+    if (database.owner != it->first) continue;
+    return reject(RejectionBlame::conflict, "user_owns_databases",
+                  "the user owns database " + database.name + ": delete it or change its owner");
+  }
+  v1::InstanceEvent event;
+  event.mutable_user_deleted()->set_user_id(c.user_id());
+  event.mutable_user_deleted()->set_name(it->second.name);
+  return accept_one(std::move(event));
+}
+
+InstanceDecision create_database(const InstanceState& state, const v1::CreateDatabase& c) {
+  if (auto b = check_uuid("uuid", c.database_id())) return *b;
+  if (auto b = check_database_name(c.name())) return *b;
+  if (auto b = check_description(c.description())) return *b;
+  if (!state.users.contains(UserId(c.owner_id()))) return owner_not_found(c.owner_id());
+  if (state.databases.contains(DatabaseId(c.database_id()))) return uuid_in_use(c.database_id());
+  if (was_dropped(state.dropped_databases, c.database_id())) return uuid_in_use(c.database_id());
+  if (is_name_in_use(state.databases, c.name())) return name_in_use("database", c.name());
+  v1::InstanceEvent event;
+  auto& e = *event.mutable_database_created();
+  e.set_database_id(c.database_id());
+  e.set_name(c.name());
+  e.set_description(c.description());
+  e.set_owner_id(c.owner_id());
+  return accept_one(std::move(event));
+}
+
+InstanceDecision update_database(const InstanceState& state, const v1::UpdateDatabase& c) {
+  const auto it = state.databases.find(DatabaseId(c.database_id()));
+  if (it == state.databases.end()) return database_not_found(c.database_id());
+  const Database& database = it->second;
+  v1::InstanceEvent event;
+  auto& e = *event.mutable_database_updated();
+  e.set_database_id(c.database_id());
+  if (c.has_name() && c.name() != database.name) {
+    if (auto b = check_database_name(c.name())) return *b;
+    if (is_name_in_use(state.databases, c.name())) return name_in_use("database", c.name());
+    e.set_name(c.name());
+  }
+  if (c.has_description()) {
+    if (auto b = check_description(c.description())) return *b;
+    if (c.description() != database.description) e.set_description(c.description());
+  }
+  if (c.has_owner_id()) {
+    if (!state.users.contains(UserId(c.owner_id()))) return owner_not_found(c.owner_id());
+    if (UserId(c.owner_id()) != database.owner) e.set_owner_id(c.owner_id());
+  }
+  const bool changes = e.has_name() || e.has_description() || e.has_owner_id();
+  if (!changes && database.status != ObjectStatus::error) {
+    return ignore("the database is like this already");
+  }
+  return accept_one(std::move(event));
+}
+
+InstanceDecision delete_database(const InstanceState& state, const v1::DeleteDatabase& c) {
+  const auto it = state.databases.find(DatabaseId(c.database_id()));
+  if (it == state.databases.end()) return database_not_found(c.database_id());
+  v1::InstanceEvent event;
+  event.mutable_database_deleted()->set_database_id(c.database_id());
+  event.mutable_database_deleted()->set_name(it->second.name);
+  return accept_one(std::move(event));
+}
+
+// ---- what the host says --------------------------------------------------------------------
+
+namespace {
+
+using Failures = std::map<std::string, FailureNote>;
+
+// `Failed` and `Activated` make the events of this kind of object.
+template <class Objects, class Failed, class Activated>
+void status_changes(const Objects& live, uint64_t reached, const Failures& failures, Events& out,
+                    Failed failed, Activated activated) {
+  for (const auto& [id, object] : live) {
+    if (object.objects_version > reached) continue;
+    const auto failure = failures.find(id.str());
+    if (failure == failures.end()) {
+      if (object.status != ObjectStatus::active) activated(out.emplace_back(), id.str());
+    } else if (!object.failure || object.failure->code != failure->second.code) {
+      failed(out.emplace_back(), id.str(), failure->second);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
+                                               const v1::RecordObjectsApplied& c) {
+  Failures failures;
+  for (const auto& f : c.failures()) failures[f.object_id()] = to_failure(f.failure());
+  Events events;
+  status_changes(
+      state.users, c.objects_version(), failures, events,
+      [](v1::InstanceEvent& event, const std::string& id, const FailureNote& failure) {
+        event.mutable_user_failed()->set_user_id(id);
+        *event.mutable_user_failed()->mutable_failure() = to_proto(failure);
+      },
+      [](v1::InstanceEvent& event, const std::string& id) {
+        event.mutable_user_activated()->set_user_id(id);
+      });
+  status_changes(
+      state.databases, c.objects_version(), failures, events,
+      [](v1::InstanceEvent& event, const std::string& id, const FailureNote& failure) {
+        event.mutable_database_failed()->set_database_id(id);
+        *event.mutable_database_failed()->mutable_failure() = to_proto(failure);
+      },
+      [](v1::InstanceEvent& event, const std::string& id) {
+        event.mutable_database_activated()->set_database_id(id);
+      });
+  if (failures.empty() && c.objects_version() > state.applied_objects_version) {
+    events.emplace_back().mutable_objects_applied()->set_objects_version(c.objects_version());
+  }
+  return events;
+}
+
+InstanceDecision record_objects_applied(const InstanceState& state,
+                                        const v1::RecordObjectsApplied& c) {
+  if (c.objects_version() > state.objects_version) {
+    return reject(RejectionBlame::bad_value, "objects_version_unknown",
+                  "objects_version " + std::to_string(c.objects_version()) +
+                      " is newer than the instance's " + std::to_string(state.objects_version));
+  }
+  if (c.objects_version() < state.applied_objects_version) {
+    return ignore("a newer objects version is applied");
+  }
+  Events events = objects_outcome(state, c);
+  if (events.empty()) return ignore("the outcome is known already");
+  return accept(std::move(events));
+}
+
+}  // namespace trunkline::provisioner

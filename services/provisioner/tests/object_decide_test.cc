@@ -1,0 +1,214 @@
+#include <gtest/gtest.h>
+
+#include "provisioner/tests/instance_builders.h"
+
+namespace trunkline::provisioner::testing {
+namespace {
+
+// An active instance with user alice and her database app.
+Scene with_objects() {
+  Scene scene;
+  scene.after_active(1, 0).after(create_user(kAlice, "alice"));
+  return scene.after(create_database(kApp, "app", kAlice));
+}
+
+TEST(CreateUser, NameRules) {
+  const std::pair<std::string, const char*> rows[] = {
+      {"bob", "accepted: user_created"},
+      {"_bob", "accepted: user_created"},
+      {"b0$b_", "accepted: user_created"},
+      {"Alice", "accepted: user_created"},
+      {"alice", "rejected: name_in_use (conflict)"},
+      {"app", "accepted: user_created"},
+      {"", "rejected: name_missing (bad_value)"},
+      {std::string(63, 'b'), "accepted: user_created"},
+      {std::string(64, 'b'), "rejected: name_too_long (bad_value)"},
+      {"1bob", "rejected: name_malformed (bad_value)"},
+      {"$bob", "rejected: name_malformed (bad_value)"},
+      {"b-b", "rejected: name_malformed (bad_value)"},
+      {"b\"b", "rejected: name_malformed (bad_value)"},
+      {std::string("b\0b", 3), "rejected: name_malformed (bad_value)"},
+      {"bób", "rejected: name_malformed (bad_value)"},
+      {"pg_bob", "rejected: name_reserved (bad_value)"},
+      {"pgbob", "accepted: user_created"},
+      {"dbaas_bob", "rejected: name_reserved (bad_value)"},
+      {"postgres", "rejected: name_reserved (bad_value)"},
+      {"postgresql", "rejected: name_reserved (bad_value)"},
+      {"public", "rejected: name_reserved (bad_value)"},
+      {"none", "rejected: name_reserved (bad_value)"},
+      {"trunkline_replicator", "rejected: name_reserved (bad_value)"},
+  };
+  for (const auto& [name, expected] : rows) {
+    SCOPED_TRACE(name);
+    with_objects().when(create_user(kBob, name)).then(expected);
+  }
+}
+
+TEST(CreateUser, OtherRules) {
+  with_objects().when(create_user(kAlice, "bob")).then("rejected: uuid_in_use (conflict)");
+  with_objects().when(create_user("b", "bob")).then("rejected: uuid_malformed (bad_value)");
+  Command plain = create_user(kBob, "bob");
+  plain.mutable_create_user()->set_scram_verifier("secret");
+  with_objects().when(plain).then("rejected: verifier_malformed (bad_value)");
+  Command no_password = create_user(kBob, "bob");
+  no_password.mutable_create_user()->clear_scram_verifier();
+  with_objects().when(no_password).then("rejected: verifier_malformed (bad_value)");
+}
+
+TEST(CreateUser, WhateverTheInstanceWaitsFor) {
+  Scene().after_order(1, 0).when(create_user(kBob, "bob")).then("accepted: user_created");
+  Scene().after_error().when(create_user(kBob, "bob")).then("accepted: user_created");
+}
+
+TEST(CreateDatabase, NameRules) {
+  const std::pair<std::string, const char*> rows[] = {
+      {"shop", "accepted: database_created"},
+      {"_shop", "accepted: database_created"},
+      {"App", "accepted: database_created"},
+      {"app", "rejected: name_in_use (conflict)"},
+      {"alice", "accepted: database_created"},
+      {"", "rejected: name_missing (bad_value)"},
+      {std::string(63, 's'), "accepted: database_created"},
+      {std::string(64, 's'), "rejected: name_too_long (bad_value)"},
+      {"s$", "rejected: name_malformed (bad_value)"},
+      {"9s", "rejected: name_malformed (bad_value)"},
+      {"postgres", "rejected: name_reserved (bad_value)"},
+      {"postgres2", "accepted: database_created"},
+      {"template0", "rejected: name_reserved (bad_value)"},
+      {"template1", "rejected: name_reserved (bad_value)"},
+      {"pg_shop", "accepted: database_created"},
+  };
+  for (const auto& [name, expected] : rows) {
+    SCOPED_TRACE(name);
+    with_objects().when(create_database(kShop, name, kAlice)).then(expected);
+  }
+}
+
+TEST(CreateDatabase, OtherRules) {
+  with_objects().when(create_database(kShop, "shop", kBob)).then(
+      "rejected: owner_not_found (not_found)");
+  with_objects().when(create_database(kShop, "shop", "")).then(
+      "rejected: owner_not_found (not_found)");
+  with_objects().when(create_database(kApp, "shop", kAlice)).then(
+      "rejected: uuid_in_use (conflict)");
+  with_objects().when(create_database("x", "shop", kAlice)).then(
+      "rejected: uuid_malformed (bad_value)");
+}
+
+TEST(UpdateUser, EachFieldOneFactAwayFromNothing) {
+  Command command;
+  auto& c = *command.mutable_update_user();
+  c.set_user_id(kAlice);
+  with_objects().when(command).then("ignored");
+  c.set_description("");
+  with_objects().when(command).then("ignored");
+  c.set_description("x");
+  with_objects().when(command).then("accepted: user_updated");
+  c.clear_description();
+  c.set_scram_verifier(verifier());
+  with_objects().when(command).then("ignored");
+  c.set_scram_verifier(verifier("another salt 16b"));
+  with_objects().when(command).then("accepted: user_updated");
+  c.set_scram_verifier("secret");
+  with_objects().when(command).then("rejected: verifier_malformed (bad_value)");
+  c.set_user_id(kBob);
+  with_objects().when(command).then("rejected: user_not_found (not_found)");
+}
+
+TEST(UpdateDatabase, EachFieldOneFactAwayFromNothing) {
+  Command command;
+  auto& c = *command.mutable_update_database();
+  c.set_database_id(kApp);
+  with_objects().when(command).then("ignored");
+  c.set_name("app");
+  with_objects().when(command).then("ignored");
+  c.set_name("app2");
+  with_objects().when(command).then("accepted: database_updated");
+  c.set_name("template0");
+  with_objects().when(command).then("rejected: name_reserved (bad_value)");
+  c.set_name("shop");
+  with_objects()
+      .after(create_database(kShop, "shop", kAlice))
+      .when(command)
+      .then("rejected: name_in_use (conflict)");
+  c.clear_name();
+  c.set_owner_id(kAlice);
+  with_objects().when(command).then("ignored");
+  c.set_owner_id(kBob);
+  with_objects().when(command).then("rejected: owner_not_found (not_found)");
+  with_objects().after(create_user(kBob, "bob")).when(command).then("accepted: database_updated");
+  c.set_database_id(kShop);
+  with_objects().when(command).then("rejected: database_not_found (not_found)");
+}
+
+TEST(DeleteUser, NotWhileItOwnsADatabase) {
+  with_objects().when(delete_user(kAlice)).then("rejected: user_owns_databases (conflict)");
+  with_objects().when(delete_user(kAlice)).then_message_has("app");
+  with_objects().after(delete_database(kApp)).when(delete_user(kAlice)).then(
+      "accepted: user_deleted");
+  with_objects().when(delete_user(kBob)).then("rejected: user_not_found (not_found)");
+  with_objects().after(delete_database(kApp)).after(delete_user(kAlice)).when(
+      delete_user(kAlice)).then("rejected: user_not_found (not_found)");
+}
+
+TEST(DeleteDatabase, FreesItsNameAndNotItsUuid) {
+  Scene scene = with_objects();
+  scene.after(delete_database(kApp));
+  scene.when(delete_database(kApp)).then("rejected: database_not_found (not_found)");
+  scene.when(create_database(kApp, "app", kAlice)).then("rejected: uuid_in_use (conflict)");
+  scene.when(create_database(kShop, "app", kAlice)).then("accepted: database_created");
+}
+
+TEST(RecordObjectsApplied, ActivatesWhatItReached) {
+  Scene scene = with_objects();
+  const uint64_t both = scene.state().objects_version;
+  scene.when(objects_applied(both + 1)).then("rejected: objects_version_unknown (bad_value)");
+  scene.when(objects_applied(both)).then(
+      "accepted: user_activated database_activated objects_applied");
+  scene.when(objects_applied(both)).then("ignored");
+  scene.when(objects_applied(both - 1)).then("ignored");
+  scene.after(create_user(kBob, "bob"));
+  scene.when(objects_applied(both)).then("ignored");
+  EXPECT_EQ(scene.state().users.at(UserId(kBob)).status, ObjectStatus::created);
+}
+
+TEST(RecordObjectsApplied, AFailureIsOfOneObjectAndPasses) {
+  Scene scene = with_objects();
+  const uint64_t version = scene.state().objects_version;
+  Command failed = objects_applied(version);
+  add_failure(failed, kApp, "name_taken");
+  scene.when(failed).then("accepted: user_activated database_failed");
+  EXPECT_EQ(scene.state().databases.at(DatabaseId(kApp)).failure->code, "name_taken");
+  EXPECT_LT(scene.state().applied_objects_version, version);
+  scene.when(failed).then("ignored");
+  scene.when(objects_applied(version)).then("accepted: database_activated objects_applied");
+  EXPECT_FALSE(scene.state().databases.at(DatabaseId(kApp)).failure);
+}
+
+TEST(RecordObjectsApplied, ADroppedObjectIsForgottenOnlyWhenItIsGone) {
+  Scene scene = with_objects();
+  scene.after(objects_applied(scene.state().objects_version)).after(delete_database(kApp));
+  const uint64_t version = scene.state().objects_version;
+  ASSERT_EQ(scene.state().dropped_databases.size(), 1u);
+  Command failed = objects_applied(version);
+  add_failure(failed, kApp, "in_use");
+  scene.when(failed).then("ignored");
+  EXPECT_EQ(scene.state().dropped_databases.size(), 1u);
+  scene.when(objects_applied(version)).then("accepted: objects_applied");
+  EXPECT_TRUE(scene.state().dropped_databases.empty());
+}
+
+TEST(UpdateUser, OfAUserInErrorIsARetry) {
+  Scene scene = with_objects();
+  Command failed = objects_applied(scene.state().objects_version);
+  add_failure(failed, kAlice, "timeout");
+  scene.after(failed);
+  Command again;
+  again.mutable_update_user()->set_user_id(kAlice);
+  const uint64_t before = scene.state().objects_version;
+  scene.when(again).then("accepted: user_updated");
+  EXPECT_GT(scene.state().objects_version, before);
+}
+
+}  // namespace
+}  // namespace trunkline::provisioner::testing

@@ -1,0 +1,285 @@
+#include "provisioner/domain/placement.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "provisioner/domain/steps.h"
+#include "provisioner/tests/instance_builders.h"
+
+namespace trunkline::provisioner::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr TimePoint kNow{std::chrono::hours(1)};
+
+HostState host(const std::string& name, const std::string& zone) {
+  HostState state(host_uuid(HostName(name)));
+  state.name = HostName(name);
+  state.zone = zone;
+  state.address = "10.0.0." + std::string(1, name.back());
+  state.cpu = 2;
+  state.ram_mb = 8192;
+  state.disk_gb = 100;
+  state.images = {"postgresql-15"};
+  return state;
+}
+
+// Hosts a, b, c in zones of their own, all reporting.
+struct ThreeHosts {
+  std::vector<HostState> hosts = {host("a", "a"), host("b", "b"), host("c", "c")};
+  std::map<std::string, TimePoint> reported = {{"a", kNow}, {"b", kNow}, {"c", kNow}};
+  std::map<std::string, uint64_t> disk_free_gb = {{"a", 50}, {"b", 50}, {"c", 50}};
+  Needs needs{.instance = kInstance, .count = 1, .size = {1, 1024, 10}, .image = "postgresql-15"};
+
+  HostState& operator[](char name) { return hosts[static_cast<size_t>(name - 'a')]; }
+  void fill(Fleet& fleet) const {
+    for (const HostState& state : hosts) {
+      fleet.set_host(state);
+      const auto at = reported.find(state.name.str());
+      if (at != reported.end()) {
+        fleet.host_reported(state.name, at->second, disk_free_gb.at(state.name.str()));
+      }
+    }
+  }
+};
+
+// "a:5432 b:5432", or the code of the failure with "?" if it may pass.
+std::string describe(const PlaceOutcome& outcome) {
+  if (const auto* none = std::get_if<NoPlacement>(&outcome)) {
+    return none->failure.code + (none->may_pass ? "?" : "");
+  }
+  std::string out;
+  for (const Address& address : std::get<std::vector<Address>>(outcome)) {
+    out += (out.empty() ? "" : " ") + address.host.str() + ":" + std::to_string(address.port);
+  }
+  return out;
+}
+
+InstanceState instance_on(const std::string& name, const std::vector<std::pair<char, uint32_t>>& at,
+                          Size size = {1, 1024, 10}) {
+  InstanceState state(InstanceId(uuid_from_name(name)));
+  state.status = InstanceStatus::active;
+  state.spec.size = size;
+  state.spec.nodes_number = static_cast<uint32_t>(at.size());
+  for (const auto& [host_name, port] : at) {
+    Node node;
+    node.id = node_id_of(state.id, state.nodes_placed++);
+    node.address = {HostName(std::string(1, host_name)), "", "", port};
+    state.nodes.push_back(node);
+  }
+  return state;
+}
+
+TEST(Placement, Table) {
+  struct Row {
+    const char* name;
+    void (*change)(ThreeHosts&);
+    const char* expected;
+  };
+  const Row rows[] = {
+      {"one node: the first of equals", [](auto&) {}, "a:5432"},
+      {"three nodes: a host each", [](auto& w) { w.needs.count = 3; }, "a:5432 b:5432 c:5432"},
+      {"more nodes than hosts share", [](auto& w) { w.needs.count = 5; },
+       "a:5432 b:5432 c:5432 a:5433 b:5433"},
+      {"grown by one, away from the others", [](auto& w) {
+         w.needs.used_hosts = {HostName("a"), HostName("b")};
+       }, "c:5432"},
+      {"another zone before another host", [](auto& w) {
+         w['b'].zone = "a";
+         w.needs.count = 2;
+       }, "a:5432 c:5432"},
+      {"zones used up: another host", [](auto& w) {
+         w['b'].zone = "a";
+         w.needs.count = 3;
+       }, "a:5432 c:5432 b:5432"},
+      {"a bigger host first", [](auto& w) { w['b'].ram_mb = 16384; }, "b:5432"},
+      {"not schedulable", [](auto& w) { w['a'].schedulable = false; }, "b:5432"},
+      {"silent for 10 s is alive", [](auto& w) { w.reported["a"] = kNow - seconds(10); },
+       "a:5432"},
+      {"silent for longer is not", [](auto& w) {
+         w.reported["a"] = kNow - seconds(10) - milliseconds(1);
+       }, "b:5432"},
+      {"never reported", [](auto& w) { w.reported.erase("a"); }, "b:5432"},
+      {"without the image", [](auto& w) { w['a'].images = {"postgresql-14"}; }, "b:5432"},
+      {"that failed before", [](auto& w) { w.needs.avoid = {HostName("a")}; }, "b:5432"},
+      {"disk really full", [](auto& w) { w.disk_free_gb["a"] = kMinDiskFreeGb - 1; }, "b:5432"},
+      {"three nodes, one host full: never shared", [](auto& w) {
+         w.disk_free_gb["a"] = 0;
+         w.needs.count = 3;
+       }, "no_capacity"},
+      {"three nodes, one host out: shared", [](auto& w) {
+         w['a'].schedulable = false;
+         w.needs.count = 3;
+       }, "b:5432 c:5432 b:5433"},
+      {"three nodes, one host silent: waits for it", [](auto& w) {
+         w.reported.erase("a");
+         w.needs.count = 3;
+       }, "hosts_silent?"},
+      {"three nodes, one host silent to the end: shared", [](auto& w) {
+         w.reported.erase("a");
+         w.needs.count = 3;
+         w.needs.last_chance = true;
+       }, "b:5432 c:5432 b:5433"},
+      {"cpu to the last", [](auto& w) { w.needs.size.cpu = 2 * kCpuOvercommit; }, "a:5432"},
+      {"cpu beyond", [](auto& w) { w.needs.size.cpu = 2 * kCpuOvercommit + 1; }, "no_capacity"},
+      {"ram to the last", [](auto& w) { w.needs.size.ram_mb = 8192 * kRamOvercommit; }, "a:5432"},
+      {"ram beyond", [](auto& w) { w.needs.size.ram_mb = 8192 * kRamOvercommit + 1; },
+       "no_capacity"},
+      {"disk to the last", [](auto& w) { w.needs.size.disk_gb = 100 * kDiskOvercommit; },
+       "a:5432"},
+      {"disk beyond", [](auto& w) { w.needs.size.disk_gb = 100 * kDiskOvercommit + 1; },
+       "no_capacity"},
+      {"unknown image", [](auto& w) { w.needs.image = "postgresql-99"; }, "no_host_for_image"},
+      {"all silent", [](auto& w) { w.reported.clear(); }, "hosts_silent?"},
+      {"full, and one silent", [](auto& w) {
+         w.needs.size.cpu = 128;
+         w.reported.erase("c");
+       }, "no_capacity?"},
+      {"no hosts at all", [](auto& w) { w.hosts.clear(); }, "no_hosts?"},
+      {"all out", [](auto& w) {
+         for (HostState& state : w.hosts) state.schedulable = false;
+       }, "no_schedulable_host"},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    ThreeHosts world;
+    row.change(world);
+    Fleet fleet;
+    world.fill(fleet);
+    EXPECT_EQ(describe(place(fleet, world.needs, kNow)), row.expected);
+  }
+}
+
+TEST(Placement, SaysWhatIsMissingWhere) {
+  ThreeHosts world;
+  world['b'].schedulable = false;
+  world.reported["c"] = kNow - seconds(42);
+  world.needs.size.ram_mb = 65536;
+  world.needs.size.cpu = 64;
+  Fleet fleet;
+  world.fill(fleet);
+  fleet.set_instance(instance_on("x", {{'a', 5432}}));
+  const auto outcome = place(fleet, world.needs, kNow);
+  const std::string& message = std::get<NoPlacement>(outcome).failure.message;
+  EXPECT_THAT(message, HasSubstr("1 node with image postgresql-15"));
+  EXPECT_THAT(message, HasSubstr("a: cpu 31 of 32 left, 64 needed, "
+                                 "ram 31744 MB of 32768 MB left, 65536 MB needed"));
+  EXPECT_THAT(message, HasSubstr("b: taken out by an administrator"));
+  EXPECT_THAT(message, HasSubstr("c: silent for 42 s"));
+}
+
+TEST(Placement, LeastLoadedFirst) {
+  ThreeHosts world;
+  world.needs.count = 3;
+  Fleet fleet;
+  world.fill(fleet);
+  fleet.set_instance(instance_on("x", {{'a', 5432}, {'b', 5432}}));
+  fleet.set_instance(instance_on("y", {{'a', 5433}}));
+  EXPECT_EQ(describe(place(fleet, world.needs, kNow)), "c:5432 b:5433 a:5434");
+}
+
+TEST(Ports, TheLowestFreeOneAndNoneTwice) {
+  ThreeHosts world;
+  world.hosts.resize(1);
+  Fleet fleet;
+  world.fill(fleet);
+  const auto next = [&] { return describe(place(fleet, world.needs, kNow)); };
+  fleet.set_instance(instance_on("x", {{'a', 5432}}));
+  fleet.set_instance(instance_on("y", {{'a', 5433}}));
+  fleet.set_instance(instance_on("z", {{'a', 5435}}));
+  EXPECT_EQ(next(), "a:5434");
+  InstanceState x = instance_on("x", {{'a', 5432}});
+  x.status = InstanceStatus::deleting;
+  x.nodes[0].phase = NodePhase::removing;
+  fleet.set_instance(x);
+  EXPECT_EQ(next(), "a:5434") << "not free before the node is gone";
+  x.nodes.clear();
+  x.status = InstanceStatus::deleted;
+  fleet.set_instance(x);
+  EXPECT_EQ(next(), "a:5432");
+}
+
+TEST(Ports, OneThatSomebodyElseListensOnIsNotTriedAgain) {
+  ThreeHosts world;
+  world.hosts.resize(1);
+  Fleet fleet;
+  world.fill(fleet);
+  InstanceState x = instance_on("x", {{'a', 5432}});
+  x.nodes[0].phase = NodePhase::removing;
+  x.nodes[0].removal_why = "port_in_use";
+  fleet.set_instance(x);
+  x.nodes.clear();
+  fleet.set_instance(x);
+  EXPECT_EQ(describe(place(fleet, world.needs, kNow)), "a:5433");
+}
+
+TEST(Fleet, AddsUpAndTakesAwayTheSame) {
+  ThreeHosts world;
+  Fleet fleet;
+  world.fill(fleet);
+  const auto used = [&](const char* name) {
+    const HostUse& use = fleet.hosts().at(HostName(name));
+    return std::tuple(use.nodes, use.cpu, use.ram_mb, use.disk_gb, use.ports.size());
+  };
+  fleet.set_instance(instance_on("x", {{'a', 5432}, {'b', 5432}}, {2, 2048, 20}));
+  fleet.set_instance(instance_on("x", {{'a', 5432}, {'b', 5432}}, {4, 4096, 30}));
+  EXPECT_EQ(used("a"), std::tuple(1u, 4u, 4096u, 30u, 1u));
+  fleet.set_instance(instance_on("x", {{'a', 5432}}, {4, 4096, 30}));
+  EXPECT_EQ(used("b"), std::tuple(0u, 0u, 0u, 0u, 0u));
+}
+
+TEST(Reservation, HoldsThePlaceUntilTheLogHasIt) {
+  ThreeHosts world;
+  world.hosts.resize(1);
+  world.needs.first_ordinal = 0;
+  Fleet fleet;
+  world.fill(fleet);
+  const auto mine = answer_needs(fleet, world.needs, kNow);
+  ASSERT_TRUE(mine && mine->has_place_nodes());
+  EXPECT_EQ(mine->place_nodes().nodes(0).node_id(), node_id(0));
+  EXPECT_TRUE(fleet.taken_by_others(kInstance, mine->place_nodes()).empty());
+
+  Needs other = world.needs;
+  other.instance = InstanceId(uuid_from_name("other"));
+  const auto theirs = answer_needs(fleet, other, kNow);
+  EXPECT_EQ(theirs->place_nodes().nodes(0).address().port(), 5433u);
+  EXPECT_EQ(fleet.taken_by_others(other.instance, mine->place_nodes()).size(), 1u);
+
+  // The log has the one; the other was refused.
+  InstanceState placed = instance_on("x", {{'a', 5432}});
+  placed.id = kInstance;
+  fleet.set_instance(placed);
+  fleet.release(other.instance);
+  EXPECT_EQ(fleet.hosts().at(HostName("a")).nodes, 1u);
+  EXPECT_EQ(describe(place(fleet, world.needs, kNow)), "a:5433");
+}
+
+TEST(Reservation, RunsOut) {
+  ThreeHosts world;
+  world.hosts.resize(1);
+  Fleet fleet;
+  world.fill(fleet);
+  answer_needs(fleet, world.needs, kNow);
+  const TimePoint later = kNow + kReservationLasts;
+  fleet.host_reported(HostName("a"), later, 50);
+  Needs other = world.needs;
+  other.instance = InstanceId(uuid_from_name("other"));
+  EXPECT_EQ(answer_needs(fleet, other, later)->place_nodes().nodes(0).address().port(), 5432u);
+}
+
+TEST(AnswerNeeds, WaitsWhileItMayPassAndFailsOtherwise) {
+  ThreeHosts world;
+  world.reported.clear();
+  Fleet fleet;
+  world.fill(fleet);
+  EXPECT_FALSE(answer_needs(fleet, world.needs, kNow));
+  world.needs.last_chance = true;
+  const auto failed = answer_needs(fleet, world.needs, kNow);
+  ASSERT_TRUE(failed && failed->has_record_step_failed());
+  EXPECT_EQ(failed->record_step_failed().step(), "placing");
+  EXPECT_EQ(failed->record_step_failed().failure().code(), "hosts_silent");
+}
+
+}  // namespace
+}  // namespace trunkline::provisioner::testing

@@ -1,0 +1,265 @@
+#include "replication/domain/group_decide.h"
+
+#include <algorithm>
+#include <map>
+
+#include "replication/domain/conversions.h"
+
+namespace trunkline::replication {
+namespace {
+
+using Outcome = Decision<v1::GroupEvent>;
+
+Outcome broken(std::string rule, std::string message) {
+  return reject(RejectionBlame::conflict, std::move(rule), std::move(message));
+}
+
+template <class Fill>
+Outcome one_event(Fill fill) {
+  v1::GroupEvent event;
+  fill(event);
+  return accept<v1::GroupEvent>({std::move(event)});
+}
+
+// ---- membership ----------------------------------------------------------------------------
+
+bool same_membership(const GroupState& state, const v1::SyncMembership& c) {
+  if (state.nodes_number != c.nodes_number() ||
+      state.sync_replica_number != c.sync_replica_number() || state.deleting != c.deleting() ||
+      static_cast<size_t>(c.members_size()) != state.members.size()) {
+    return false;
+  }
+  return std::all_of(c.members().begin(), c.members().end(), [&](const v1::GroupMember& m) {
+    const Member* member = find_member(state, NodeId(m.node_id()));
+    return member != nullptr && member->leaving == m.leaving() &&
+           member->address == to_address(m.address());
+  });
+}
+
+Outcome on(const GroupState& state, const v1::SyncMembership& c) {
+  std::set<NodeId> ids;
+  for (const auto& member : c.members()) {
+    if (!is_uuid(member.node_id())) {
+      return reject(RejectionBlame::bad_value, "node_id_must_be_uuid",
+                    "members.node_id must be a UUID");
+    }
+    if (!ids.insert(NodeId(member.node_id())).second) {
+      return reject(RejectionBlame::bad_value, "members_must_differ",
+                    "members.node_id must name each node once: " + member.node_id());
+    }
+  }
+  if (state.version == 0 && c.deleting() && c.members().empty()) {
+    return ignore("the group never was");
+  }
+  if (state.version > 0 && same_membership(state, c)) return ignore("the membership is known");
+
+  std::vector<v1::GroupEvent> events;
+  auto* changed = events.emplace_back().mutable_group_membership_changed();
+  changed->set_nodes_number(c.nodes_number());
+  changed->set_sync_replica_number(c.sync_replica_number());
+  *changed->mutable_members() = c.members();
+  changed->set_deleting(c.deleting());
+  if (c.deleting() && c.members().empty()) events.emplace_back().mutable_group_deleted();
+  return accept(std::move(events));
+}
+
+// ---- what the table decided ----------------------------------------------------------------
+
+Outcome assign(const GroupState& state, const v1::PrimaryAssigned& a, const v1::Reason& reason) {
+  if (a.term() != state.term + 1) {
+    return broken("term_must_grow_by_one",
+                  "primary_assigned.term must be " + std::to_string(state.term + 1));
+  }
+  const Member* member = find_member(state, NodeId(a.node_id()));
+  if (member == nullptr || member->leaving) {
+    return broken("primary_must_be_member", "primary_assigned.node_id must be a member that stays");
+  }
+  return one_event([&](v1::GroupEvent& event) {
+    *event.mutable_primary_assigned() = a;
+    *event.mutable_primary_assigned()->mutable_reason() = reason;
+  });
+}
+
+Outcome assign(const GroupState& state, const v1::StandbyAssigned& a, const v1::Reason& reason) {
+  const Member* member = find_member(state, NodeId(a.node_id()));
+  if (member == nullptr || member->detach != DetachPhase::attached) {
+    return broken("standby_must_be_member", "standby_assigned.node_id must be a member");
+  }
+  if (a.term() != state.term || NodeId(a.upstream_id()) != state.primary) {
+    return broken("standby_follows_primary",
+                  "standby_assigned must name the primary and its term as upstream");
+  }
+  if (member->id == state.primary) {
+    return broken("standby_is_not_primary", "standby_assigned.node_id is the group's primary");
+  }
+  return one_event([&](v1::GroupEvent& event) {
+    *event.mutable_standby_assigned() = a;
+    *event.mutable_standby_assigned()->mutable_reason() = reason;
+  });
+}
+
+Outcome assign(const GroupState& state, const v1::SyncSetAssigned& a, const v1::Reason& reason) {
+  if (a.sync_version() != assigned_sync_set(state).version + 1) {
+    return broken("sync_version_must_grow_by_one",
+                  "sync_set_assigned.sync_version must be " +
+                      std::to_string(assigned_sync_set(state).version + 1));
+  }
+  const std::set<NodeId> candidates = to_ids(a.candidates());
+  if (a.number() > candidates.size()) {
+    return broken("sync_number_within_candidates",
+                  "sync_set_assigned.number must not be more than its candidates");
+  }
+  for (const NodeId& id : candidates) {
+    const Member* member = find_member(state, id);
+    if (member == nullptr || member->role != AssignedRole::standby ||
+        member->detach != DetachPhase::attached) {
+      return broken("sync_candidates_are_standbys",
+                    "sync_set_assigned.candidates must be standbys: " + id.str());
+    }
+  }
+  return one_event([&](v1::GroupEvent& event) {
+    *event.mutable_sync_set_assigned() = a;
+    *event.mutable_sync_set_assigned()->mutable_reason() = reason;
+  });
+}
+
+Outcome assign(const GroupState& state, const v1::NodeDetachStarted& a, const v1::Reason& reason) {
+  const Member* member = find_member(state, NodeId(a.node_id()));
+  if (member == nullptr || !member->leaving) {
+    return broken("only_leaving_nodes_detach", "node_detach_started.node_id must be leaving");
+  }
+  if (member->id == state.primary) {
+    return broken("primary_does_not_detach", "node_detach_started.node_id is the primary");
+  }
+  if (is_possible_sync_candidate(state, member->id)) {
+    return broken("sync_candidates_do_not_detach",
+                  "node_detach_started.node_id may have confirmed writes that others have not");
+  }
+  if (member->detach != DetachPhase::attached) return ignore("the node is being detached");
+  return one_event([&](v1::GroupEvent& event) {
+    *event.mutable_node_detach_started() = a;
+    *event.mutable_node_detach_started()->mutable_reason() = reason;
+  });
+}
+
+Outcome assign(const GroupState& state, const v1::GroupSettled& a, const v1::Reason& reason) {
+  if (state.settled) return ignore("the group is settled");
+  return one_event([&](v1::GroupEvent& event) {
+    *event.mutable_group_settled() = a;
+    *event.mutable_group_settled()->mutable_reason() = reason;
+  });
+}
+
+Outcome on(const GroupState& state, const v1::ApplyDecision& c) {
+  if (c.group_version() != state.version) {
+    return ignore("stale decision: it saw version " + std::to_string(c.group_version()) +
+                  ", the group is at " + std::to_string(state.version));
+  }
+  if (state.deleting) return ignore("the group is being deleted");
+  const v1::GroupDecision& decision = c.decision();
+  using Case = v1::GroupDecision::AssignCase;
+  switch (decision.assign_case()) {
+    case Case::kPrimaryAssigned:
+      return assign(state, decision.primary_assigned(), decision.reason());
+    case Case::kStandbyAssigned:
+      return assign(state, decision.standby_assigned(), decision.reason());
+    case Case::kSyncSetAssigned:
+      return assign(state, decision.sync_set_assigned(), decision.reason());
+    case Case::kNodeDetachStarted:
+      return assign(state, decision.node_detach_started(), decision.reason());
+    case Case::kGroupSettled:
+      return assign(state, decision.group_settled(), decision.reason());
+    case Case::ASSIGN_NOT_SET:
+      break;
+  }
+  return reject(RejectionBlame::bad_value, "decision_must_assign", "decision.assign is not set");
+}
+
+// ---- what reports say ----------------------------------------------------------------------
+
+Outcome on(const GroupState& state, const v1::RecordPrimaryOpened& c) {
+  if (c.term() != state.term) return ignore("of another term");
+  if (NodeId(c.node_id()) != state.primary) return ignore("not the primary");
+  if (primary_member(state) == nullptr) return ignore("no member any more");
+  if (c.timeline() < state.timeline) return ignore("of an older timeline");
+  if (state.primary_open && c.timeline() == state.timeline) return ignore("known to be open");
+  return one_event([&](v1::GroupEvent& event) {
+    auto* opened = event.mutable_primary_opened();
+    opened->set_node_id(c.node_id());
+    opened->set_term(c.term());
+    opened->set_timeline(c.timeline());
+  });
+}
+
+// The standby that a report is about, if its role is still the one that the report saw.
+const Member* reported_standby(const GroupState& state, const std::string& id, uint64_t term) {
+  const Member* member = find_member(state, NodeId(id));
+  const bool is_it = member != nullptr && member->role == AssignedRole::standby &&
+                     member->detach == DetachPhase::attached && member->term == term;
+  return is_it ? member : nullptr;
+}
+
+Outcome on(const GroupState& state, const v1::RecordStandbyStreaming& c) {
+  const Member* member = reported_standby(state, c.node_id(), c.term());
+  if (member == nullptr) return ignore("not a standby of this term");
+  if (member->progress == StandbyProgress::streaming) return ignore("known to stream");
+  return one_event(
+      [&](v1::GroupEvent& event) { event.mutable_standby_streaming()->set_node_id(c.node_id()); });
+}
+
+Outcome on(const GroupState& state, const v1::RecordStandbyLost& c) {
+  const Member* member = reported_standby(state, c.node_id(), c.term());
+  if (member == nullptr) return ignore("not a standby of this term");
+  if (member->progress != StandbyProgress::streaming) return ignore("not known to stream");
+  return one_event([&](v1::GroupEvent& event) {
+    event.mutable_standby_lost()->set_node_id(c.node_id());
+    event.mutable_standby_lost()->set_why(c.why());
+  });
+}
+
+Outcome on(const GroupState& state, const v1::RecordSyncSetApplied& c) {
+  const bool is_pending =
+      std::any_of(state.sync_pending.begin(), state.sync_pending.end(),
+                  [&](const SyncSet& set) { return set.version == c.sync_version(); });
+  if (!is_pending) return ignore("not a pending sync set");
+  return one_event([&](v1::GroupEvent& event) {
+    event.mutable_sync_set_applied()->set_sync_version(c.sync_version());
+  });
+}
+
+Outcome on(const GroupState& state, const v1::RecordNodeDetached& c) {
+  const Member* member = find_member(state, NodeId(c.node_id()));
+  if (member == nullptr) return ignore("no member any more");
+  if (member->detach != DetachPhase::detaching) return ignore("not being detached");
+  return one_event(
+      [&](v1::GroupEvent& event) { event.mutable_node_detached()->set_node_id(c.node_id()); });
+}
+
+}  // namespace
+
+Decision<v1::GroupEvent> decide(const GroupState& state, const v1::GroupCommand& command,
+                                TimePoint) {
+  if (state.deleted) return ignore("the group is deleted");
+  using Case = v1::GroupCommand::BodyCase;
+  switch (command.body_case()) {
+    case Case::kSyncMembership:
+      return on(state, command.sync_membership());
+    case Case::kApplyDecision:
+      return on(state, command.apply_decision());
+    case Case::kRecordPrimaryOpened:
+      return on(state, command.record_primary_opened());
+    case Case::kRecordStandbyStreaming:
+      return on(state, command.record_standby_streaming());
+    case Case::kRecordStandbyLost:
+      return on(state, command.record_standby_lost());
+    case Case::kRecordSyncSetApplied:
+      return on(state, command.record_sync_set_applied());
+    case Case::kRecordNodeDetached:
+      return on(state, command.record_node_detached());
+    case Case::BODY_NOT_SET:
+      break;
+  }
+  return reject(RejectionBlame::bad_value, "command_must_have_body", "the command is empty");
+}
+
+}  // namespace trunkline::replication

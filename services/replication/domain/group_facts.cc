@@ -1,0 +1,157 @@
+#include "replication/domain/group_facts.h"
+
+#include "replication/domain/conversions.h"
+#include "trunkline/v1/report.pb.h"
+
+namespace trunkline::replication {
+namespace {
+
+PostgresState to_state(v1::PostgresState state) {
+  switch (static_cast<int>(state)) {
+    case v1::POSTGRES_STATE_STOPPED:
+      return PostgresState::stopped;
+    case v1::POSTGRES_STATE_STARTING:
+      return PostgresState::starting;
+    case v1::POSTGRES_STATE_RECOVERING:
+      return PostgresState::recovering;
+    case v1::POSTGRES_STATE_OPEN:
+      return PostgresState::open;
+  }
+  return PostgresState::unknown;
+}
+
+ReportedRole to_role(v1::Role role) {
+  switch (static_cast<int>(role)) {
+    case v1::ROLE_PRIMARY:
+      return ReportedRole::primary;
+    case v1::ROLE_STANDBY:
+      return ReportedRole::standby;
+  }
+  return ReportedRole::none;
+}
+
+TaskState to_task_state(v1::TaskState state) {
+  switch (static_cast<int>(state)) {
+    case v1::TASK_STATE_IN_PROGRESS:
+      return TaskState::in_progress;
+    case v1::TASK_STATE_SUCCEEDED:
+      return TaskState::succeeded;
+    case v1::TASK_STATE_FAILED:
+      return TaskState::failed;
+  }
+  return TaskState::not_started;
+}
+
+// A host's words go into the log as facts: no longer than a sentence, cut between characters.
+std::string shortened(std::string text) {
+  constexpr size_t kLongest = 300;
+  if (text.size() <= kLongest) return text;
+  size_t end = kLongest;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text;
+}
+
+NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
+  NodeSeen out{.at = at,
+               .role_generation = m.role().generation(),
+               .role_state = to_task_state(m.role().state()),
+               .role_step = shortened(m.role().step()),
+               .postgres = to_state(m.postgres()),
+               .role = to_role(m.reported_role()),
+               .term = m.term(),
+               .timeline = m.timeline(),
+               .flush_lsn = m.flush_lsn(),
+               .sync_version = m.sync_version(),
+               .slots = to_ids(m.slots())};
+  if (m.role().has_failure()) {
+    out.role_failure = shortened(m.role().failure().code() + ": " + m.role().failure().message());
+  }
+  for (const auto& standby : m.standbys()) {
+    out.standbys[NodeId(standby.node_id())] = {.state = standby.state(),
+                                               .flush_lsn = standby.flush_lsn()};
+  }
+  return out;
+}
+
+// Another agent_id is a restarted agent: newer if it was sent later, or if the last one has been
+// silent for so long that the host's clock may have been set back.
+bool is_newer(const HostSeen& last, const ReportSlice& report, TimePoint at) {
+  if (last.agent_id == report.agent_id) return report.sequence > last.sequence;
+  return report.sent_unix_us > last.sent_unix_us || at - last.at > kFreshReport;
+}
+
+void set_sync_mark(GroupFacts& facts, const GroupState& state, const NodeSeen& primary) {
+  auto& mark = facts.sync_mark;
+  if (!mark || mark->primary != state.primary || mark->term != primary.term ||
+      mark->sync_version != primary.sync_version) {
+    mark = SyncMark{.primary = state.primary,
+                    .term = primary.term,
+                    .sync_version = primary.sync_version,
+                    .first_seen = primary.at};
+  }
+  const bool is_sure = !state.ever_settled || primary.at - mark->first_seen >= kSyncMarkAfter;
+  if (is_sure && !mark->flush_lsn) mark->flush_lsn = primary.flush_lsn;
+}
+
+// `was_silent`: nobody looked for a while, so nothing can be said of that time.
+void look_from_primary(GroupFacts& facts, const GroupState& state, const NodeSeen& primary,
+                       bool was_silent) {
+  const bool is_open = primary.postgres == PostgresState::open &&
+                       primary.role == ReportedRole::primary && primary.term == state.term;
+  if (was_silent || !is_open) facts.detached_since.clear();
+  if (!is_open) return;
+  for (const Member& member : state.members) {
+    const auto standby = primary.standbys.find(member.id);
+    if (standby != primary.standbys.end() && standby->second.is_attached()) {
+      facts.detached_since.erase(member.id);
+    } else if (member.role == AssignedRole::standby) {
+      facts.detached_since.try_emplace(member.id, primary.at);
+    }
+  }
+  set_sync_mark(facts, state, primary);
+}
+
+}  // namespace
+
+bool observe(GroupFacts& facts, const GroupState& state, const ReportSlice& report, TimePoint at) {
+  const auto [host, is_first] = facts.hosts.try_emplace(report.host);
+  if (!is_first && !is_newer(host->second, report, at)) return false;
+  const bool was_silent = is_first || at - host->second.at > kFreshReport;
+  host->second = {.at = at,
+                  .agent_id = report.agent_id,
+                  .sequence = report.sequence,
+                  .sent_unix_us = report.sent_unix_us};
+  std::map<NodeId, const v1::NodeReport*> reported;
+  for (const v1::NodeReport* node : report.nodes) reported[NodeId(node->node_id())] = node;
+  for (const Member& member : state.members) {
+    if (member.address.host != report.host) continue;
+    const auto found = reported.find(member.id);
+    if (found == reported.end()) {
+      facts.nodes.erase(member.id);
+      if (member.id == state.primary) facts.detached_since.clear();
+      continue;
+    }
+    const NodeSeen& seen = facts.nodes[member.id] = to_seen(*found->second, at);
+    if (member.id == state.primary) look_from_primary(facts, state, seen, was_silent);
+  }
+  // What is said of nodes that are members no more is not kept.
+  std::erase_if(facts.nodes, [&](const auto& node) { return !find_member(state, node.first); });
+  std::erase_if(facts.detached_since,
+                [&](const auto& node) { return !find_member(state, node.first); });
+  return true;
+}
+
+bool observe(GroupFacts& facts, const GroupState& state, const v1::HostReport& report,
+             TimePoint at) {
+  ReportSlice slice{.host = HostName(report.host()),
+                    .agent_id = report.agent_id(),
+                    .sequence = report.sequence(),
+                    .sent_unix_us = report.sent_unix_us()};
+  for (const auto& node : report.nodes()) {
+    if (find_member(state, NodeId(node.node_id())) != nullptr) slice.nodes.push_back(&node);
+  }
+  return observe(facts, state, slice, at);
+}
+
+}  // namespace trunkline::replication

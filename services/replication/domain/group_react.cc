@@ -1,0 +1,171 @@
+#include "replication/domain/group_react.h"
+
+#include <algorithm>
+
+#include "replication/domain/conversions.h"
+#include "replication/domain/group_sight.h"
+#include "replication/domain/role_document.h"
+
+namespace trunkline::replication {
+namespace {
+
+void fill(const RoleDocument& document, uint64_t generation, v1::AssignRole* out) {
+  out->set_generation(generation);
+  out->set_term(document.term);
+  if (document.role == AssignedRole::standby) {
+    out->set_role(v1::ROLE_STANDBY);
+    out->set_upstream_node_id(document.upstream.str());
+    *out->mutable_upstream() = to_proto(document.upstream_address);
+    return;
+  }
+  out->set_role(v1::ROLE_PRIMARY);
+  add_ids(document.standbys, out->mutable_standby_node_ids());
+  out->set_sync_version(document.sync_set.version);
+  add_ids(document.sync_set.candidates, out->mutable_sync_candidates());
+  out->set_sync_number(document.sync_set.number);
+  out->set_opened_before(document.opened_before);
+}
+
+bool opened(const Sight& sight) {
+  return sight.open_primary != nullptr &&
+         (!sight.state.primary_open || sight.open_primary->timeline > sight.state.timeline);
+}
+
+// Since when the log's "streaming" is contradicted, if that is for too long.
+bool is_lost(const Sight& sight, const MemberSight& member) {
+  if (member.member->progress != StandbyProgress::streaming || !member.is_standby()) return false;
+  if (sight.open_primary == nullptr) return false;
+  const auto since = sight.facts.detached_since.find(member.member->id);
+  return since != sight.facts.detached_since.end() && sight.now - since->second > kLostAfter;
+}
+
+std::string lost_why(const MemberSight& member) {
+  const std::string why = "the primary has not seen it attached for more than " +
+                          std::to_string(kLostAfter.count()) + " s";
+  return member.host_reports ? why : why + ", and its host is silent";
+}
+
+// Whatever `older` promised of a write, `newer` promises no more.
+bool follows_from(const SyncSet& older, const SyncSet& newer) {
+  return newer.number == 0 || (newer.number <= older.number &&
+                               std::includes(newer.candidates.begin(), newer.candidates.end(),
+                                             older.candidates.begin(), older.candidates.end()));
+}
+
+bool follows_from_all_before(const GroupState& state, const SyncSet& set) {
+  const std::vector<SyncSet> sets = possible_sync_sets(state);
+  return std::all_of(sets.begin(), sets.end(), [&](const SyncSet& older) {
+    return older.version >= set.version || follows_from(older, set);
+  });
+}
+
+// What was acknowledged before the set was in force is flushed by enough of its candidates: those
+// that confirmed it then may be no candidates now.
+bool is_covered(const Sight& sight, const SyncSet& set) {
+  const auto& mark = sight.facts.sync_mark;
+  if (!mark || !mark->flush_lsn || mark->primary != sight.state.primary ||
+      mark->term != sight.state.term || mark->sync_version != set.version) {
+    return false;
+  }
+  const auto& standbys = sight.open_primary->standbys;
+  const auto has_flushed = [&](const NodeId& id) {
+    const auto standby = standbys.find(id);
+    return standby != standbys.end() && standby->second.flush_lsn >= *mark->flush_lsn;
+  };
+  const auto flushed = std::count_if(set.candidates.begin(), set.candidates.end(), has_flushed);
+  return static_cast<size_t>(flushed) >= set.number;
+}
+
+bool is_applied(const Sight& sight, const SyncSet& set) {
+  const bool in_force =
+      sight.open_primary != nullptr && sight.open_primary->sync_version == set.version;
+  return in_force && (follows_from_all_before(sight.state, set) || is_covered(sight, set));
+}
+
+bool is_detached(const Sight& sight, const Member& member) {
+  if (member.detach != DetachPhase::detaching) return false;
+  // No slot was ever ordered for it, or not from the present primary.
+  if (member.role != AssignedRole::standby || member.upstream != sight.state.primary) return true;
+  if (sight.primary == nullptr) return true;
+  const NodeSeen* seen = sight.open_primary;
+  return seen != nullptr && seen->role_generation >= sight.primary->role_generation &&
+         seen->role_state == TaskState::succeeded && !seen->slots.contains(member.id) &&
+         !seen->standbys.contains(member.id);
+}
+
+}  // namespace
+
+std::vector<HostTask> tasks(const InstanceId& instance, const GroupState& state) {
+  std::vector<HostTask> out;
+  for (const Member& member : state.members) {
+    const auto document = role_document(state, member);
+    if (!document) continue;
+    HostTask& task = out.emplace_back();
+    task.host = member.address.host;
+    task.task.set_task_id(member.id.str() + "/role/" + std::to_string(member.role_generation));
+    task.task.set_instance_id(instance.str());
+    task.task.set_node_id(member.id.str());
+    fill(*document, member.role_generation, task.task.mutable_assign_role());
+  }
+  return out;
+}
+
+bool needs_task(const Member& member, const NodeSeen* seen) {
+  return seen == nullptr || seen->role_generation < member.role_generation;
+}
+
+std::vector<HostTask> due_tasks(const InstanceId& instance, const GroupState& state,
+                                const GroupFacts& facts) {
+  const bool all_have_theirs =
+      std::all_of(state.members.begin(), state.members.end(), [&](const Member& member) {
+        const auto seen = facts.nodes.find(member.id);
+        return seen != facts.nodes.end() && !needs_task(member, &seen->second);
+      });
+  if (all_have_theirs) return {};
+  std::vector<HostTask> out = tasks(instance, state);
+  std::erase_if(out, [&](const HostTask& task) {
+    const NodeId id(task.task.node_id());
+    const auto seen = facts.nodes.find(id);
+    return !needs_task(*find_member(state, id),
+                       seen == facts.nodes.end() ? nullptr : &seen->second);
+  });
+  return out;
+}
+
+std::vector<v1::GroupCommand> commands_from_reports(const GroupState& state,
+                                                    const GroupFacts& facts, TimePoint now) {
+  std::vector<v1::GroupCommand> out;
+  if (state.deleting || state.deleted || state.members.empty()) return out;
+  const Sight sight = look(state, facts, now);
+  if (opened(sight)) {
+    auto* c = out.emplace_back().mutable_record_primary_opened();
+    c->set_node_id(state.primary.str());
+    c->set_term(state.term);
+    c->set_timeline(sight.open_primary->timeline);
+  }
+  for (const MemberSight& member : sight.members) {
+    const Member& m = *member.member;
+    if (member.streams && member.is_standby() && m.progress != StandbyProgress::streaming) {
+      auto* c = out.emplace_back().mutable_record_standby_streaming();
+      c->set_node_id(m.id.str());
+      c->set_term(m.term);
+    }
+    if (is_lost(sight, member)) {
+      auto* c = out.emplace_back().mutable_record_standby_lost();
+      c->set_node_id(m.id.str());
+      c->set_term(m.term);
+      c->set_why(lost_why(member));
+    }
+  }
+  for (const SyncSet& set : state.sync_pending) {
+    if (!is_applied(sight, set)) continue;
+    out.emplace_back().mutable_record_sync_set_applied()->set_sync_version(set.version);
+  }
+  for (const Member& member : state.members) {
+    if (!is_detached(sight, member)) continue;
+    out.emplace_back().mutable_record_node_detached()->set_node_id(member.id.str());
+  }
+  return out;
+}
+
+}  // namespace trunkline::replication

@@ -1,0 +1,43 @@
+// Who has which role: an ordered table of rows {rule, when, assign, why}; the first row whose
+// `when` holds wins. A row without `assign` waits, and its `why` is the answer to "what for?".
+// Pure. Each decision carries its rule and the facts that it saw into the log.
+//
+// The table is level-triggered: it looks at the folded log and the newest reports, assigns one
+// thing, and is asked again. Rows of failover and switchover go above the rows that wait for a
+// primary (primary_gone, leaving_primary, primary_not_open).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "replication/domain/group_sight.h"
+#include "trunkline/v1/group.pb.h"
+
+namespace trunkline::replication {
+
+struct Row {
+  const char* rule;
+  const char* assigns;  // what it assigns, for people: "primary", "sync set", …; "" waits
+  bool (*when)(const Sight&);
+  void (*assign)(const Sight&, v1::GroupDecision*);  // null: wait
+  const char* why;
+};
+std::span<const Row> group_table();
+
+// What to assign next: nothing while the table waits.
+std::optional<v1::GroupDecision> decide_roles(const GroupState& state, const GroupFacts& facts,
+                                              TimePoint now);
+
+// The same with the row that matched and what it saw, also while it waits: for people.
+struct Verdict {
+  std::string rule;
+  std::string why;
+  std::vector<std::string> facts;
+  std::optional<v1::GroupDecision> decision;
+};
+Verdict judge(const GroupState& state, const GroupFacts& facts, TimePoint now);
+
+}  // namespace trunkline::replication

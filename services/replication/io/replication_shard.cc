@@ -1,0 +1,226 @@
+#include "replication/io/replication_shard.h"
+
+#include <spdlog/spdlog.h>
+
+#include "replication/domain/group_snapshot.h"
+#include "replication/domain/group_table.h"
+#include "runtime/random.h"
+#include "trunkline/v1/instance.pb.h"
+#include "trunkline/v1/snapshot_group.pb.h"
+
+namespace trunkline::replication {
+namespace {
+
+constexpr int kMaxRounds = 50;
+constexpr char kInstance[] = "instance";
+
+}  // namespace
+
+ReplicationShard::ReplicationShard(const std::string& log_dsn, bus::Bus& bus)
+    : log_(log_dsn), groups_(log_, bus), tasks_(bus) {}
+
+void ReplicationShard::load(const v1::ServiceSnapshot::Aggregate& aggregate) {
+  const auto parsed = [&](auto message) {
+    if (!message.ParseFromString(aggregate.state())) {
+      throw std::runtime_error(aggregate.aggregate() + "-" + aggregate.uuid() + " does not parse");
+    }
+    return message;
+  };
+  if (aggregate.aggregate() == GroupAggregate::kName) {
+    auto& entry = groups_.at(aggregate.uuid());
+    entry.state = from_snapshot(parsed(v1::GroupSnapshot()));
+    entry.version = static_cast<int64_t>(aggregate.version());
+    entry.hash = aggregate.hash();
+  } else if (aggregate.aggregate() == kInstance) {
+    auto& followed = followed_[aggregate.uuid()];
+    followed.order = from_snapshot(parsed(v1::InstanceOrderSnapshot()));
+    followed.version = static_cast<int64_t>(aggregate.version());
+  }
+}
+
+void ReplicationShard::clear() {
+  groups_.entries().clear();
+  followed_.clear();
+  groups_on_.clear();
+}
+
+void ReplicationShard::save(v1::ServiceSnapshot* snapshot) {
+  for (const auto& [uuid, entry] : groups_.entries()) {
+    if (!entry.poison.empty()) continue;
+    auto* out = snapshot->add_aggregates();
+    out->set_aggregate(GroupAggregate::kName);
+    out->set_uuid(uuid);
+    out->set_version(static_cast<uint64_t>(entry.version));
+    out->set_hash(entry.hash);
+    v1::GroupSnapshot state;
+    to_snapshot(entry.state, &state);
+    out->set_state(state.SerializeAsString());
+  }
+  for (const auto& [uuid, followed] : followed_) {
+    auto* out = snapshot->add_aggregates();
+    out->set_aggregate(kInstance);
+    out->set_uuid(uuid);
+    out->set_version(static_cast<uint64_t>(followed.version));
+    v1::InstanceOrderSnapshot order;
+    to_snapshot(followed.order, &order);
+    out->set_state(order.SerializeAsString());
+  }
+}
+
+void ReplicationShard::on_event(const eventlog::RecordedEvent& event) {
+  const std::string aggregate = eventlog::aggregate_of(event.stream);
+  const std::string uuid = eventlog::uuid_of(event.stream);
+  if (aggregate == GroupAggregate::kName) {
+    if (!groups_.apply(event)) return;
+    carry_on(followed_[uuid], event);
+    if (ready_) drive(uuid);
+  } else if (aggregate == kInstance) {
+    on_instance_event(uuid, event);
+  }
+}
+
+void ReplicationShard::on_instance_event(const std::string& uuid,
+                                         const eventlog::RecordedEvent& event) {
+  Followed& followed = followed_[uuid];
+  if (event.version <= followed.version) return;
+  v1::InstanceEvent parsed;
+  if (!parsed.ParseFromString(event.payload)) {
+    groups_.at(uuid).poison = event.stream + " event " + std::to_string(event.position) +
+                              " cannot be parsed";
+    spdlog::error("group {} is put aside: {}", uuid, groups_.at(uuid).poison);
+    return;
+  }
+  followed.version = event.version;
+  const bool changed = evolve(followed.order, parsed);
+  carry_on(followed, event);
+  if (changed && ready_) drive(uuid);
+}
+
+void ReplicationShard::carry_on(Followed& followed, const eventlog::RecordedEvent& event) {
+  followed.command_id = event.metadata.command_id;
+  followed.correlation_id = event.metadata.correlation_id;
+  followed.traceparent = event.metadata.traceparent;
+}
+
+void ReplicationShard::on_ready() {
+  ready_ = true;
+  std::vector<std::string> uuids;
+  for (const auto& [uuid, followed] : followed_) uuids.push_back(uuid);
+  for (const std::string& uuid : uuids) drive(uuid);
+}
+
+// Groups take no commands from outside yet: everything comes from events and reports.
+void ReplicationShard::on_command(v1::Command&& command,
+                                  std::shared_ptr<runtime::CommandReply> reply) {
+  v1::CommandAnswer answer;
+  answer.set_command_id(command.command_id());
+  answer.mutable_rejected()->set_rule("command_unknown");
+  answer.mutable_rejected()->set_message("replication takes no such command");
+  answer.mutable_rejected()->set_blame(v1::BLAME_BAD_VALUE);
+  reply->answer(answer);
+}
+
+void ReplicationShard::on_report(const v1::HostReport& report, const std::vector<int>& nodes) {
+  const TimePoint now = runtime::now();
+  std::unordered_map<std::string, ReportSlice> slices;
+  // That a host does not name a group's member says something too.
+  for (const std::string& uuid : groups_on_[report.host()]) slices[uuid];
+  for (const int index : nodes) {
+    const auto& node = report.nodes(index);
+    slices[node.instance_id()].nodes.push_back(&node);
+  }
+  for (auto& [uuid, slice] : slices) {
+    const auto* entry = groups_.find(uuid);
+    if (entry == nullptr) continue;
+    slice.host = HostName(report.host());
+    slice.agent_id = report.agent_id();
+    slice.sequence = report.sequence();
+    slice.sent_unix_us = report.sent_unix_us();
+    if (observe(followed_[uuid].facts, entry->state, slice, now)) drive(uuid);
+  }
+}
+
+void ReplicationShard::index_hosts(const std::string& uuid, Followed& followed) {
+  const auto* entry = groups_.find(uuid);
+  if (entry == nullptr) return;
+  std::set<std::string> hosts;
+  for (const Member& member : entry->state.members) hosts.insert(member.address.host.str());
+  if (hosts == followed.hosts) return;
+  for (const std::string& host : followed.hosts) groups_on_[host].erase(uuid);
+  for (const std::string& host : hosts) groups_on_[host].insert(uuid);
+  followed.hosts = std::move(hosts);
+}
+
+void ReplicationShard::on_tick() {
+  if (!ready_) return;
+  for (const auto& [uuid, entry] : groups_.entries()) {
+    if (!entry.state.settled && !entry.state.deleted) drive(uuid);
+  }
+}
+
+void ReplicationShard::drive(const std::string& uuid) {
+  Followed& followed = followed_[uuid];
+  for (int round = 0; round < kMaxRounds; ++round) {
+    try {
+      if (!decide_something(uuid, followed)) {
+        index_hosts(uuid, followed);
+        send_tasks(uuid, followed);
+        return;
+      }
+    } catch (const eventlog::LogUnavailable& error) {
+      spdlog::warn("group {} waits for the log: {}", uuid, error.what());
+      return;
+    }
+  }
+  spdlog::error("group {} does not come to rest", uuid);
+}
+
+bool ReplicationShard::decide_something(const std::string& uuid, Followed& followed) {
+  if (const auto membership = membership_command(followed.order)) {
+    if (issue(uuid, followed, *membership)) return true;
+  }
+  const auto* entry = groups_.find(uuid);
+  if (entry == nullptr || entry->version == 0) return false;
+  const TimePoint now = runtime::now();
+  for (const auto& command : commands_from_reports(entry->state, followed.facts, now)) {
+    if (issue(uuid, followed, command)) return true;
+  }
+  const auto decision = decide_roles(entry->state, followed.facts, now);
+  if (!decision) return false;
+  v1::GroupCommand command;
+  *command.mutable_apply_decision()->mutable_decision() = *decision;
+  command.mutable_apply_decision()->set_group_version(static_cast<uint64_t>(entry->version));
+  return issue(uuid, followed, command);
+}
+
+bool ReplicationShard::issue(const std::string& uuid, Followed& followed,
+                             const v1::GroupCommand& body) {
+  const auto* entry = groups_.find(uuid);
+  const GroupState nothing;
+  const auto decision =
+      GroupAggregate::decide(entry == nullptr ? nothing : entry->state, body, {}, runtime::now());
+  if (std::holds_alternative<AlreadySo>(decision)) return false;
+  v1::Command command;
+  command.set_command_id(runtime::new_uuid());
+  command.set_aggregate_id(uuid);
+  command.set_actor("service:replication");
+  command.set_correlation_id(followed.correlation_id);
+  command.set_causation_id(followed.command_id);
+  command.set_traceparent(followed.traceparent);
+  const auto answer = groups_.handle(command, body, {}, false);
+  if (answer.has_rejected()) {
+    spdlog::warn("group {}: {} of {}", uuid, answer.rejected().rule(), runtime::oneof_name(body));
+  }
+  return answer.has_accepted();
+}
+
+void ReplicationShard::send_tasks(const std::string& uuid, Followed& followed) {
+  const auto* entry = groups_.find(uuid);
+  if (entry == nullptr || !entry->poison.empty()) return;
+  for (auto& due : due_tasks(InstanceId(uuid), entry->state, followed.facts)) {
+    due.task.set_traceparent(followed.traceparent);
+    tasks_.send(due.host.str(), due.task);
+  }
+}
+
+}  // namespace trunkline::replication

@@ -1,0 +1,62 @@
+// One shard of replication: the groups whose uuids belong to it, the newest reports of their
+// nodes, and asking the table until it decides nothing more.
+#pragma once
+
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "eventlog/log.h"
+#include "replication/domain/group_facts.h"
+#include "replication/domain/group_react.h"
+#include "replication/domain/instance_order.h"
+#include "replication/io/group_aggregate.h"
+#include "runtime/aggregate_shell.h"
+#include "runtime/service_host.h"
+#include "runtime/task_sender.h"
+
+namespace trunkline::replication {
+
+class ReplicationShard : public runtime::ShardLogic {
+ public:
+  ReplicationShard(const std::string& log_dsn, bus::Bus& bus);
+
+  void load(const v1::ServiceSnapshot::Aggregate& aggregate) override;
+  void clear() override;
+  void save(v1::ServiceSnapshot* snapshot) override;
+  void on_event(const eventlog::RecordedEvent& event) override;
+  void on_ready() override;
+  void on_command(v1::Command&& command, std::shared_ptr<runtime::CommandReply> reply) override;
+  void on_report(const v1::HostReport& report, const std::vector<int>& nodes) override;
+  void on_tick() override;
+
+ private:
+  // The instance's own stream, as far as its group follows it.
+  struct Followed {
+    InstanceOrder order;
+    int64_t version = 0;
+    GroupFacts facts;
+    std::set<std::string> hosts;  // of its members
+    std::string command_id;  // of the newest event of either stream: carried on
+    std::string correlation_id;
+    std::string traceparent;
+  };
+
+  void on_instance_event(const std::string& uuid, const eventlog::RecordedEvent& event);
+  void carry_on(Followed& followed, const eventlog::RecordedEvent& event);
+  void index_hosts(const std::string& uuid, Followed& followed);
+  void drive(const std::string& uuid);
+  // One command that changed the group, or nothing more to decide.
+  bool decide_something(const std::string& uuid, Followed& followed);
+  bool issue(const std::string& uuid, Followed& followed, const v1::GroupCommand& body);
+  void send_tasks(const std::string& uuid, Followed& followed);
+
+  eventlog::Log log_;
+  runtime::AggregateShell<GroupAggregate> groups_;
+  runtime::TaskSender tasks_;
+  std::unordered_map<std::string, Followed> followed_;  // by instance
+  std::unordered_map<std::string, std::set<std::string>> groups_on_;  // by host: has a member there
+  bool ready_ = false;
+};
+
+}  // namespace trunkline::replication

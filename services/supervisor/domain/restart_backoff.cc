@@ -1,0 +1,14 @@
+#include "supervisor/domain/restart_backoff.h"
+
+#include <algorithm>
+
+namespace trunkline::supervisor {
+
+Millis RestartBackoff::after_death(Millis up_for) {
+  if (up_for >= kForgetAfter) next_ = kFirst;
+  const Millis pause = next_;
+  next_ = std::min(next_ * 2, kLongest);
+  return pause;
+}
+
+}  // namespace trunkline::supervisor

@@ -1,0 +1,217 @@
+"""Instances as customers use them: order, connect, change, delete."""
+
+import os
+import pathlib
+import subprocess
+import unittest
+
+from customer import Customer, INSTANCES, Refused
+from platform_fixture import PlatformTest, alive, wait_for
+
+
+def node_traces(platform, node):
+    """Whatever of a node is on this machine: directories, sockets, cgroups, processes."""
+    found = []
+    roots = [platform.home.resolve(), pathlib.Path("/sys/fs/cgroup")]
+    for root in roots:
+        done = subprocess.run(["find", str(root), "-name", f"*{node}*"], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        found += done.stdout.split()
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if node.encode() in command and alive(int(entry.name)):
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return [path for path in found if "/logs/" not in path]
+
+
+class Instances(PlatformTest):
+    def setUp(self):
+        self.customer = Customer(self.platform)
+
+    def ordered(self, nodes, sync):
+        c = self.customer
+        uuid = c.order(nodes, sync)
+        owner = c.user(uuid)
+        database = c.database(uuid, owner)
+        instance = c.wait_active(uuid)
+        c.wait_object(f"{INSTANCES}/{uuid}/databases/{database}")
+        return uuid, owner, database, instance
+
+    def removed_without_trace(self, uuid):
+        instance = self.customer.get(uuid)
+        self.customer.delete(uuid)
+        with self.assertRaises(Refused) as caught:
+            self.customer.get(uuid)
+        self.assertEqual(caught.exception.status, 404)
+        for node in instance["nodes"]:
+            wait_for(lambda: not node_traces(self.platform, node["uuid"]), 60,
+                     f"nothing left of {node}: {node_traces(self.platform, node['uuid'])}")
+
+    def superuser_sql(self, node, sql):
+        socket_dir = next(p.parent for p in self.socket_base().rglob(".s.PGSQL.*")
+                          if node["uuid"] in str(p) and not p.name.endswith(".lock"))
+        return self.platform.psql(
+            f"host={socket_dir} port={node['port']} user=postgres dbname=postgres", sql)
+
+    def socket_base(self):
+        return pathlib.Path(self.platform.run_json()["log_dsn"].split("host=")[1].split()[0]).parent
+
+    def test_one_node_lives_from_order_to_deletion(self):
+        c = self.customer
+        uuid, _, _, instance = self.ordered(1, 0)
+        dsn = c.dsn(instance)
+        c.sql(dsn, "create table t(i int); insert into t values (1)")
+        self.assertEqual(c.sql(dsn, "select i from t"), "1")
+        self.assertEqual(c.sql(dsn + " sslmode=require", "select 1"), "1")
+        self.removed_without_trace(uuid)
+
+    def test_replicas_follow_and_the_sync_state_is_the_ordered_one(self):
+        for nodes, sync in ((2, 0), (2, 1), (3, 0), (3, 1)):
+            with self.subTest(nodes=nodes, sync=sync):
+                c = self.customer
+                uuid, _, _, instance = self.ordered(nodes, sync)
+                c.sql(c.dsn(instance), "create table t as select 42 as i")
+                for node in instance["nodes"]:
+                    if node["role"] != "primary":
+                        at = f"host={node['address']} port={node['port']} user=alice dbname=shop"
+                        wait_for(lambda: c.sql(at, "select to_regclass('t')") == "t", 20, "replay")
+                        self.assertEqual(c.sql(at, "select i from t"), "42")
+                        with self.assertRaisesRegex(AssertionError, "read-only"):
+                            c.sql(at, "insert into t values (1)")
+                primary = next(n for n in instance["nodes"] if n["role"] == "primary")
+                states = self.superuser_sql(
+                    primary, "select distinct sync_state from pg_stat_replication "
+                             "where application_name not like '%basebackup%'")
+                self.assertEqual(states, "quorum" if sync else "async")
+                self.assertEqual(self.superuser_sql(primary, "select count(*) from "
+                                                    "pg_replication_slots where active"),
+                                 str(nodes - 1))
+                hosts = {n["host"] for n in instance["nodes"]}
+                self.assertEqual(len(hosts), nodes, "nodes on different hosts")
+                self.removed_without_trace(uuid)
+
+    def test_everything_that_can_change_changes(self):
+        c = self.customer
+        uuid, owner, database, instance = self.ordered(1, 0)
+        c.sql(c.dsn(instance), "create table t as select 1 as i")
+        users, databases = f"{INSTANCES}/{uuid}/users", f"{INSTANCES}/{uuid}/databases"
+
+        c.call("PUT", f"{users}/{owner}", {"password": "another secret"})
+        wait_for(lambda: self.connects(c.dsn(instance), "another secret"), 20, "the new password")
+        self.assertFalse(self.connects(c.dsn(instance), "correct horse"))
+
+        bob = c.user(uuid, "bob", "correct horse")
+        c.call("PUT", f"{databases}/{database}", {
+            "name": "store", "owner": f"/v1/types/postgres/instances/{uuid}/users/{bob}"})
+        as_bob = c.dsn(instance, "bob", "store")
+        wait_for(lambda: self.connects(as_bob, "correct horse"), 20, "the new name and owner")
+        self.assertFalse(self.connects(c.dsn(instance, "alice", "store"), "another secret"))
+
+        grown = c.change(uuid, nodes_number=3, sync_replica_number=1, ram=1024, cpu=2)
+        self.assertEqual((grown["nodes_number"], grown["ram"]), (3, 1024))
+        instance = c.wait_active(uuid)
+        self.assertEqual(len(instance["nodes"]), 3)
+        wait_for(lambda: self.connects(as_bob, "correct horse"), 20, "bob after growing")
+        c.sql(as_bob, "create table v as select 1 as i")
+        standby = next(n for n in instance["nodes"] if n["role"] != "primary")
+        replica = f"host={standby['address']} port={standby['port']} user=bob dbname=store"
+        wait_for(lambda: c.sql(replica, "select to_regclass('v')") == "v", 20, "replay")
+        self.assertEqual(c.sql(replica, "select count(*) from v"), "1")
+
+        c.change(uuid, nodes_number=1, sync_replica_number=0)
+        instance = c.wait_active(uuid)
+        wait_for(lambda: len(c.get(uuid)["nodes"]) == 1, 60, "one node left")
+        c.sql(c.dsn(c.get(uuid), "bob", "store"), "create table u(i int)")
+        with self.assertRaises(Refused) as caught:
+            c.change(uuid, disk_size=4)
+        self.assertEqual(caught.exception.status, 400)
+        c.call("DELETE", f"{databases}/{database}")
+        c.call("DELETE", f"{users}/{bob}")
+        self.removed_without_trace(uuid)
+
+    def connects(self, dsn, password):
+        try:
+            return self.customer.sql(dsn, "select 1", password) == "1"
+        except AssertionError:
+            return False
+
+    def test_a_tenant_gets_no_dangerous_role_and_what_it_breaks_is_put_right(self):
+        c = self.customer
+        uuid, _, _, instance = self.ordered(1, 0)
+        dsn = c.dsn(instance)
+        flags = c.sql(dsn, "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or "
+                           "rolbypassrls from pg_roles where rolname = current_user")
+        self.assertEqual(flags, "f")
+        for forbidden in ("copy (select 1) to program 'true'", "create role mallory",
+                          "create database other", "select * from pg_authid",
+                          "select pg_read_file('postgresql.conf')"):
+            with self.subTest(forbidden), self.assertRaisesRegex(AssertionError, "denied|must be"):
+                c.sql(dsn, forbidden)
+        for user in ("postgres", "trunkline_replicator"):
+            with self.subTest(user), self.assertRaises(AssertionError):
+                c.sql(c.dsn(instance, user, "postgres"), "select 1", "x")
+        c.user(uuid, "bob", "correct horse")
+        as_bob = c.dsn(instance, "bob")
+        with self.assertRaisesRegex(AssertionError, "CONNECT"):
+            wait_for(lambda: c.sql(as_bob, "select 1"), 10, "never")
+        c.sql(dsn, "grant connect on database shop to public")
+        wait_for(lambda: not self.connects(as_bob, "correct horse"), 30, "PUBLIC is out again")
+        self.removed_without_trace(uuid)
+
+    def test_a_killed_postmaster_is_restarted_and_nothing_else(self):
+        c = self.customer
+        uuid, _, _, instance = self.ordered(1, 0)
+        c.sql(c.dsn(instance), "create table t as select 7 as i")
+        node = instance["nodes"][0]
+        pid_file = next(self.platform.home.resolve().rglob(f"{node['uuid']}/**/postmaster.pid"))
+        before = int(pid_file.read_text().split()[0])
+        os.kill(before, 9)
+        wait_for(lambda: self.connects(c.dsn(instance), "correct horse"), 30, "back again")
+        self.assertEqual(c.sql(c.dsn(instance), "select i from t"), "7")
+        self.assertNotEqual(int(pid_file.read_text().split()[0]), before)
+        self.removed_without_trace(uuid)
+
+    def test_the_same_order_twice_is_one_instance(self):
+        c = self.customer
+        headers = {"Idempotency-Key": "order-4711"}
+        first = c.order(headers=headers)
+        self.assertEqual(c.order(headers=headers), first)
+        same = [i for i in c.call("GET", f"{INSTANCES}?uuid={first}")]
+        self.assertEqual(len(same), 1)
+        with self.assertRaises(Refused) as caught:
+            c.order(nodes=2, headers=headers)
+        self.assertEqual(caught.exception.status, 409)
+        c.wait_active(first)
+        self.removed_without_trace(first)
+
+    def test_what_does_not_fit_says_so_and_can_be_deleted(self):
+        c = self.customer
+        uuid = c.order(cpu=128, ram=1048576)
+        failed = wait_for(lambda: (lambda i: i if i["status"] == "ERROR" else None)(c.get(uuid)),
+                          60, "ERROR")
+        self.assertEqual(failed["error"]["code"], "no_capacity")
+        self.assertIn("host-a", failed["error"]["message"])
+        c.delete(uuid)
+
+    def test_a_database_or_user_of_another_project_is_not_there(self):
+        admin = self.customer
+        uuid = admin.order()
+        token = admin.call("POST", "/v1/tokens", {
+            "name": "other", "role": "member",
+            "project_id": "11111111-2222-4333-8444-555555555555"})["token"]
+        stranger = Customer(self.platform, token)
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/users"), ("GET", "/events")):
+            with self.subTest(method + path), self.assertRaises(Refused) as caught:
+                stranger.call(method, f"{INSTANCES}/{uuid}{path}")
+            self.assertEqual(caught.exception.status, 404)
+        self.assertEqual(stranger.call("GET", INSTANCES), [])
+        admin.wait_active(uuid)
+        self.removed_without_trace(uuid)
+
+
+if __name__ == "__main__":
+    unittest.main()
