@@ -21,9 +21,15 @@ constexpr char kSessionSql[] =
     " set track_activities = off; set synchronous_commit = local; set lock_timeout = '5s';"
     " set statement_timeout = '60s'; set password_encryption = 'scram-sha-256'";
 
+constexpr char kLockSql[] = "select pg_advisory_lock(5461002)";
+
 class Applier {
  public:
-  explicit Applier(ServerAddress server) : server_(std::move(server)), sql_(open("postgres")) {}
+  // A statement of an agent that was killed goes on to its end: until then nobody else looks or
+  // changes anything.
+  explicit Applier(ServerAddress server) : server_(std::move(server)), sql_(open("postgres")) {
+    sql_.exec(kLockSql, {}, kStatementDeadline);
+  }
 
   SeenObjects look() {
     SeenObjects seen;

@@ -50,6 +50,30 @@ class ObjectsTest : public ::testing::Test {
   v1::ApplyObjects objects_;
 };
 
+// What a killed agent began goes on in its session: nothing is planned beside it.
+TEST_F(ObjectsTest, WaitsForASessionThatIsNotDoneYet) {
+  const std::string ann = add_user("ann", "secret-ann-1");
+  apply();
+  const std::string shop = add_database("shop", ann);
+  {
+    PgConnection earlier = superuser_session(host_, node_);
+    earlier.exec("select pg_advisory_lock(5461002)");
+    objects_.set_objects_version(objects_.objects_version() + 1);
+    order_objects(host_, node_, objects_);
+    ASSERT_TRUE(await_value(
+        host_, node_,
+        "select count(*) from pg_locks where locktype = 'advisory' and not granted", "1"));
+    earlier.exec("insert into trunkline.managed (kind, id, name) values ('database', '" + shop +
+                 "', 'shop')");
+    earlier.exec("create database shop owner ann");
+  }
+  ASSERT_TRUE(host_.await_node(node_.id, [&](const auto& n) {
+    return n.objects().generation() == objects_.objects_version() &&
+           n.objects().state() == v1::TASK_STATE_SUCCEEDED && n.object_failures().empty();
+  }));
+  EXPECT_EQ(as_client(node_, "ann", "secret-ann-1", "shop", "select 1"), "");
+}
+
 TEST_F(ObjectsTest, UserConnectsToItsDatabaseAndNowhereElse) {
   const std::string ann = add_user("ann", "secret-ann-1");
   add_user("bob", "secret-bob-1");

@@ -234,11 +234,15 @@ bool is_streaming(const v1::NodeReport& node) {
   return node.postgres() == v1::POSTGRES_STATE_RECOVERING && node.wal_receiver_streaming();
 }
 
+PgConnection superuser_session(const TestHost& host, const TestNode& node,
+                               const std::string& database) {
+  return PgConnection(host.node(node.id).socket_dir, root_or_self().name, node.address.port(),
+                      database, seconds(5));
+}
+
 PgRows query(const TestHost& host, const TestNode& node, const std::string& sql,
              const std::string& database) {
-  PgConnection connection(host.node(node.id).socket_dir, root_or_self().name, node.address.port(),
-                          database, seconds(5));
-  return connection.exec(sql, {}, seconds(30));
+  return superuser_session(host, node, database).exec(sql, {}, seconds(30));
 }
 
 std::string value(const TestHost& host, const TestNode& node, const std::string& sql,

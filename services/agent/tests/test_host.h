@@ -83,7 +83,9 @@ void order_objects(TestHost& host, const TestNode& node, const v1::ApplyObjects&
 bool is_open(const v1::NodeReport& node);
 bool is_streaming(const v1::NodeReport& node);
 
-// As superuser over the node's socket; throws on failure.
+// As superuser over the node's socket; both throw on failure.
+PgConnection superuser_session(const TestHost& host, const TestNode& node,
+                               const std::string& database = "postgres");
 PgRows query(const TestHost& host, const TestNode& node, const std::string& sql,
              const std::string& database = "postgres");
 std::string value(const TestHost& host, const TestNode& node, const std::string& sql,
