@@ -45,6 +45,7 @@ void make_agent_directories(const AgentPaths& paths, const NodeUser& user) {
   make_owned(paths.nodes_dir, user);
   make_owned(paths.templates_dir, user);
   make_owned(paths.sockets_dir, user);
+  spread_children(paths.nodes_dir);
   const AsNodeUser rights(user);
   for (const auto& path : {paths.nodes_dir, paths.templates_dir, paths.sockets_dir}) {
     const std::string probe = path + "/.probe";

@@ -50,10 +50,13 @@ bool all_zero(const std::vector<char>& block, size_t size) {
 }
 
 // A fresh cluster's only WAL segment is 16 MiB of which the first few hundred KiB are used.
-void copy_file(const std::string& from, const std::string& to, mode_t mode, bool wal) {
+// `clones`: whether the file system shares blocks; false once it did not.
+void copy_file(const std::string& from, const std::string& to, mode_t mode, bool wal,
+               bool* clones) {
   const Fd in = open_or_fail(from, O_RDONLY | O_NOFOLLOW);
   const Fd out = open_or_fail(to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
-  if (::ioctl(out.get(), FICLONE, in.get()) == 0) return;
+  if (*clones && ::ioctl(out.get(), FICLONE, in.get()) == 0) return;
+  *clones = false;
   thread_local std::vector<char> block(256 * 1024);
   struct stat st {};
   if (::fstat(in.get(), &st) != 0) fail(from);
@@ -208,6 +211,14 @@ void make_directory(const std::string& path, mode_t mode) {
   if (errno != EEXIST) fail(path);
 }
 
+void spread_children(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  int flags = 0;  // the kernel takes an int, whatever the request's name says
+  if (!fd.valid() || ::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags |= FS_TOPDIR_FL;
+  ::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
+}
+
 void rename_path(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) fail(from + " -> " + to);
 }
@@ -249,6 +260,7 @@ void fsync_tree(const std::string& path) {
 void copy_data_directory(const std::string& from, const std::string& to) {
   const auto tree = open_tree(from);
   if (!tree) fail(from);
+  bool clones = true;
   while (const FTSENT* entry = ::fts_read(tree.get())) {
     const std::string relative = std::string(entry->fts_path).substr(from.size());
     const std::string target = to + relative;
@@ -257,7 +269,7 @@ void copy_data_directory(const std::string& from, const std::string& to) {
         make_directory(target, 0700);
         break;
       case FTS_F:
-        copy_file(entry->fts_path, target, 0600, relative.starts_with("/pg_wal/"));
+        copy_file(entry->fts_path, target, 0600, relative.starts_with("/pg_wal/"), &clones);
         break;
       case FTS_DP:
         break;

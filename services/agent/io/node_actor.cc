@@ -19,6 +19,7 @@ constexpr milliseconds kIdle{500};
 constexpr milliseconds kStartingPoll{2};
 constexpr milliseconds kUnsettledPoll{12};
 constexpr milliseconds kConfirmPoll{4};
+constexpr milliseconds kLongestPace{200};
 
 void fill(v1::TaskReport* out, uint64_t generation, v1::TaskState state) {
   out->set_generation(generation);
@@ -124,7 +125,7 @@ bool NodeActor::take(const Assignment& assignment) {
     progress_[kind].generation = generation;
     progress_[kind].traceparent = assignment.traceparent;
     progress_[kind].since = Clock::now();
-    unsettled_until_ = Clock::now() + std::chrono::seconds(30);
+    unsettled_since_ = Clock::now();
   };
   if (std::holds_alternative<RemoveOrder>(assignment.body)) {
     if (manifest_.remove) return false;
@@ -233,16 +234,17 @@ void NodeActor::wait(milliseconds longest) {
   if (fds[2].revents != 0) postmaster_pidfd_.reset();
 }
 
+milliseconds NodeActor::paced(milliseconds least) const {
+  const auto age = std::chrono::duration_cast<milliseconds>(Clock::now() - unsettled_since_);
+  return std::clamp(age / 16, least, kLongestPace);
+}
+
 milliseconds NodeActor::idle_time() const {
-  const auto now = Clock::now();
-  if (!manifest_.role || !seen_.postmaster_alive) {
-    if (!manifest_.role || !seen_.keeper_alive) return kIdle;
-    return now < unsettled_until_ ? kStartingPoll : milliseconds(50);
-  }
-  const bool young = now < unsettled_until_;
-  if (seen_.postgres == PostgresState::starting) return young ? kStartingPoll : milliseconds(100);
-  if (seen_.restart_pending || !seen_.files_in_force || barrier_) return kConfirmPoll;
-  if (young && !standbys_streaming()) return kUnsettledPoll;
+  if (!manifest_.role) return kIdle;
+  if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : kIdle;
+  if (seen_.postgres == PostgresState::starting) return paced(kStartingPoll);
+  if (seen_.restart_pending || !seen_.files_in_force || barrier_) return paced(kConfirmPoll);
+  if (is_unsettled() && !standbys_streaming()) return paced(kUnsettledPoll);
   return kIdle;
 }
 

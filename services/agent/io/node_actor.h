@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -77,6 +76,9 @@ class NodeActor {
   void set_done(TaskKind kind);
   void set_failed(TaskKind kind, const std::string& code, const std::string& message);
   void wait(std::chrono::milliseconds longest);
+  bool is_unsettled() const { return Clock::now() - unsettled_since_ < std::chrono::seconds(30); }
+  // How long to wait before looking again at what is under way: the longer it takes, the longer.
+  std::chrono::milliseconds paced(std::chrono::milliseconds least) const;
   std::chrono::milliseconds idle_time() const;
   void publish();
   v1::NodeReport build_report() const;
@@ -134,7 +136,6 @@ class NodeActor {
   std::string last_significant_;
 
   Seen seen_;
-  std::future<void> syncing_;
   std::string last_rule_;  // newest that was logged: tries are not logged one by one
   std::optional<EnsureSpec> box_made_for_;
   std::vector<std::string> cgroup_procs_;
@@ -154,7 +155,7 @@ class NodeActor {
   std::optional<PgConnection> sql_;
   std::optional<PostgresFacts> facts_;
   Clock::time_point facts_at_{};
-  Clock::time_point unsettled_until_{};
+  Clock::time_point unsettled_since_{};
   std::string restart_checked_;  // configuration and start for which restart_pending is known
   std::string mark_in_force_;    // newest configuration that the server was seen to run with
   // A checkpoint that is waited for: when it has ended, the checkpointer has read the sync set.

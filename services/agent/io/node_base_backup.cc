@@ -19,7 +19,6 @@ using std::chrono::seconds;
 
 constexpr milliseconds kRetry{20};
 constexpr seconds kUpstreamPatience{15};
-constexpr uint64_t kSyncBeforeStartBytes = uint64_t{256} << 20;
 
 // True if something accepts connections there; waits at most a second.
 bool listens(const NodeAddress& address) {
@@ -68,8 +67,8 @@ void NodeActor::base_backup(bool replace) {
     if (Clock::now() - progress.since > kUpstreamPatience) {
       set_failed(TaskKind::role, code, message);
     } else {
-      progress.next_try = Clock::now() + kRetry;
-      wait(kRetry);
+      progress.next_try = Clock::now() + paced(kRetry);
+      wait(paced(kRetry));
     }
   };
   if (!listens(role.upstream)) {
@@ -86,8 +85,8 @@ void NodeActor::base_backup(bool replace) {
       {context_.templates->program(manifest_.ensure->image, "pg_basebackup"),
        "--pgdata=" + paths_.incoming,
        "--dbname=" + primary_conninfo(manifest_.node_id, role, context_.paths.tls_dir),
-       "--wal-method=stream", "--slot=" + slot_name(manifest_.node_id), "--checkpoint=fast",
-       "--no-sync", "--no-password", "--no-manifest"},
+       // The slot keeps the WAL from here on: the standby streams it when it starts.
+       "--wal-method=none", "--checkpoint=fast", "--no-sync", "--no-password", "--no-manifest"},
       context_.user, true);
   if (!replace) mark_unsynced(true);
   // Repeated tasks wake this thread too; only a change of mind ends the backup.
@@ -105,18 +104,12 @@ void NodeActor::base_backup(bool replace) {
     return;
   }
   floor_ = {};
-  uint64_t bytes = 0;
-  {
-    const AsNodeUser rights(context_.user);
-    bytes = tree_bytes(paths_.incoming);
-    if (bytes > kSyncBeforeStartBytes) fsync_tree(paths_.incoming);
-  }
   load_floor(paths_.incoming);
   if (replace || seen_.postmaster_alive || seen_.keeper_alive) {
     spdlog::info("node {}: replacing its data by a new base backup", manifest_.node_id);
     stop_postmaster(seconds(5), seconds(2));
   }
-  put_data_in_place(NodeRole::standby, bytes > kSyncBeforeStartBytes);
+  put_data_in_place(NodeRole::standby, false);
   seen_.cannot_follow.clear();
   {
     const AsNodeUser rights(context_.user);

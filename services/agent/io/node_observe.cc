@@ -97,7 +97,7 @@ void NodeActor::observe_process() {
     drop_facts();
     postmaster_pidfd_.reset();
     postmaster_pid_ = pid;
-    unsettled_until_ = Clock::now() + seconds(30);
+    unsettled_since_ = Clock::now();
   }
   if (pid > 0 && !postmaster_pidfd_.valid()) postmaster_pidfd_ = open_process(pid);
   seen_.postmaster_alive = pid > 0 && process_start_ticks(pid) != 0;
@@ -121,10 +121,10 @@ void NodeActor::observe_facts() {
     return;
   }
   const bool settled = facts_ && seen_.files_in_force && !barrier_ &&
-                       (standbys_streaming() || Clock::now() > unsettled_until_);
+                       (standbys_streaming() || !is_unsettled());
   const auto age = Clock::now() - facts_at_;
   try {
-    if (!facts_ || age >= (settled ? kFactsAge : kUnsettledFactsAge)) {
+    if (!facts_ || age >= (settled ? kFactsAge : paced(kUnsettledFactsAge))) {
       facts_ = read_facts(sql(), kFactsDeadline);
       facts_at_ = Clock::now();
     }

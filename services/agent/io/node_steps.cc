@@ -23,7 +23,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kObjectsCheck{5};
-constexpr milliseconds kSyncPoll{10};
 
 std::string code_of(Step step, const std::exception& error) {
   const auto* system = dynamic_cast<const std::system_error*>(&error);
@@ -149,10 +148,6 @@ void NodeActor::mark_unsynced(bool unsynced) {
 // Writes the configuration into what is in data.new, makes it the node's data directory and
 // remembers that. The name is the last thing to change.
 void NodeActor::put_data_in_place(NodeRole role, bool synced) {
-  if (syncing_.valid()) {  // it is about other data
-    syncing_.wait();
-    syncing_ = {};
-  }
   mark_unsynced(!synced);
   const AsNodeUser rights(context_.user);
   conf_on_disk_.clear();
@@ -334,21 +329,14 @@ void NodeActor::confirm_sync_set() {
 }
 
 // Beside the node's own thread, which goes on reporting.
+// A server that starts from a base backup writes all of it to disk before it recovers
+// (SyncDataDirectory in PostgreSQL's xlog.c), and this one accepts connections.
 void NodeActor::sync_data() {
-  if (!syncing_.valid()) {
-    syncing_ = std::async(std::launch::async, [user = context_.user, paths = paths_] {
-      const AsNodeUser rights(user);
-      fsync_tree(paths.data);
-      fsync_path(paths.dir);
-    });
+  {
+    const AsNodeUser rights(context_.user);
+    fsync_path(paths_.dir);
   }
-  if (syncing_.wait_for(seconds(0)) != std::future_status::ready) {
-    wait(kSyncPoll);
-    return;
-  }
-  syncing_.get();
-  manifest_.unsynced_boot_id.clear();
-  save_manifest();
+  mark_unsynced(false);
 }
 
 void NodeActor::run_objects(bool check) {

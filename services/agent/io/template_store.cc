@@ -88,6 +88,7 @@ TemplateStore::TemplateStore(std::string directory, std::map<std::string, std::s
   const AsNodeUser rights(user_);
   for (const auto& [image, programs] : images_) {
     make_directory(path(image), 0700);
+    spread_children(path(image));
     for (const auto& entry : fs::directory_iterator(path(image))) {
       const std::string name = entry.path().filename();
       if (name.starts_with("tmp")) remove_tree(entry.path());
