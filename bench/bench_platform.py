@@ -2,7 +2,8 @@
 """The platform's figures, each beside its goal and, where there is one, the limit measured in the
 same run: what the machine does without us. Starts a platform of its own.
 
-usage: bench_platform.py [section...]    sections: formation burst commands reads idle rebuild
+usage: bench_platform.py [section...]
+sections: formation burst commands reads idle rebuild start
 Exit code 1 if a goal was missed.
 """
 
@@ -270,7 +271,11 @@ def rebuild(_customer, _report):
     subprocess.run([str(program)], check=True)
 
 
-SECTIONS = [formation, burst, commands, reads, idle, rebuild]
+def start(_customer, _report):
+    subprocess.run([str(BENCH_BIN / "bench_start"), str(REPO / "build" / "bin")], check=True)
+
+
+SECTIONS = [formation, burst, commands, reads, idle, rebuild, start]
 
 
 def main():
