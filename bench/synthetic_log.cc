@@ -116,7 +116,8 @@ void Connection::fail() {
 void fill_log(const std::string& dsn, int64_t events) {
   constexpr int64_t kWave = 500;
   Connection connection(dsn);
-  connection.execute(std::string("COPY log.event (") + kEventColumns + ") FROM STDIN", PGRES_COPY_IN);
+  connection.execute(std::string("COPY log.event (") + kEventColumns + ") FROM STDIN",
+                     PGRES_COPY_IN);
   int64_t position = 0, instances = 0;
   std::string rows;
   while (position < events) {
