@@ -300,6 +300,11 @@ void ProvisionerShard::register_host(const v1::HostReport& report, TimePoint now
   try {
     const auto answer = hosts_.handle(command, command.host(), {}, false);
     if (answer.has_accepted()) registry_.set_host(hosts_.at(uuid).state);
+    std::string& refused = refused_hosts_[uuid];
+    if (answer.has_rejected() && refused != answer.rejected().rule()) {
+      spdlog::warn("host {} cannot be registered: {}", report.host(), answer.rejected().message());
+    }
+    refused = answer.rejected().rule();
   } catch (const eventlog::LogUnavailable& error) {
     spdlog::debug("host {} registers later: {}", report.host(), error.what());
   }

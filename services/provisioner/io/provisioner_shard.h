@@ -63,6 +63,7 @@ class ProvisionerShard : public runtime::ShardLogic {
   ReportBook reports_;
   std::unordered_map<std::string, Cause> causes_;
   std::set<std::string> restless_;  // instances that every tick asks about
+  std::unordered_map<std::string, std::string> refused_hosts_;  // uuid -> rule; said once
   bool ready_ = false;
   TimePoint watching_since_;
 };
