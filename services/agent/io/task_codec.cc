@@ -80,6 +80,7 @@ std::optional<Assignment> read_task(const v1::Task& task, std::string* node_id,
     case v1::Task::kApplyObjects:
       *error = take(read(task.apply_objects()), out);
       break;
+    case v1::Task::kProbeUpstream:
     case v1::Task::BODY_NOT_SET:
       *error = "the task is empty";
       break;

@@ -67,6 +67,8 @@ std::optional<std::string> apply(InstanceView& view, const v1::GroupEvent& event
     case Case::kNodeDetachStarted:
     case Case::kGroupSettled:
     case Case::kGroupDeleted:
+    case Case::kFailoverStarted:
+    case Case::kFailoverBlocked:
       break;
     case Case::BODY_NOT_SET: return "the event is empty";
   }

@@ -66,6 +66,8 @@ std::optional<std::string> apply(HostView& view, const v1::HostEvent& event, Tim
     case Case::kHostSchedulableSet:
       view.schedulable = event.host_schedulable_set().schedulable();
       break;
+    case Case::kHostDrainStarted:
+    case Case::kHostLost: break;
     case Case::BODY_NOT_SET: return "the event is empty";
   }
   view.updated_at = at;

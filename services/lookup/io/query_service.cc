@@ -202,6 +202,8 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kListResources: return list(own, query);
     case v1::Query::kListEvents: return list_events(own, query);
     case v1::Query::kFindToken: return find_token(own, query);
+    case v1::Query::kListFailovers:
+    case v1::Query::kListRoutes:
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
   }
   return bad_field("the query is of no known kind");

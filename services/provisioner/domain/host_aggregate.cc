@@ -71,6 +71,8 @@ HostDecision decide(const HostState& state, const v1::HostCommand& command, cons
     case v1::HostCommand::kRegisterHost: return register_host(state, command.register_host());
     case v1::HostCommand::kSetHostSchedulable:
       return set_schedulable(state, command.set_host_schedulable());
+    case v1::HostCommand::kDrainHost:
+    case v1::HostCommand::kDeclareHostLost:
     case v1::HostCommand::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");
@@ -93,6 +95,8 @@ void evolve(HostState& state, const v1::HostEvent& event, TimePoint) {
     case v1::HostEvent::kHostSchedulableSet:
       state.schedulable = event.host_schedulable_set().schedulable();
       return;
+    case v1::HostEvent::kHostDrainStarted:
+    case v1::HostEvent::kHostLost:
     case v1::HostEvent::BODY_NOT_SET: return;
   }
 }

@@ -338,6 +338,8 @@ void evolve_from_group(InstanceState& state, const v1::GroupEvent& event, uint64
     case GroupBody::kSyncSetAssigned:
     case GroupBody::kSyncSetApplied:
     case GroupBody::kNodeDetachStarted:
+    case GroupBody::kFailoverStarted:
+    case GroupBody::kFailoverBlocked:
     case GroupBody::BODY_NOT_SET: return;
   }
 }

@@ -169,6 +169,9 @@ Outcome on(const GroupState& state, const v1::ApplyDecision& c) {
       return assign(state, decision.node_detach_started(), decision.reason());
     case Case::kGroupSettled:
       return assign(state, decision.group_settled(), decision.reason());
+    case Case::kFailoverStarted:
+    case Case::kPromotion:
+    case Case::kFailoverBlocked:
     case Case::ASSIGN_NOT_SET:
       break;
   }
@@ -256,6 +259,8 @@ Decision<v1::GroupEvent> decide(const GroupState& state, const v1::GroupCommand&
       return on(state, command.record_sync_set_applied());
     case Case::kRecordNodeDetached:
       return on(state, command.record_node_detached());
+    case Case::kRequestSwitchover:
+    case Case::kRequestFailover:
     case Case::BODY_NOT_SET:
       break;
   }

@@ -176,6 +176,8 @@ void dispatch(GroupState& state, const v1::GroupEvent& event, TimePoint at) {
       return on(state, event.group_settled(), at);
     case Case::kGroupDeleted:
       return on(state, event.group_deleted(), at);
+    case Case::kFailoverStarted:
+    case Case::kFailoverBlocked:
     case Case::BODY_NOT_SET:
       return;
   }

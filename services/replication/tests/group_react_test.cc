@@ -38,6 +38,8 @@ std::vector<std::string> changes(const Group& group) {
         break;
       case Case::kSyncMembership:
       case Case::kApplyDecision:
+      case Case::kRequestSwitchover:
+      case Case::kRequestFailover:
       case Case::BODY_NOT_SET:
         out.push_back("unexpected");
         break;
