@@ -102,7 +102,7 @@ TempDirectory::~TempDirectory() {
   fs::remove_all(path_, ignored);
 }
 
-TempPostgres::TempPostgres() {
+TempPostgres::TempPostgres(TempPostgresOptions options) : options_(std::move(options)) {
   Child initdb;
   const std::string log = directory_.path() + "/initdb.log";
   initdb.start({postgres_bin("initdb"), "-D", directory_.path() + "/data", "-U", "postgres", "-A",
@@ -113,6 +113,10 @@ TempPostgres::TempPostgres() {
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     throw std::runtime_error("initdb failed, see " + log);
   }
+  if (options_.tcp_port != 0) {
+    std::ofstream(directory_.path() + "/data/pg_hba.conf")
+        << "local all all trust\nhost all all all scram-sha-256\n";
+  }
   start();
 }
 
@@ -121,10 +125,17 @@ TempPostgres::~TempPostgres() {
 }
 
 void TempPostgres::start() {
-  server_.start({postgres_bin("postgres"), "-D", directory_.path() + "/data", "-k",
-                 directory_.path(), "-c", "listen_addresses=", "-c", "fsync=off", "-c",
-                 "shared_buffers=64MB"},
-                directory_.path() + "/postgres.log", true);
+  std::vector<std::string> argv = {postgres_bin("postgres"), "-D", directory_.path() + "/data",
+                                   "-k", directory_.path(), "-c", "fsync=off", "-c",
+                                   "shared_buffers=64MB", "-c"};
+  if (options_.tcp_port == 0) {
+    argv.push_back("listen_addresses=");
+  } else {
+    argv.insert(argv.end(), {"listen_addresses=127.0.0.1", "-c",
+                             "port=" + std::to_string(options_.tcp_port)});
+  }
+  for (const auto& setting : options_.settings) argv.insert(argv.end(), {"-c", setting});
+  server_.start(argv, directory_.path() + "/postgres.log", true);
   await("PostgreSQL", [&] {
     try {
       pqxx::connection connection(dsn());
@@ -139,7 +150,9 @@ void TempPostgres::crash() { server_.kill(SIGQUIT); }
 void TempPostgres::restart() { start(); }
 
 std::string TempPostgres::dsn(const std::string& database, const std::string& user) const {
-  return "host=" + directory_.path() + " dbname=" + database + " user=" + user;
+  const std::string port =
+      options_.tcp_port == 0 ? "" : " port=" + std::to_string(options_.tcp_port);
+  return "host=" + directory_.path() + port + " dbname=" + database + " user=" + user;
 }
 
 void TempPostgres::execute(const std::string& database, const std::string& sql) const {

@@ -38,10 +38,15 @@ class TempDirectory {
   std::string path_;
 };
 
-// PostgreSQL on a unix socket only, superuser `postgres` trusted, fsync off.
+struct TempPostgresOptions {
+  int tcp_port = 0;                   // on 127.0.0.1 too, by SCRAM-SHA-256; 0: unix socket only
+  std::vector<std::string> settings;  // "name=value"
+};
+
+// PostgreSQL on a unix socket, superuser `postgres` trusted there, fsync off.
 class TempPostgres {
  public:
-  TempPostgres();
+  explicit TempPostgres(TempPostgresOptions options = {});
   ~TempPostgres();
   std::string dsn(const std::string& database = "postgres",
                   const std::string& user = "postgres") const;
@@ -54,6 +59,7 @@ class TempPostgres {
 
  private:
   void start();
+  const TempPostgresOptions options_;
   TempDirectory directory_;
   Child server_;
 };

@@ -1,0 +1,91 @@
+#include "proxy/domain/route_view.h"
+
+#include <algorithm>
+
+namespace trunkline::proxy {
+namespace {
+
+// Standbys further behind are read from only when there is no other.
+constexpr int64_t kMostLagBytes = 64 << 20;
+
+RouteView::State state_of(v1::RouteState state) {
+  if (state == v1::ROUTE_STATE_OPEN) return RouteView::State::open;
+  if (state == v1::ROUTE_STATE_HOLD) return RouteView::State::hold;
+  if (state == v1::ROUTE_STATE_GONE) return RouteView::State::gone;
+  return RouteView::State::down;
+}
+
+bool is_among(const std::vector<NodeId>& nodes, const NodeId& id) {
+  return std::find(nodes.begin(), nodes.end(), id) != nodes.end();
+}
+
+const NodeView* find(const RouteView& route, const NodeId& id) {
+  for (const auto& node : route.nodes) {
+    if (node.id == id) return &node;
+  }
+  return nullptr;
+}
+
+const NodeView* least_loaded_standby(const RouteView& route,
+                                     const std::vector<NodeId>& unreachable,
+                                     const std::function<uint64_t(const NodeId&)>& load) {
+  const NodeView* best = nullptr;
+  uint64_t best_load = 0;
+  for (const auto& node : route.nodes) {
+    if (node.primary || !node.serves || is_among(unreachable, node.id)) continue;
+    if (node.lag_bytes > kMostLagBytes) continue;
+    const uint64_t its = load(node.id);
+    if (best == nullptr || its < best_load) {
+      best = &node;
+      best_load = its;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+RouteView route_view(const v1::Route& route) {
+  RouteView out;
+  out.instance = InstanceId(route.instance_id());
+  out.position = route.position();
+  out.term = route.term();
+  out.state = state_of(route.state());
+  out.read_write_port = static_cast<uint16_t>(route.read_write_port());
+  out.read_only_port = static_cast<uint16_t>(route.read_only_port());
+  out.connections = route.connections();
+  for (const auto& node : route.nodes()) {
+    out.nodes.push_back({NodeId(node.node_id()), node.primary(), node.serves(),
+                         node.address().host(), node.address().address(),
+                         static_cast<uint16_t>(node.address().port()), node.lag_bytes()});
+  }
+  for (const auto& user : route.users()) out.verifiers[user.name()] = user.scram_verifier();
+  return out;
+}
+
+const NodeView* pick_node(const RouteView& route, EndpointKind kind,
+                          const std::vector<NodeId>& unreachable,
+                          const std::function<uint64_t(const NodeId&)>& load) {
+  if (route.state == RouteView::State::gone) return nullptr;
+  if (kind == EndpointKind::read_only) {
+    const NodeView* standby = least_loaded_standby(route, unreachable, load);
+    if (standby != nullptr) return standby;
+  }
+  if (route.state != RouteView::State::open) return nullptr;
+  for (const auto& node : route.nodes) {
+    if (node.primary && node.serves && !is_among(unreachable, node.id)) return &node;
+  }
+  return nullptr;
+}
+
+Fate fate_of(const RouteView& route, const Placed& placed) {
+  if (route.state == RouteView::State::gone) return Fate::cut;
+  const NodeView* node = find(route, placed.node);
+  if (!placed.on_primary) return node == nullptr ? Fate::cut : Fate::stay;
+  if (route.state == RouteView::State::hold) return Fate::carry;
+  if (node == nullptr || !node->primary || !node->serves) return Fate::cut;
+  if (route.state == RouteView::State::down || route.term != placed.term) return Fate::cut;
+  return Fate::stay;
+}
+
+}  // namespace trunkline::proxy

@@ -1,0 +1,63 @@
+// A route as a session sees it, and what follows from it for old and new sessions. Pure;
+// thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "proxy/domain/startup.h"
+#include "trunkline/v1/route.pb.h"
+
+namespace trunkline::proxy {
+
+struct NodeView {
+  NodeId id;
+  bool primary = false;
+  bool serves = false;
+  std::string host;     // its name, for TLS
+  std::string address;
+  uint16_t port = 0;
+  int64_t lag_bytes = -1;
+};
+
+struct RouteView {
+  enum class State { open, hold, down, gone };
+  InstanceId instance;
+  uint64_t position = 0;
+  uint64_t term = 0;
+  State state = State::down;
+  uint16_t read_write_port = 0;
+  uint16_t read_only_port = 0;
+  uint32_t connections = 0;  // 0: no limit
+  std::vector<NodeView> nodes;
+  std::map<std::string, std::string, std::less<>> verifiers;  // by user
+};
+
+RouteView route_view(const v1::Route& route);
+
+// The node that a new session belongs on now, or null: wait. `load` counts the sessions of a node;
+// `unreachable` were tried in vain.
+const NodeView* pick_node(const RouteView& route, EndpointKind kind,
+                          const std::vector<NodeId>& unreachable,
+                          const std::function<uint64_t(const NodeId&)>& load);
+
+// Where a session's own server is.
+struct Placed {
+  NodeId node;
+  uint64_t term = 0;
+  bool on_primary = false;  // it was the primary when the session was opened
+};
+
+enum class Fate {
+  stay,
+  carry,  // to the primary to come, as soon as it is idle
+  cut,
+};
+Fate fate_of(const RouteView& route, const Placed& placed);
+
+}  // namespace trunkline::proxy

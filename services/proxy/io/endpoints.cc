@@ -1,0 +1,107 @@
+#include "proxy/io/endpoints.h"
+
+namespace trunkline::proxy {
+
+std::shared_ptr<const RouteView> Endpoint::route() const {
+  const std::lock_guard lock(mutex_);
+  return route_;
+}
+
+void Endpoint::set_route(std::shared_ptr<const RouteView> route) {
+  const std::lock_guard lock(mutex_);
+  route_ = std::move(route);
+}
+
+bool Endpoint::admit() {
+  const uint32_t most = route()->connections;
+  const uint64_t before = admitted_.fetch_add(1);
+  if (most != 0 && before >= most) {
+    admitted_.fetch_sub(1);
+    return false;
+  }
+  admitted_ever_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+void Endpoint::dismiss() { admitted_.fetch_sub(1); }
+
+void Endpoint::count_bytes(uint64_t in, uint64_t out) {
+  bytes_in_.fetch_add(in, std::memory_order_relaxed);
+  bytes_out_.fetch_add(out, std::memory_order_relaxed);
+}
+
+EndpointCounters Endpoint::counters() const {
+  return {bytes_in_.load(), bytes_out_.load(), admitted_.load(), admitted_ever_.load()};
+}
+
+std::shared_ptr<const NodeView> Endpoint::enter(const std::vector<NodeId>& unreachable,
+                                                std::shared_ptr<const RouteView>* seen) {
+  const std::lock_guard lock(mutex_);
+  *seen = route_;
+  const NodeView* node = pick_node(*route_, name_.kind, unreachable, [this](const NodeId& id) {
+    const auto found = sessions_.find(id);
+    return found == sessions_.end() ? 0 : found->second;
+  });
+  if (node == nullptr) return nullptr;
+  ++sessions_[node->id];
+  return {route_, node};
+}
+
+void Endpoint::leave(const NodeId& node) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(node);
+  if (found != sessions_.end() && --found->second == 0) sessions_.erase(found);
+}
+
+bool EndpointTable::take(const v1::Route& route) {
+  if (!canonical_uuid(route.instance_id())) return false;
+  const std::lock_guard taking(taking_);
+  auto view = std::make_shared<const RouteView>(route_view(route));
+  std::shared_ptr<const RouteView> before;
+  {
+    const std::lock_guard lock(mutex_);
+    Entry& entry = entries_[view->instance];
+    if (entry.read_write) {
+      before = entry.read_write->route();
+      if (before->position >= view->position) return false;
+    } else {
+      entry.read_write =
+          std::make_shared<Endpoint>(EndpointName{view->instance, EndpointKind::read_write});
+      entry.read_only =
+          std::make_shared<Endpoint>(EndpointName{view->instance, EndpointKind::read_only});
+    }
+    entry.route = route;
+    entry.read_write->set_route(view);
+    entry.read_only->set_route(view);
+  }
+  if (changed_) changed_(before.get(), *view);
+  return true;
+}
+
+std::shared_ptr<Endpoint> EndpointTable::find(const EndpointName& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name.instance);
+  if (found == entries_.end()) return nullptr;
+  const auto& entry = found->second;
+  return name.kind == EndpointKind::read_only ? entry.read_only : entry.read_write;
+}
+
+v1::Routes EndpointTable::all() const {
+  v1::Routes out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, entry] : entries_) *out.add_routes() = entry.route;
+  return out;
+}
+
+std::vector<std::pair<EndpointName, EndpointCounters>> EndpointTable::counters() const {
+  std::vector<std::pair<EndpointName, EndpointCounters>> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, entry] : entries_) {
+    for (const auto& endpoint : {entry.read_write, entry.read_only}) {
+      out.emplace_back(endpoint->name(), endpoint->counters());
+    }
+  }
+  return out;
+}
+
+}  // namespace trunkline::proxy

@@ -1,0 +1,76 @@
+// The endpoints of all instances: their routes, and what is counted of their sessions. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "proxy/domain/route_view.h"
+#include "trunkline/v1/route.pb.h"
+
+namespace trunkline::proxy {
+
+struct EndpointCounters {
+  uint64_t bytes_in = 0;   // from clients
+  uint64_t bytes_out = 0;  // to clients
+  uint64_t connections = 0;
+  uint64_t connections_ever = 0;
+};
+
+class Endpoint {
+ public:
+  explicit Endpoint(EndpointName name) : name_(std::move(name)) {}
+  const EndpointName& name() const { return name_; }
+  std::shared_ptr<const RouteView> route() const;
+  void set_route(std::shared_ptr<const RouteView> route);
+
+  bool admit();  // false: it has as many connections as it may
+  void dismiss();
+  void count_bytes(uint64_t in, uint64_t out);
+  EndpointCounters counters() const;
+
+  // The node for a new session, null: none now. Counts the session until leave().
+  std::shared_ptr<const NodeView> enter(const std::vector<NodeId>& unreachable,
+                                        std::shared_ptr<const RouteView>* seen);
+  void leave(const NodeId& node);
+
+ private:
+  const EndpointName name_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const RouteView> route_;
+  std::map<NodeId, uint64_t> sessions_;
+  std::atomic<uint64_t> bytes_in_ = 0;
+  std::atomic<uint64_t> bytes_out_ = 0;
+  std::atomic<uint64_t> admitted_ = 0;
+  std::atomic<uint64_t> admitted_ever_ = 0;
+};
+
+class EndpointTable {
+ public:
+  // Called after a change, on the thread that brought it, one at a time, with the old (or null) and
+  // the new route.
+  using Changed = std::function<void(const RouteView* before, const RouteView& now)>;
+  void on_change(Changed changed) { changed_ = std::move(changed); }
+
+  // True if it was news.
+  bool take(const v1::Route& route);
+  std::shared_ptr<Endpoint> find(const EndpointName& name) const;
+  v1::Routes all() const;
+  std::vector<std::pair<EndpointName, EndpointCounters>> counters() const;
+
+ private:
+  struct Entry {
+    v1::Route route;
+    std::shared_ptr<Endpoint> read_write;
+    std::shared_ptr<Endpoint> read_only;
+  };
+  std::mutex taking_;
+  mutable std::mutex mutex_;
+  std::map<InstanceId, Entry> entries_;
+  Changed changed_;
+};
+
+}  // namespace trunkline::proxy

@@ -1,0 +1,152 @@
+#include "proxy/io/node_login.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/digest.h"
+#include "proxy/domain/scram.h"
+#include "proxy/domain/wire.h"
+#include "runtime/random.h"
+
+namespace trunkline::proxy {
+namespace {
+
+constexpr size_t kMostReport = 64 * 1024;
+constexpr uint32_t kAuthenticated = 0;
+constexpr uint32_t kSasl = 10;
+constexpr uint32_t kSaslContinue = 11;
+constexpr uint32_t kSaslFinal = 12;
+
+NodeRefused refused(const Refusal& why) { return {fatal(why), why.sqlstate}; }
+
+Task<void> begin_tls(Stream& stream, const ProxyContext& context, const NodeView& node,
+                     SteadyTime deadline) {
+  const std::string request = ssl_request();
+  co_await stream.send(request, deadline);
+  std::string answer;
+  co_await stream.receive(answer, 1, deadline);
+  if (answer != "S") throw Disconnected{};
+  stream.use_tls(connect_session(context.node_tls.get(), stream.fd(), node.address));
+  co_await stream.handshake(deadline);
+}
+
+// The answer to an authentication request, or nothing when the node is satisfied. A node that asks
+// for no proof could be anybody: `genuine` says that it gave its own.
+std::string answer_of(ScramClient& scram, std::string_view body, bool& genuine) {
+  Reader reader(body);
+  switch (reader.uint32()) {
+    case kAuthenticated:
+      if (!genuine) break;
+      return {};
+    case kSasl: {
+      bool offered = false;
+      for (auto name = reader.text(); !name.empty(); name = reader.text()) {
+        offered = offered || name == kScram;
+      }
+      if (!offered) break;
+      std::string initial(kScram);
+      initial.push_back('\0');
+      const std::string first = scram.first();
+      put_uint32(initial, static_cast<uint32_t>(first.size()));
+      return message('p', initial + first);
+    }
+    case kSaslContinue: {
+      const auto last = scram.final(reader.rest());
+      if (!last) break;
+      return message('p', *last);
+    }
+    case kSaslFinal:
+      genuine = scram.is_genuine(reader.rest());
+      if (!genuine) break;
+      return {};
+    default:
+      break;
+  }
+  throw refused({"08006", "the server asked for an authentication that cannot be given"});
+}
+
+}  // namespace
+
+LoginKeys::~LoginKeys() {
+  for (auto* key : {&client_key, &stored_key, &server_key}) {
+    OPENSSL_cleanse(key->data(), key->size());
+  }
+}
+
+int connect_socket(const std::string& address, uint16_t port) {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  auto* ip4 = reinterpret_cast<sockaddr_in*>(&storage);
+  auto* ip6 = reinterpret_cast<sockaddr_in6*>(&storage);
+  if (inet_pton(AF_INET, address.c_str(), &ip4->sin_addr) == 1) {
+    ip4->sin_family = AF_INET;
+    ip4->sin_port = htons(port);
+    size = sizeof *ip4;
+  } else if (inet_pton(AF_INET6, address.c_str(), &ip6->sin6_addr) == 1) {
+    ip6->sin6_family = AF_INET6;
+    ip6->sin6_port = htons(port);
+    size = sizeof *ip6;
+  } else {
+    throw Disconnected{};
+  }
+  const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw Disconnected{};
+  const int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  if (connect(fd, reinterpret_cast<sockaddr*>(&storage), size) != 0 && errno != EINPROGRESS) {
+    close(fd);
+    throw Disconnected{};
+  }
+  return fd;
+}
+
+Task<NodeSession> log_into_node(Stream& stream, const ProxyContext& context, const NodeView& node,
+                                const LoginKeys& keys, const std::string& startup,
+                                SteadyTime deadline) {
+  stream.open(connect_socket(node.address, node.port), EPOLLIN | EPOLLRDHUP);
+  if (context.node_tls) co_await begin_tls(stream, context, node, deadline);
+  co_await stream.send(startup, deadline);
+  ScramClient scram(keys.client_key, keys.stored_key, keys.server_key,
+                    base64(runtime::random_bytes(18)));
+  Incoming incoming;
+  NodeSession out;
+  bool genuine = false;
+  while (true) {
+    const Incoming::Message got = co_await incoming.next(stream, kMostReport, deadline);
+    switch (got.type) {
+      case 'R': {
+        const std::string answer = answer_of(scram, got.body, genuine);
+        if (!answer.empty()) co_await stream.send(answer, deadline);
+        break;
+      }
+      case 'E':
+        throw NodeRefused{message('E', got.body), std::string(report_field(got.body, 'C'))};
+      case 'K': {
+        Reader reader(got.body);
+        out.pid = reader.uint32();
+        out.secret = reader.uint32();
+        break;
+      }
+      case 'Z':
+        if (!incoming.bytes.empty() || !genuine) throw Malformed{};
+        co_return out;
+      case 'S':
+      case 'N':
+        out.parameters += message(got.type, got.body);
+        break;
+      case 'v':
+        break;
+      default:
+        throw Malformed{};
+    }
+  }
+}
+
+}  // namespace trunkline::proxy

@@ -1,0 +1,76 @@
+// What all sessions of a proxy share. Thread-safe.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "proxy/io/endpoints.h"
+#include "proxy/io/tls.h"
+
+namespace trunkline::proxy {
+
+struct ProxyOptions {
+  std::string listen_address;        // of the endpoints
+  uint16_t port = 0;                 // shared by all endpoints; 0: none
+  std::string tls_certificate_file;  // empty: no TLS for clients
+  std::string tls_key_file;
+  bool node_tls = false;
+  std::string node_ca_file;
+  std::string mock_secret;           // for salts of users that are not there
+  unsigned threads = 0;              // 0: one a processor
+  uint64_t most_connections = 20'000;
+  uint64_t most_waiting = 2'000;     // for a primary
+  std::chrono::milliseconds startup_time{10'000};
+  std::chrono::milliseconds login_time{15'000};
+  std::chrono::milliseconds wait_when_down{10'000};
+  std::chrono::milliseconds wait_on_hold{15'000};
+  std::chrono::milliseconds carry_time{20'000};
+};
+
+// Where a cancel request goes on to.
+struct CancelTarget {
+  std::string address;
+  uint16_t port = 0;
+  uint32_t pid = 0;
+  uint32_t secret = 0;
+};
+
+class CancelKeys {
+ public:
+  struct Key {
+    uint32_t pid = 0;
+    uint32_t secret = 0;
+  };
+  Key add(CancelTarget target);
+  void change(const Key& key, CancelTarget target);
+  void remove(const Key& key);
+  std::optional<CancelTarget> find(const Key& key) const;
+
+ private:
+  static uint64_t packed(const Key& key) { return uint64_t{key.pid} << 32 | key.secret; }
+  mutable std::mutex mutex_;
+  std::unordered_map<uint64_t, CancelTarget> targets_;
+};
+
+struct ProxyContext {
+  explicit ProxyContext(ProxyOptions chosen);
+  const ProxyOptions options;
+  EndpointTable endpoints;
+  CancelKeys cancel_keys;
+  TlsContext client_tls;  // null: none
+  TlsContext node_tls;    // null: none
+  std::string certificate_hash;
+  std::atomic<uint64_t> connections = 0;
+  std::atomic<uint64_t> waiting = 0;
+  std::atomic<uint64_t> carried = 0;        // sessions that got another server
+  std::atomic<uint64_t> commits_in_doubt = 0;
+};
+
+}  // namespace trunkline::proxy

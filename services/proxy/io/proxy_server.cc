@@ -1,0 +1,205 @@
+#include "proxy/io/proxy_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include "proxy/domain/wire.h"
+#include "proxy/io/session.h"
+
+namespace trunkline::proxy {
+namespace {
+
+constexpr int kBacklog = 1024;
+constexpr int kAcceptedARound = 64;
+constexpr std::chrono::milliseconds kAcceptPause{100};
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+bool is_loopback(const sockaddr_storage& peer) {
+  if (peer.ss_family == AF_INET) {
+    const auto& ip4 = reinterpret_cast<const sockaddr_in&>(peer);
+    return ntohl(ip4.sin_addr.s_addr) >> 24 == 127;
+  }
+  if (peer.ss_family != AF_INET6) return false;
+  const auto& ip6 = reinterpret_cast<const sockaddr_in6&>(peer);
+  return IN6_IS_ADDR_LOOPBACK(&ip6.sin6_addr);
+}
+
+void prepare_client_socket(int fd) {
+  const int one = 1;
+  const int idle_s = 60;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+}
+
+}  // namespace
+
+ProxyServer::ProxyServer(ProxyOptions options) : context_(std::move(options)) {
+  raise_descriptor_limit();
+  unsigned threads = context_.options.threads;
+  if (threads == 0) threads = std::clamp(std::thread::hardware_concurrency(), 1u, 64u);
+  for (unsigned i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>(context_));
+  const int fd = listen_on(context_.options.port);
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size);
+  port_ = ntohs(reinterpret_cast<sockaddr_in&>(own).sin_port);
+  add_listener(port_, fd, std::nullopt);
+  context_.endpoints.on_change(
+      [this](const RouteView* before, const RouteView& now) { route_changed(before, now); });
+  for (auto& worker : workers_) {
+    threads_.emplace_back([raw = worker.get()] { raw->loop.run(); });
+  }
+}
+
+ProxyServer::~ProxyServer() {
+  context_.endpoints.on_change({});
+  for (auto& worker : workers_) worker->loop.stop();
+  for (auto& thread : threads_) thread.join();
+  for (auto& [port, listener] : listeners_) close(listener->fd);
+}
+
+int ProxyServer::listen_on(uint16_t port) const {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  const std::string& text = context_.options.listen_address;
+  if (inet_pton(AF_INET, text.c_str(), &address.sin_addr) != 1) {
+    throw std::runtime_error("\"" + text + "\" is no address to listen on");
+  }
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      listen(fd, kBacklog) != 0) {
+    const std::string why = std::strerror(errno);
+    close(fd);
+    throw std::runtime_error(text + ":" + std::to_string(port) + ": " + why);
+  }
+  return fd;
+}
+
+void ProxyServer::add_listener(uint16_t port, int fd, std::optional<EndpointName> endpoint) {
+  auto listener = std::make_unique<Listener>();
+  listener->server = this;
+  listener->fd = fd;
+  listener->watch = {&ProxyServer::on_acceptable, listener.get()};
+  listener->endpoint = std::move(endpoint);
+  workers_[0]->loop.add(fd, EPOLLIN, &listener->watch);
+  listeners_[port] = std::move(listener);
+}
+
+void ProxyServer::route_changed(const RouteView* before, const RouteView& now) {
+  const bool gone = now.state == RouteView::State::gone;
+  const auto move_port = [&](uint16_t old_port, uint16_t new_port, EndpointKind kind) {
+    const EndpointName endpoint{now.instance, kind};
+    if (gone) new_port = 0;
+    if (old_port == new_port) return;
+    workers_[0]->loop.post([this, old_port, new_port, endpoint] {
+      if (old_port != 0) close_port(old_port, endpoint);
+      if (new_port != 0) open_port(new_port, endpoint);
+    });
+  };
+  const bool had = before != nullptr && before->state != RouteView::State::gone;
+  move_port(had ? before->read_write_port : 0, now.read_write_port, EndpointKind::read_write);
+  move_port(had ? before->read_only_port : 0, now.read_only_port, EndpointKind::read_only);
+  for (auto& worker : workers_) {
+    worker->loop.post([raw = worker.get(), instance = now.instance] {
+      raw->route_changed(instance);
+    });
+  }
+}
+
+void ProxyServer::open_port(uint16_t port, const EndpointName& endpoint) {
+  if (listeners_.contains(port)) {
+    spdlog::error("port {} of instance {} is another's already", port, endpoint.instance.str());
+    return;
+  }
+  try {
+    add_listener(port, listen_on(port), endpoint);
+  } catch (const std::exception& error) {
+    spdlog::error("an endpoint of instance {} is not open: {}", endpoint.instance.str(),
+                  error.what());
+  }
+}
+
+void ProxyServer::close_port(uint16_t port, const EndpointName& endpoint) {
+  const auto found = listeners_.find(port);
+  if (found == listeners_.end() || found->second->endpoint != endpoint) return;
+  close(found->second->fd);
+  found->second->fd = -1;
+  // An event of this round may still name it.
+  std::shared_ptr<Listener> kept = std::move(found->second);
+  listeners_.erase(found);
+  workers_[0]->loop.defer([kept] {});
+}
+
+void ProxyServer::on_acceptable(void* self, uint32_t) {
+  auto* listener = static_cast<Listener*>(self);
+  if (listener->fd >= 0) listener->server->accept_from(*listener);
+}
+
+void ProxyServer::accept_from(Listener& listener) {
+  for (int i = 0; i < kAcceptedARound; ++i) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    const int fd = accept4(listener.fd, reinterpret_cast<sockaddr*>(&peer), &size,
+                           SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        pause(listener);
+      }
+      return;
+    }
+    if (context_.connections.load() >= context_.options.most_connections) {
+      const std::string words = fatal({"53300", "sorry, too many clients already"});
+      const ssize_t ignored = send(fd, words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      static_cast<void>(ignored);
+      close(fd);
+      continue;
+    }
+    context_.connections.fetch_add(1);
+    prepare_client_socket(fd);
+    Worker* least = workers_[0].get();
+    for (auto& worker : workers_) {
+      if (worker->load.load() < least->load.load()) least = worker.get();
+    }
+    least->load.fetch_add(1);
+    const ClientPeer client{fd, is_loopback(peer)};
+    if (least == workers_[0].get()) {
+      least->take(client, listener.endpoint);
+    } else {
+      least->loop.post([least, client, name = listener.endpoint] { least->take(client, name); });
+    }
+  }
+}
+
+// Without free descriptors the listener would be acceptable for ever.
+void ProxyServer::pause(Listener& listener) {
+  spdlog::warn("no descriptor is left for a client");
+  Loop& loop = workers_[0]->loop;
+  loop.change(listener.fd, 0, &listener.watch);
+  loop.at(std::chrono::steady_clock::now() + kAcceptPause, [this] {
+    for (auto& [port, paused] : listeners_) {
+      workers_[0]->loop.change(paused->fd, EPOLLIN, &paused->watch);
+    }
+  });
+}
+
+}  // namespace trunkline::proxy

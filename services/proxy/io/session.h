@@ -1,0 +1,114 @@
+// One client's connection, from its first packet to its end: log the client in, log into a node for
+// it, forward, and carry it over to another node when the primary moves. Lives on its worker's
+// thread; destroyed by its worker.
+//
+// Phases: a coroutine runs (login, carry, farewell), or bytes are forwarded by on_events().
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "proxy/domain/carried.h"
+#include "proxy/domain/route_view.h"
+#include "proxy/domain/scram.h"
+#include "proxy/domain/startup.h"
+#include "proxy/domain/traffic.h"
+#include "proxy/io/node_login.h"
+#include "proxy/io/stream.h"
+#include "proxy/io/worker.h"
+
+namespace trunkline::proxy {
+
+class Session {
+ public:
+  Session(Worker& worker, ClientPeer peer, std::optional<EndpointName> by_port);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  void start();
+  void on_route_change();
+
+ private:
+  enum class Phase { talking, forwarding, closed };
+  // Bytes that one side did not take yet; the other is not read meanwhile.
+  struct Backlog {
+    std::string bytes;
+    size_t at = 0;
+    bool empty() const { return at == bytes.size(); }
+  };
+
+  // session.cc
+  void run(Task<void> work);
+  Task<void> supervise(Task<void> work);
+  void close();
+  Task<void> farewell(std::string last_words);
+  void end_with(const Refusal& why);
+  static void on_events(void* self, Stream& stream, uint32_t events);
+  void pause_client();
+
+  // session_login.cc
+  Task<void> log_in();
+  Task<FirstPacket> first_packet(SteadyTime deadline);
+  Task<void> begin_tls(SteadyTime deadline);
+  Task<void> pass_cancel(FirstPacket packet);
+  std::optional<EndpointName> endpoint_asked_for(const FirstPacket& packet) const;
+  Task<bool> authenticate(const FirstPacket& packet, std::string preface, SteadyTime deadline);
+  std::string wrong_password(const std::string& user) const;
+  std::string sasl_offer() const;
+
+  // session_node.cc: where the session's server is
+  Task<std::string> connect_to_node(SteadyTime until, bool bounded_by_state,
+                                    NodeSession* out);  // empty, or last words for the client
+  Task<void> wait_for_route(SteadyTime until);
+  void take_place(const NodeView& node, const RouteView& route);
+  void leave_place();
+
+  // session_forward.cc
+  void enter_forwarding();
+  void forward(Stream& stream, uint32_t events);
+  void pump_client();
+  void pump_server();
+  bool flush(Backlog& backlog, Stream& to);
+  void put(Backlog& backlog, Stream& to, std::string_view bytes);
+  void update_wants();
+  void count(uint64_t in, uint64_t out);
+
+  // session_carry.cc
+  Task<void> carry();
+  Task<bool> capture(CarriedState* state, SteadyTime deadline);
+  Task<bool> restore(const CarriedState& state, SteadyTime deadline);
+
+  Worker& worker_;
+  ProxyContext& context_;
+  const bool loopback_;
+  const int accepted_fd_;
+  std::optional<EndpointName> by_port_;
+  Phase phase_ = Phase::talking;
+  Stream client_;
+  Stream server_;
+  Event route_event_;
+  Task<void> task_;
+
+  std::shared_ptr<Endpoint> endpoint_;
+  bool admitted_ = false;
+  Worker::EndpointSessions::iterator place_in_worker_;
+  std::unique_ptr<LoginKeys> keys_;
+  std::string startup_;          // for the node
+  std::string user_;
+  std::string sasl_last_;        // the server's proof, to be sent with what follows
+  std::optional<Placed> placed_;
+  std::optional<CancelKeys::Key> cancel_key_;
+
+  Traffic traffic_;
+  Backlog to_server_;
+  Backlog to_client_;
+  bool client_ended_ = false;
+  bool wants_carry_ = false;
+  bool rooted_ = false;          // has what cannot be carried
+  uint64_t uncounted_in_ = 0;
+  uint64_t uncounted_out_ = 0;
+};
+
+}  // namespace trunkline::proxy

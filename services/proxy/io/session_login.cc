@@ -1,0 +1,199 @@
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "base/digest.h"
+#include "proxy/domain/wire.h"
+#include "proxy/io/session.h"
+#include "runtime/random.h"
+
+namespace trunkline::proxy {
+namespace {
+
+constexpr char kTlsHandshake = 0x16;
+constexpr size_t kMostSaslBytes = 10'000;
+constexpr uint32_t kOk = 0;
+constexpr uint32_t kSasl = 10;
+constexpr uint32_t kSaslContinue = 11;
+constexpr uint32_t kSaslFinal = 12;
+
+std::string ready_for_query() { return message('Z', "I"); }
+
+}  // namespace
+
+Task<void> Session::log_in() {
+  const SteadyTime begin = std::chrono::steady_clock::now();
+  const FirstPacket packet = co_await first_packet(begin + context_.options.startup_time);
+  if (packet.kind == FirstPacket::Kind::cancel) {
+    co_await pass_cancel(packet);
+    close();
+    co_return;
+  }
+  Refusal refusal = packet.why;
+  if (packet.kind == FirstPacket::Kind::startup) {
+    if (packet.replication) {
+      refusal = {"0A000", "replication connections are not served here"};
+    } else if (client_.tls() == nullptr && !loopback_) {
+      refusal = {"28000", "a connection that is not encrypted is not accepted"};
+    }
+  }
+  if (!refusal.sqlstate.empty()) {
+    co_await farewell(fatal(refusal));
+    co_return;
+  }
+  startup_ = startup_packet(packet.parameters);
+  user_ = packet.user;
+  const bool known = co_await authenticate(packet, negotiation(packet),
+                                           begin + context_.options.login_time);
+  if (!known) {
+    co_await farewell(wrong_password(user_));
+    co_return;
+  }
+  place_in_worker_ = worker_.enroll(*endpoint_, this);
+  std::string answer = std::move(sasl_last_) + authentication(kOk);
+  admitted_ = endpoint_->admit();
+  NodeSession node;
+  std::string last_words;
+  if (admitted_) {
+    last_words = co_await connect_to_node(std::chrono::steady_clock::now(), true, &node);
+  } else {
+    last_words = fatal({"53300", "this endpoint has as many connections as it may have"});
+  }
+  if (!last_words.empty()) {
+    co_await farewell(answer + last_words);
+    co_return;
+  }
+  answer += node.parameters;
+  answer += backend_key(cancel_key_->pid, cancel_key_->secret);
+  answer += ready_for_query();
+  co_await client_.send(answer, std::chrono::steady_clock::now() + context_.options.login_time);
+  user_ = {};
+}
+
+// Reads no byte beyond what was asked for: whatever follows a request for TLS must come encrypted.
+Task<FirstPacket> Session::first_packet(SteadyTime deadline) {
+  bool asked_gss = false;
+  char first = 0;
+  while (recv(client_.fd(), &first, 1, MSG_PEEK) < 0 && errno == EAGAIN) {
+    const bool in_time = co_await client_.ready(EPOLLIN | EPOLLRDHUP, deadline);
+    if (!in_time) throw Disconnected{true};
+  }
+  if (first == kTlsHandshake && context_.client_tls) co_await begin_tls(deadline);
+  while (true) {
+    std::string bytes;
+    while (bytes.size() < 8) co_await client_.receive(bytes, 8 - bytes.size(), deadline);
+    const auto size = first_packet_size(bytes);
+    if (!size) throw Malformed{};
+    while (bytes.size() < *size) co_await client_.receive(bytes, *size - bytes.size(), deadline);
+    FirstPacket packet = parse_first_packet(bytes);
+    if (packet.kind == FirstPacket::Kind::ssl && client_.tls() == nullptr) {
+      char early = 0;
+      if (recv(client_.fd(), &early, 1, MSG_PEEK | MSG_DONTWAIT) > 0) throw Malformed{};
+      const std::string answer = context_.client_tls ? "S" : "N";
+      co_await client_.send(answer, deadline);
+      if (context_.client_tls) co_await begin_tls(deadline);
+      continue;
+    }
+    if (packet.kind == FirstPacket::Kind::gss && !asked_gss && client_.tls() == nullptr) {
+      asked_gss = true;
+      const std::string answer = "N";
+      co_await client_.send(answer, deadline);
+      continue;
+    }
+    if (packet.kind == FirstPacket::Kind::ssl || packet.kind == FirstPacket::Kind::gss) {
+      throw Malformed{};
+    }
+    co_return packet;
+  }
+}
+
+Task<void> Session::begin_tls(SteadyTime deadline) {
+  client_.use_tls(accept_session(context_.client_tls.get(), client_.fd()));
+  co_await client_.handshake(deadline);
+}
+
+// Says nothing to the client, whether there was something to cancel or not.
+Task<void> Session::pass_cancel(FirstPacket packet) {
+  const auto target = context_.cancel_keys.find({packet.cancel_pid, packet.cancel_secret});
+  if (!target) co_return;
+  const SteadyTime deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  server_.open(connect_socket(target->address, target->port), EPOLLIN | EPOLLRDHUP);
+  const std::string request = cancel_request(target->pid, target->secret);
+  co_await server_.send(request, deadline);
+  // The server closes when the signal is sent: a client may rely on that.
+  std::string nothing;
+  co_await server_.receive(nothing, 1, deadline);
+}
+
+std::optional<EndpointName> Session::endpoint_asked_for(const FirstPacket& packet) const {
+  if (by_port_) return by_port_;
+  if (packet.endpoint) return packet.endpoint;
+  if (client_.tls() == nullptr) return std::nullopt;
+  const char* name = SSL_get_servername(client_.tls(), TLSEXT_NAMETYPE_host_name);
+  if (name == nullptr) return std::nullopt;
+  return endpoint_of_server_name(name);
+}
+
+// A user or an endpoint that is not there goes the same way, with a password that nobody has.
+Task<bool> Session::authenticate(const FirstPacket& packet, std::string preface,
+                                 SteadyTime deadline) {
+  const auto name = endpoint_asked_for(packet);
+  auto endpoint = name ? context_.endpoints.find(*name) : nullptr;
+  std::optional<Verifier> verifier;
+  if (endpoint) {
+    const auto route = endpoint->route();
+    const auto found = route->verifiers.find(packet.user);
+    if (found != route->verifiers.end()) verifier = parse_verifier(found->second);
+  }
+  const std::string mocked = (name ? name->instance.str() : std::string()) + " " + packet.user;
+  Verifier mock = mock_verifier(context_.options.mock_secret, mocked);
+  const bool exists = verifier.has_value();
+  if (!exists) verifier = std::move(mock);
+  const std::string stored_key = verifier->stored_key;
+  const std::string server_key = verifier->server_key;
+
+  ScramServer scram(std::move(*verifier), base64(runtime::random_bytes(18)),
+                    client_.tls() != nullptr ? context_.certificate_hash : std::string());
+  const std::string offer = preface + sasl_offer();
+  co_await client_.send(offer, deadline);
+  Incoming incoming;
+  Incoming::Message got = co_await incoming.next(client_, kMostSaslBytes, deadline);
+  Reader first(got.body);
+  const std::string_view mechanism = first.text();
+  const uint32_t size = first.uint32();
+  if (got.type != 'p' || !first.ok() || size != first.rest().size()) throw Malformed{};
+  if (scram.take_first(mechanism, first.rest()) != ScramServer::Step::go_on) throw Malformed{};
+  const std::string challenge = authentication(kSaslContinue, scram.reply());
+  co_await client_.send(challenge, deadline);
+  got = co_await incoming.next(client_, kMostSaslBytes, deadline);
+  if (got.type != 'p') throw Malformed{};
+  const auto step = scram.take_final(got.body);
+  if (step == ScramServer::Step::malformed || !incoming.bytes.empty()) throw Malformed{};
+  if (step != ScramServer::Step::go_on || !exists) co_return false;
+  keys_ = std::make_unique<LoginKeys>();
+  keys_->client_key = scram.client_key();
+  keys_->stored_key = stored_key;
+  keys_->server_key = server_key;
+  sasl_last_ = authentication(kSaslFinal, scram.reply());
+  endpoint_ = std::move(endpoint);
+  co_return true;
+}
+
+std::string Session::sasl_offer() const {
+  std::string mechanisms;
+  if (client_.tls() != nullptr && !context_.certificate_hash.empty()) {
+    mechanisms += kScramPlus;
+    mechanisms.push_back('\0');
+  }
+  mechanisms += kScram;
+  mechanisms.push_back('\0');
+  mechanisms.push_back('\0');
+  return authentication(kSasl, mechanisms);
+}
+
+std::string Session::wrong_password(const std::string& user) const {
+  return fatal({"28P01", "password authentication failed for user \"" + user + "\""});
+}
+
+}  // namespace trunkline::proxy

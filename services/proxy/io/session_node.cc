@@ -1,0 +1,90 @@
+#include <algorithm>
+
+#include "proxy/domain/wire.h"
+#include "proxy/io/session.h"
+
+namespace trunkline::proxy {
+namespace {
+
+constexpr std::chrono::seconds kAttemptTime{5};
+constexpr std::chrono::milliseconds kPause{50};
+constexpr std::chrono::milliseconds kLongPause{500};  // a change of the route ends it
+constexpr char kCannotConnectNow[] = "57P03";
+
+std::string not_now() {
+  return fatal({kCannotConnectNow, "no server of this instance takes connections now"});
+}
+
+}  // namespace
+
+void Session::take_place(const NodeView& node, const RouteView& route) {
+  placed_ = Placed{node.id, route.term, node.primary};
+}
+
+void Session::leave_place() {
+  if (!placed_) return;
+  endpoint_->leave(placed_->node);
+  placed_.reset();
+}
+
+Task<void> Session::wait_for_route(SteadyTime until) {
+  co_await route_event_.wait(worker_.loop, until);
+}
+
+// Tries until `until`; with `bounded_by_state` as long from then on as new connections wait.
+Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_state,
+                                           NodeSession* out) {
+  const SteadyTime begin = until;
+  std::vector<NodeId> unreachable;
+  struct Waiting {
+    std::atomic<uint64_t>& count;
+    bool counted = false;
+    ~Waiting() {
+      if (counted) --count;
+    }
+  } waiting{context_.waiting};
+  while (true) {
+    std::shared_ptr<const RouteView> route;
+    const auto node = endpoint_->enter(unreachable, &route);
+    if (route->state == RouteView::State::gone) co_return not_now();
+    if (bounded_by_state) {
+      until = begin + (route->state == RouteView::State::hold ? context_.options.wait_on_hold
+                                                              : context_.options.wait_when_down);
+    }
+    std::string report;
+    if (node) {
+      take_place(*node, *route);
+      const SteadyTime now = std::chrono::steady_clock::now();
+      try {
+        *out = co_await log_into_node(server_, context_, *node, *keys_, startup_,
+                                      std::min(std::max(until, now), now + kAttemptTime));
+        const CancelTarget target{node->address, node->port, out->pid, out->secret};
+        if (cancel_key_) {
+          context_.cancel_keys.change(*cancel_key_, target);
+        } else {
+          cancel_key_ = context_.cancel_keys.add(target);
+        }
+        if (fate_of(*endpoint_->route(), *placed_) != Fate::cut) co_return std::string();
+      } catch (const NodeRefused& refused) {
+        if (refused.sqlstate != kCannotConnectNow) report = refused.report;
+      } catch (const Disconnected&) {
+        unreachable.push_back(node->id);
+      }
+      server_.close();
+      leave_place();
+      if (!report.empty()) co_return report;
+    }
+    if (std::chrono::steady_clock::now() >= until) co_return not_now();
+    if (bounded_by_state && !waiting.counted) {
+      waiting.counted = true;
+      if (++context_.waiting > context_.options.most_waiting) co_return not_now();
+    }
+    pause_client();
+    const bool again_soon = node || !unreachable.empty();
+    if (!node) unreachable.clear();
+    const SteadyTime now = std::chrono::steady_clock::now();
+    co_await wait_for_route(std::min(until, now + (again_soon ? kPause : kLongPause)));
+  }
+}
+
+}  // namespace trunkline::proxy

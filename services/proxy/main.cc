@@ -1,0 +1,96 @@
+// trunkline-proxy: the PostgreSQL endpoints that never move.
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/digest.h"
+#include "proxy/io/proxy_server.h"
+#include "proxy/io/route_feed.h"
+#include "runtime/config.h"
+#include "runtime/random.h"
+#include "telemetry/telemetry.h"
+
+namespace {
+
+using namespace trunkline;
+
+proxy::ProxyOptions proxy_options(const nlohmann::json& raw) {
+  proxy::ProxyOptions out;
+  out.listen_address = raw.at("listen_address").get<std::string>();
+  out.port = raw.at("port").get<uint16_t>();
+  out.tls_certificate_file = raw.value("tls_cert", "");
+  out.tls_key_file = raw.value("tls_key", "");
+  out.node_tls = raw.value("backend_tls", false);
+  out.node_ca_file = raw.value("backend_ca", "");
+  out.threads = raw.value("threads", 0u);
+  out.most_connections = raw.value("max_connections", out.most_connections);
+  // Another secret at each start would let salts of users that are not there change.
+  const std::string secret = raw.value("mock_secret", "");
+  out.mock_secret = secret.empty() ? runtime::random_bytes(32) : sha256(secret);
+  return out;
+}
+
+std::unique_ptr<bus::Bus> try_to_connect(const bus::BusOptions& options) {
+  try {
+    return bus::Bus::connect(options, std::chrono::seconds(5));
+  } catch (const bus::BusUnavailable& error) {
+    spdlog::warn("the bus is away: {}", error.what());
+    return nullptr;
+  }
+}
+
+// Serves from the stored routes at once, and keeps looking for the bus.
+class BusLink {
+ public:
+  BusLink(bus::BusOptions options, proxy::EndpointTable& table, std::string cache)
+      : thread_([this, options = std::move(options), &table, cache = std::move(cache)] {
+          while (!stopping_ && !bus_) bus_ = try_to_connect(options);
+          if (bus_) feed_ = std::make_unique<proxy::RouteFeed>(*bus_, table, cache);
+        }) {}
+  ~BusLink() {
+    stopping_ = true;
+    thread_.join();
+  }
+  BusLink(const BusLink&) = delete;
+  BusLink& operator=(const BusLink&) = delete;
+
+ private:
+  std::atomic<bool> stopping_ = false;
+  std::unique_ptr<bus::Bus> bus_;
+  std::unique_ptr<proxy::RouteFeed> feed_;
+  std::thread thread_;
+};
+
+void serve(const runtime::ServiceConfig& config) {
+  const std::string folder = config.raw->value("state_dir", config.home + "/proxy");
+  mkdir(folder.c_str(), 0700);
+  const std::string cache = folder + "/routes.bin";
+  proxy::ProxyServer server(proxy_options(*config.raw));
+  proxy::load_routes(cache, server.endpoints());
+  const BusLink link(config.bus, server.endpoints(), cache);
+  spdlog::info("proxy is up on {}:{}", server.context().options.listen_address, server.port());
+  runtime::wait_for_stop_signal();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  runtime::block_stop_signals();
+  try {
+    const runtime::ServiceConfig config = runtime::load_config(argc, argv);
+    telemetry::start("proxy");
+    serve(config);
+  } catch (const std::exception& error) {
+    spdlog::critical("proxy ends: {}", error.what());
+    telemetry::stop();
+    return 1;
+  }
+  spdlog::info("proxy stops");
+  telemetry::stop();
+  return 0;
+}

@@ -1,0 +1,114 @@
+#include <sys/stat.h>
+
+#include <thread>
+
+#include "bus/bus.h"
+#include "bus/streams.h"
+#include "proxy/io/route_feed.h"
+#include "proxy/tests/proxy_fixture.h"
+#include "trunkline/v1/query.pb.h"
+
+namespace trunkline::proxy {
+namespace {
+
+using namespace std::chrono_literals;
+
+class RouteFeedTest : public ProxyFixture {
+ protected:
+  static std::unique_ptr<bus::Bus> join(const trunkline::testing::TempNats& nats) {
+    return bus::Bus::connect({nats.url(), "test", "test", "proxy_test"}, 20s);
+  }
+  static v1::Route bare_route(int number, uint64_t position) {
+    v1::Route out;
+    char id[] = "00000000-0000-4000-8000-000000000000";
+    std::snprintf(id + 24, 13, "%012d", number);
+    out.set_instance_id(id);
+    out.set_position(position);
+    return out;
+  }
+  // Lookup's part: pages of two routes.
+  static std::unique_ptr<bus::Subscription> answer_with(bus::Bus& bus,
+                                                        std::vector<v1::Route> routes) {
+    return bus.subscribe(bus::kLookupSubject, [&bus, routes](bus::Message&& asked) {
+      v1::Query query;
+      query.ParseFromString(asked.data);
+      v1::QueryAnswer answer;
+      for (const auto& route : routes) {
+        if (route.instance_id() <= query.list_routes().after_instance_id()) continue;
+        if (answer.routes().routes_size() == 2) {
+          answer.set_next_marker(answer.routes().routes(1).instance_id());
+          break;
+        }
+        *answer.mutable_routes()->add_routes() = route;
+      }
+      bus.publish(asked.reply, answer.SerializeAsString());
+    });
+  }
+  trunkline::testing::TempDirectory folder_;
+};
+
+TEST_F(RouteFeedTest, takes_all_pages_and_then_what_is_published) {
+  const trunkline::testing::TempNats nats;
+  const auto lookup = join(nats);
+  std::vector<v1::Route> routes;
+  for (int i = 0; i < 7; ++i) routes.push_back(bare_route(i, 10));
+  const auto answering = answer_with(*lookup, routes);
+
+  const auto bus = join(nats);
+  EndpointTable table;
+  const std::string file = folder_.path() + "/routes.bin";
+  {
+    const RouteFeed feed(*bus, table, file);
+    ASSERT_TRUE(await([&] { return table.all().routes_size() == 7; }));
+    lookup->publish("tl.route." + routes[3].instance_id(), bare_route(3, 9).SerializeAsString());
+    lookup->publish("tl.route." + routes[3].instance_id(), bare_route(3, 12).SerializeAsString());
+    EXPECT_TRUE(await([&] { return table.all().routes(3).position() == 12; }));
+  }
+  struct stat status {};
+  ASSERT_EQ(stat(file.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  EndpointTable after_restart;
+  EXPECT_TRUE(load_routes(file, after_restart));
+  EXPECT_EQ(after_restart.all().SerializeAsString(), table.all().SerializeAsString());
+}
+
+TEST_F(RouteFeedTest, a_route_that_was_missed_comes_after_a_reconnect) {
+  trunkline::testing::TempNats nats;
+  const auto bus = join(nats);
+  EndpointTable table;
+  const RouteFeed feed(*bus, table, folder_.path() + "/routes.bin");
+  nats.crash();
+  nats.restart(false);
+  const auto lookup = join(nats);
+  const auto answering = answer_with(*lookup, {bare_route(1, 5)});
+  EXPECT_TRUE(await([&] { return table.all().routes_size() == 1; }));
+}
+
+TEST_F(RouteFeedTest, a_damaged_store_is_no_store) {
+  const std::string file = folder_.path() + "/routes.bin";
+  EndpointTable table;
+  EXPECT_FALSE(load_routes(file, table));
+  v1::Routes routes;
+  *routes.add_routes() = bare_route(1, 5);
+  store_routes(file, routes);
+  ASSERT_EQ(truncate(file.c_str(), 5), 0);
+  EXPECT_FALSE(load_routes(file, table));
+  EXPECT_EQ(table.all().routes_size(), 0);
+}
+
+TEST_F(RouteFeedTest, sessions_open_on_a_route_from_the_bus) {
+  const trunkline::testing::TempNats nats;
+  add_node();
+  start_proxy();
+  const auto bus = join(nats);
+  const auto lookup = join(nats);
+  const RouteFeed feed(*bus, proxy_->endpoints(), folder_.path() + "/routes.bin");
+  const std::string bytes = route(v1::ROUTE_STATE_OPEN, 1).SerializeAsString();
+  ASSERT_TRUE(await([&] {
+    lookup->publish(std::string("tl.route.") + kInstance, bytes);
+    return PQstatus(connect().get()) == CONNECTION_OK;
+  }));
+}
+
+}  // namespace
+}  // namespace trunkline::proxy
