@@ -63,7 +63,7 @@ END
   nats_user replication 'tl.task.>' 'tl.cmd.replication.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${replication_api[@]}" \
     -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.inbox.replication.>'
-  nats_user lookup 'tl.evt.>' 'tl.inbox.gateway.>' '$JS.API.STREAM.CREATE.TL_EVT' \
+  nats_user lookup 'tl.evt.>' 'tl.route.>' 'tl.inbox.gateway.>' 'tl.inbox.proxy.>' '$JS.API.STREAM.CREATE.TL_EVT' \
     '$JS.API.STREAM.UPDATE.TL_EVT' '$JS.API.STREAM.INFO.TL_EVT' \
     '$JS.API.STREAM.MSG.GET.TL_EVT' \
     -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.evt.>' 'tl.log.appended' \

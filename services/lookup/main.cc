@@ -3,10 +3,12 @@
 
 #include <exception>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "bus/streams.h"
 #include "lookup/io/admin.h"
 #include "lookup/io/query_service.h"
+#include "lookup/io/route_board.h"
 #include "runtime/config.h"
 #include "runtime/random.h"
 #include "runtime/relay.h"
@@ -31,10 +33,17 @@ std::unique_ptr<bus::Bus> connect_for_ever(const bus::BusOptions& options) {
   }
 }
 
-void take_report(lookup::LiveStore& live, const bus::Message& message) {
+void take_report(lookup::LiveStore& live, lookup::RouteBoard& routes,
+                 const bus::Message& message) {
   const std::string host = message.subject.substr(sizeof("tl.report.") - 1);
   v1::HostReport report;
-  if (report.ParseFromString(message.data)) live.take(host, report, runtime::now());
+  if (!report.ParseFromString(message.data) || report.host() != host) return;
+  live.take(host, report, runtime::now());
+  routes.take_report(report);
+}
+
+lookup::Rendering rendering_of(const runtime::ServiceConfig& config) {
+  return {config.raw->value("endpoint_address", std::string())};
 }
 
 void serve(const runtime::ServiceConfig& config) {
@@ -42,18 +51,28 @@ void serve(const runtime::ServiceConfig& config) {
   lookup::DocumentCache cache(kCacheBytes);
   lookup::LiveStore live;
   lookup::PositionGate gate;
-  lookup::Projector projector(*bus, {config.log_dsn, config.read_model_dsn}, cache, gate);
+  lookup::RouteBoard routes(*bus, config.read_model_dsn);
+  lookup::Projector::Options keeping;
+  keeping.log_dsn = config.log_dsn;
+  keeping.read_model_dsn = config.read_model_dsn;
+  keeping.rendering = rendering_of(config);
+  keeping.on_change = [&](const lookup::Change& change, int64_t position) {
+    routes.take_change(change, position);
+  };
+  lookup::Projector projector(*bus, keeping, cache, gate);
   lookup::QueryService::Options options;
   options.log_dsn = config.log_dsn;
   options.read_model_dsn = config.read_model_dsn;
   options.ready = [&] { return projector.ready(); };
   options.suspect = [&] { projector.suspect(); };
+  options.rendering = keeping.rendering;
+  options.put_live = [&](v1::Route& route) { routes.put_live(route); };
   lookup::QueryService queries(*bus, options, cache, gate, live);
   lookup::Admin admin(*bus, config.read_model_dsn, projector, gate);
   const runtime::Relay relay(*bus, config.log_dsn);
 
   const auto reports = bus->subscribe(
-      kReportSubjects, [&](bus::Message&& message) { take_report(live, message); });
+      kReportSubjects, [&](bus::Message&& message) { take_report(live, routes, message); });
   const auto asked = bus->subscribe(
       bus::kLookupSubject, [&](bus::Message&& message) { queries.take(std::move(message)); },
       kQueueGroup);

@@ -100,6 +100,13 @@ void put_inside(const Field& field, Json* out) {
     schema["properties"] = {{"type", {{"type", "string"}}},
                             {"code", {{"description", "A stable word"}}},
                             {"message", {{"type", "string"}}}};
+  } else if (field.name == "failover") {
+    schema["properties"] = {
+        {"since", {{"type", "string"}, {"format", "date-time"}}},
+        {"kind", {{"type", "string"}, {"enum", {"failover", "switchover", "override"}}}},
+        {"from", {{"type", "string"}, {"format", "uuid"}}},
+        {"rule", {{"type", "string"}}},
+        {"why", {{"type", "string"}}}};
   } else if (field.name == "endpoints") {
     schema["properties"] = {{"read_write", endpoint_schema()}, {"read_only", endpoint_schema()}};
   } else if (field.name == "nodes") {

@@ -19,6 +19,9 @@ inline std::string event_subject(const std::string& aggregate, const std::string
 }
 inline std::string task_subject(const std::string& host) { return "tl.task." + host; }
 inline std::string report_subject(const std::string& host) { return "tl.report." + host; }
+inline std::string route_subject(const std::string& instance_id) {
+  return "tl.route." + instance_id;
+}
 inline constexpr char kLookupSubject[] = "tl.query.lookup";
 inline constexpr char kAppendedSubject[] = "tl.log.appended";  // hint to the relay
 inline constexpr char kAnswerToHeader[] = "Tl-Answer-To";      // inbox for a CommandAnswer

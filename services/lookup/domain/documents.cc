@@ -10,6 +10,7 @@ std::string_view to_string(DocKind kind) {
     case DocKind::version: return "version";
     case DocKind::host: return "host";
     case DocKind::token: return "token";
+    case DocKind::route: return "route";
   }
   return "";
 }

@@ -12,10 +12,12 @@
 
 namespace trunkline::lookup {
 
-enum class DocKind : uint8_t { instance, user, database, version, host, token };
+// A route is the read model's own: no resource of REST, its `json` is what route.h makes of it.
+enum class DocKind : uint8_t { instance, user, database, version, host, token, route };
 
 inline constexpr DocKind kDocKinds[] = {DocKind::instance, DocKind::user, DocKind::database,
-                                        DocKind::version,  DocKind::host, DocKind::token};
+                                        DocKind::version,  DocKind::host, DocKind::token,
+                                        DocKind::route};
 
 // "instance", "user", …: the value of the column `kind`.
 std::string_view to_string(DocKind kind);

@@ -19,6 +19,7 @@ constexpr Field kInstanceFields[] = {
     {"nodes_number", FieldType::number}, {"sync_replica_number", FieldType::number},
     {"version", FieldType::text},        {"ipsv4", FieldType::list},
     {"endpoints", FieldType::object},    {"nodes", FieldType::object},
+    {"term", FieldType::number},         {"failover", FieldType::object},
     {"error", FieldType::object}};
 constexpr Field kUserFields[] = {
     {"uuid", FieldType::text},        {"name", FieldType::text},
@@ -41,8 +42,8 @@ constexpr Field kHostFields[] = {
     {"zone", FieldType::text},      {"address", FieldType::text},
     {"cpu", FieldType::number},     {"ram", FieldType::number},
     {"disk_size", FieldType::number}, {"images", FieldType::list},
-    {"schedulable", FieldType::boolean}, {"created_at", FieldType::timestamp},
-    {"updated_at", FieldType::timestamp}};
+    {"schedulable", FieldType::boolean}, {"state", FieldType::text},
+    {"created_at", FieldType::timestamp}, {"updated_at", FieldType::timestamp}};
 constexpr Field kTokenFields[] = {
     {"uuid", FieldType::text},       {"name", FieldType::text},
     {"role", FieldType::text},       {"project_id", FieldType::text},
@@ -57,6 +58,7 @@ std::span<const Field> fields_of(DocKind kind) {
     case DocKind::version: return kVersionFields;
     case DocKind::host: return kHostFields;
     case DocKind::token: return kTokenFields;
+    case DocKind::route: return {};
   }
   return {};
 }

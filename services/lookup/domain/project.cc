@@ -110,10 +110,12 @@ std::optional<std::string> project(View& view, const LogEvent& event,
   switch (stream->aggregate) {
     case Aggregate::instance: {
       auto& instance = std::get<InstanceView>(view);
+      instance.position = event.position;
       return parse_and_apply<v1::InstanceEvent>(instance, instance.version, event, touched);
     }
     case Aggregate::group: {
       auto& instance = std::get<InstanceView>(view);
+      instance.position = event.position;
       return parse_and_apply<v1::GroupEvent>(instance, instance.group_version, event, touched);
     }
     case Aggregate::version: {

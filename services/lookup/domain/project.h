@@ -48,8 +48,13 @@ int64_t version_of(const View& view, Aggregate aggregate);
 // it), in which case the view is as it was.
 std::optional<std::string> project(View& view, const LogEvent& event, std::vector<DocKey>* touched);
 
+// What documents show that no event says.
+struct Rendering {
+  // Where the proxies listen. Empty: there are none, and endpoints are the nodes' own addresses.
+  std::string endpoint_address;
+};
 // The document of a view, or nothing if it is not there (any more).
-std::optional<Document> render(const View& view, const DocKey& key);
+std::optional<Document> render(const View& view, const DocKey& key, const Rendering& rendering);
 // The keys of all documents that the view has now.
 std::vector<DocKey> document_keys(const View& view);
 

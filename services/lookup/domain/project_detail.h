@@ -38,4 +38,9 @@ inline void touch(Touched* touched, DocKind kind, const std::string& uuid,
   if (touched != nullptr) touched->push_back({kind, uuid, parent});
 }
 
+inline void touch_route(InstanceView& view, Touched* touched) {
+  view.route_position = view.position;
+  touch(touched, DocKind::route, view.id);
+}
+
 }  // namespace trunkline::lookup

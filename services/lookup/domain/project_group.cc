@@ -21,18 +21,61 @@ bool set(InstanceView& view, const std::string& node_id, NodeRole role, Status s
 }
 
 // One primary at most: the one before waits for its next role.
-bool assign_primary(InstanceView& view, const std::string& node_id) {
+void unassign_primary(InstanceView& view, const std::string& except) {
   for (NodeView& node : view.nodes) {
-    if (node.role == NodeRole::primary && node.id != node_id) {
-      node.role = NodeRole::none;
-      node.role_status = Status::in_progress;
+    if (node.role == NodeRole::primary && node.id != except) {
+      set(view, node.id, NodeRole::none, Status::in_progress);
     }
   }
-  return set(view, node_id, NodeRole::primary, Status::in_progress);
 }
 
-bool detach(InstanceView& view, const std::string& node_id) {
-  return set(view, node_id, NodeRole::none, Status::in_progress);
+FailoverKind kind_of(const v1::FailoverStarted& e) {
+  switch (static_cast<int>(e.kind())) {
+    case v1::FAILOVER_KIND_SWITCHOVER: return FailoverKind::switchover;
+    case v1::FAILOVER_KIND_OVERRIDE: return FailoverKind::override_;
+    default: return FailoverKind::failover;
+  }
+}
+
+// The functions return whether anything of the instance's document or route is different now.
+
+bool on(InstanceView& view, const v1::FailoverStarted& e, TimePoint at) {
+  // One that follows another without a primary between is the same outage, going on.
+  const TimePoint since = view.failover ? view.failover->since : at;
+  std::string from = e.from_node_id();
+  if (from.empty() && view.failover) from = view.failover->from;
+  view.failover = FailoverView{kind_of(e), since, std::move(from), e.reason().rule(),
+                               e.reason().why()};
+  view.term = std::max(view.term, e.term());
+  unassign_primary(view, {});
+  return true;
+}
+
+bool on(InstanceView& view, const v1::FailoverBlocked& e) {
+  if (!view.failover) return false;
+  view.failover->rule = e.reason().rule();
+  view.failover->why = e.reason().why();
+  return true;
+}
+
+bool on(InstanceView& view, const v1::PrimaryAssigned& e) {
+  view.term = std::max(view.term, e.term());
+  if (view.failover) {
+    view.failover->rule = e.reason().rule();
+    view.failover->why = e.reason().why();
+  }
+  unassign_primary(view, e.node_id());
+  set(view, e.node_id(), NodeRole::primary, Status::in_progress);
+  return true;
+}
+
+bool on(InstanceView& view, const v1::PrimaryOpened& e) {
+  if (e.term() < view.term) return false;
+  view.term = e.term();
+  view.failover.reset();
+  unassign_primary(view, e.node_id());
+  set(view, e.node_id(), NodeRole::primary, Status::active);
+  return true;
 }
 
 }  // namespace
@@ -42,12 +85,10 @@ std::optional<std::string> apply(InstanceView& view, const v1::GroupEvent& event
   using Case = v1::GroupEvent::BodyCase;
   bool changed = false;
   switch (event.body_case()) {
-    case Case::kPrimaryAssigned:
-      changed = assign_primary(view, event.primary_assigned().node_id());
-      break;
-    case Case::kPrimaryOpened:
-      changed = set(view, event.primary_opened().node_id(), NodeRole::primary, Status::active);
-      break;
+    case Case::kFailoverStarted: changed = on(view, event.failover_started(), at); break;
+    case Case::kFailoverBlocked: changed = on(view, event.failover_blocked()); break;
+    case Case::kPrimaryAssigned: changed = on(view, event.primary_assigned()); break;
+    case Case::kPrimaryOpened: changed = on(view, event.primary_opened()); break;
     case Case::kStandbyAssigned:
       changed = set(view, event.standby_assigned().node_id(), NodeRole::standby,
                     Status::in_progress);
@@ -59,7 +100,7 @@ std::optional<std::string> apply(InstanceView& view, const v1::GroupEvent& event
       changed = set(view, event.standby_lost().node_id(), NodeRole::standby, Status::in_progress);
       break;
     case Case::kNodeDetached:
-      changed = detach(view, event.node_detached().node_id());
+      changed = set(view, event.node_detached().node_id(), NodeRole::none, Status::in_progress);
       break;
     case Case::kGroupMembershipChanged:
     case Case::kSyncSetAssigned:
@@ -67,14 +108,13 @@ std::optional<std::string> apply(InstanceView& view, const v1::GroupEvent& event
     case Case::kNodeDetachStarted:
     case Case::kGroupSettled:
     case Case::kGroupDeleted:
-    case Case::kFailoverStarted:
-    case Case::kFailoverBlocked:
       break;
     case Case::BODY_NOT_SET: return "the event is empty";
   }
   if (changed && view.created) {
     view.updated_at = at;
     touch(touched, DocKind::instance, view.id);
+    touch_route(view, touched);
   }
   return std::nullopt;
 }

@@ -50,9 +50,11 @@ class Change {
     view_.nodes_number = e.nodes_number();
     view_.sync_replica_number = e.sync_replica_number();
     view_.version_id = e.version_id();
+    view_.read_write_port = e.read_write_port();
+    view_.read_only_port = e.read_only_port();
     view_.status = Status::fresh;
     view_.created_at = at_;
-    return changed();
+    return routed();
   }
   Error on(const v1::InstanceRenamed& e) {
     if (e.has_name()) view_.name = e.name();
@@ -62,7 +64,7 @@ class Change {
   Error on(const v1::InstanceResized& e) {
     set_size(view_, e.size());
     work_again();
-    return changed();
+    return routed();
   }
   Error on(const v1::InstanceScaled& e) {
     view_.nodes_number = e.nodes_number();
@@ -82,7 +84,7 @@ class Change {
     node->address = e.address().address();
     node->port = e.address().port();
     if (view_.status != Status::error) view_.status = Status::in_progress;
-    return changed();
+    return routed();
   }
   Error on(const v1::NodeCreated& e) {
     NodeView* node = find(view_.nodes, e.node_id());
@@ -94,11 +96,11 @@ class Change {
     NodeView* node = find(view_.nodes, e.node_id());
     if (node == nullptr) return kFine;
     node->leaving = true;
-    return changed();
+    return routed();
   }
   Error on(const v1::NodeRemoved& e) {
     erase(view_.nodes, e.node_id());
-    return changed();
+    return routed();
   }
   Error on(const v1::InstanceRetried&) {
     work_again();
@@ -122,24 +124,31 @@ class Change {
       touch(touched_, DocKind::database, database.id, view_.id);
     }
     view_.deleted = true;
-    return changed();
+    return routed();
   }
   Error on(const v1::InstanceDeleted&) {
     view_.deleted = true;
-    return changed();
+    return routed();
   }
 
   Error on(const v1::UserCreated& e) {
     if (auto error = canonical("user_id", e.user_id())) return error;
     erase(view_.users, e.user_id());
     view_.users.push_back({.id = e.user_id(), .name = e.name(), .description = e.description(),
-                           .created_at = at_, .updated_at = at_});
+                           .scram_verifier = e.scram_verifier(), .created_at = at_,
+                           .updated_at = at_});
     touch(touched_, DocKind::user, e.user_id(), view_.id);
+    touch_route(view_, touched_);
     return kFine;
   }
   Error on(const v1::UserUpdated& e) {
     UserView* user = changed_user(e.user_id());
-    if (user != nullptr && e.has_description()) user->description = e.description();
+    if (user == nullptr) return kFine;
+    if (e.has_description()) user->description = e.description();
+    if (e.has_scram_verifier()) {
+      user->scram_verifier = e.scram_verifier();
+      touch_route(view_, touched_);
+    }
     return kFine;
   }
   Error on(const v1::UserActivated& e) {
@@ -159,6 +168,7 @@ class Change {
   Error on(const v1::UserDeleted& e) {
     erase(view_.users, e.user_id());
     touch(touched_, DocKind::user, e.user_id(), view_.id);
+    touch_route(view_, touched_);
     return kFine;
   }
   Error on(const v1::DatabaseCreated& e) {
@@ -168,11 +178,15 @@ class Change {
                                .description = e.description(), .owner_id = e.owner_id(),
                                .created_at = at_, .updated_at = at_});
     touch(touched_, DocKind::database, e.database_id(), view_.id);
+    touch_route(view_, touched_);
     return kFine;
   }
   Error on(const v1::DatabaseUpdated& e) {
     if (DatabaseView* database = changed_database(e.database_id())) {
-      if (e.has_name()) database->name = e.name();
+      if (e.has_name()) {
+        database->name = e.name();
+        touch_route(view_, touched_);
+      }
       if (e.has_description()) database->description = e.description();
       if (e.has_owner_id()) database->owner_id = e.owner_id();
     }
@@ -195,11 +209,17 @@ class Change {
   Error on(const v1::DatabaseDeleted& e) {
     erase(view_.databases, e.database_id());
     touch(touched_, DocKind::database, e.database_id(), view_.id);
+    touch_route(view_, touched_);
     return kFine;
   }
   Error on(const v1::ObjectsApplied&) { return kFine; }
 
  private:
+  // The same for what the route shows too.
+  Error routed() {
+    touch_route(view_, touched_);
+    return changed();
+  }
   Error changed() {
     view_.updated_at = at_;
     touch(touched_, DocKind::instance, view_.id);

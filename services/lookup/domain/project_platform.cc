@@ -65,9 +65,16 @@ std::optional<std::string> apply(HostView& view, const v1::HostEvent& event, Tim
     }
     case Case::kHostSchedulableSet:
       view.schedulable = event.host_schedulable_set().schedulable();
+      if (view.schedulable) view.state = HostState::in_service;
       break;
     case Case::kHostDrainStarted:
-    case Case::kHostLost: break;
+      view.schedulable = false;
+      view.state = HostState::draining;
+      break;
+    case Case::kHostLost:
+      view.schedulable = false;
+      view.state = HostState::lost;
+      break;
     case Case::BODY_NOT_SET: return "the event is empty";
   }
   view.updated_at = at;

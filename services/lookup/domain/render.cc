@@ -1,5 +1,6 @@
 #include "lookup/domain/json_writer.h"
 #include "lookup/domain/project.h"
+#include "lookup/domain/route.h"
 
 namespace trunkline::lookup {
 namespace {
@@ -13,6 +14,15 @@ std::string_view to_string(Status status) {
     case Status::in_progress: return "IN_PROGRESS";
     case Status::active: return "ACTIVE";
     case Status::error: return "ERROR";
+  }
+  return "";
+}
+
+std::string_view to_string(HostState state) {
+  switch (state) {
+    case HostState::in_service: return "IN_SERVICE";
+    case HostState::draining: return "DRAINING";
+    case HostState::lost: return "LOST";
   }
   return "";
 }
@@ -32,16 +42,6 @@ void put_error(JsonWriter& json, Status status, const FailureView& failure) {
   json.end_object();
 }
 
-void put_endpoint(JsonWriter& json, std::string_view name, const NodeView& node) {
-  const bool v6 = node.address.find(':') != std::string::npos;
-  json.begin_object(name);
-  json.text("host", node.address);
-  json.number("port", node.port);
-  json.text("uri", "postgresql://" + (v6 ? "[" + node.address + "]" : node.address) + ":" +
-                       std::to_string(node.port) + "/");
-  json.end_object();
-}
-
 // live_overlay.cc finds a node by its beginning: uuid first, then host, then role if it has one.
 void put_node(JsonWriter& json, const NodeView& node) {
   json.begin_object();
@@ -57,45 +57,90 @@ void put_node(JsonWriter& json, const NodeView& node) {
   json.end_object();
 }
 
+struct Endpoint {
+  std::string address;
+  uint32_t port = 0;
+};
 struct Endpoints {
-  const NodeView* read_write = nullptr;
-  const NodeView* read_only = nullptr;
+  std::optional<Endpoint> read_write;
+  std::optional<Endpoint> read_only;
 };
 
 // Reads go to the first standby that streams, else to the primary.
-Endpoints endpoints_of(const InstanceView& view) {
+Endpoints nodes_as_endpoints(const InstanceView& view) {
+  const auto of_node = [](const NodeView& node) { return Endpoint{node.address, node.port}; };
   Endpoints found;
   for (const NodeView& node : view.nodes) {
     if (status_of(node) != Status::active) continue;
-    if (node.role == NodeRole::primary) found.read_write = &node;
-    if (node.role == NodeRole::standby && !node.leaving && found.read_only == nullptr) {
-      found.read_only = &node;
+    if (node.role == NodeRole::primary) found.read_write = of_node(node);
+    if (node.role == NodeRole::standby && !node.leaving && !found.read_only) {
+      found.read_only = of_node(node);
     }
   }
-  if (found.read_only == nullptr) found.read_only = found.read_write;
+  if (!found.read_only) found.read_only = found.read_write;
   return found;
 }
 
-void put_addresses(JsonWriter& json, const Endpoints& endpoints) {
-  const auto is_v4 = [](const NodeView* node) {
-    return node != nullptr && !node->address.empty() &&
-           node->address.find(':') == std::string::npos;
-  };
-  json.begin_array("ipsv4");
-  if (is_v4(endpoints.read_write)) json.element(endpoints.read_write->address);
-  const bool another = endpoints.read_write == nullptr || endpoints.read_only == nullptr ||
-                       endpoints.read_only->address != endpoints.read_write->address;
-  if (is_v4(endpoints.read_only) && another) {
-    json.element(endpoints.read_only->address);
-  }
-  json.end_array();
+// The proxies' never move, whoever is primary and whether there is one.
+Endpoints endpoints_of(const InstanceView& view, const Rendering& rendering) {
+  const bool stable =
+      !rendering.endpoint_address.empty() && view.read_write_port != 0 && view.read_only_port != 0;
+  if (!stable) return nodes_as_endpoints(view);
+  return {Endpoint{rendering.endpoint_address, view.read_write_port},
+          Endpoint{rendering.endpoint_address, view.read_only_port}};
 }
 
-std::string instance_json(const InstanceView& view) {
+bool is_v6(const std::string& address) { return address.find(':') != std::string::npos; }
+
+void put_endpoint(JsonWriter& json, std::string_view name, const Endpoint& endpoint) {
+  const std::string& address = endpoint.address;
+  json.begin_object(name);
+  json.text("host", address);
+  json.number("port", endpoint.port);
+  json.text("uri", "postgresql://" + (is_v6(address) ? "[" + address + "]" : address) + ":" +
+                       std::to_string(endpoint.port) + "/");
+  json.end_object();
+}
+
+void put_endpoints(JsonWriter& json, const Endpoints& endpoints) {
+  json.begin_array("ipsv4");
+  std::string before;
+  for (const auto& endpoint : {endpoints.read_write, endpoints.read_only}) {
+    if (!endpoint || endpoint->address.empty() || is_v6(endpoint->address)) continue;
+    if (endpoint->address != before) json.element(endpoint->address);
+    before = endpoint->address;
+  }
+  json.end_array();
+  if (!endpoints.read_only) return;
+  json.begin_object("endpoints");
+  if (endpoints.read_write) put_endpoint(json, "read_write", *endpoints.read_write);
+  put_endpoint(json, "read_only", *endpoints.read_only);
+  json.end_object();
+}
+
+std::string_view to_string(FailoverKind kind) {
+  switch (kind) {
+    case FailoverKind::failover: return "failover";
+    case FailoverKind::switchover: return "switchover";
+    case FailoverKind::override_: return "override";
+  }
+  return "";
+}
+
+void put_failover(JsonWriter& json, const FailoverView& failover) {
+  json.begin_object("failover");
+  json.text("since", format_rfc3339(failover.since));
+  json.text("kind", to_string(failover.kind));
+  if (!failover.from.empty()) json.text("from", failover.from);
+  json.text("rule", failover.rule);
+  json.text("why", failover.why);
+  json.end_object();
+}
+
+std::string instance_json(const InstanceView& view, const Rendering& rendering) {
   std::string out;
   out.reserve(800 + 220 * view.nodes.size());
   JsonWriter json(out);
-  const Endpoints endpoints = endpoints_of(view);
   json.begin_object();
   json.text("uuid", view.id);
   json.text("name", view.name);
@@ -109,13 +154,9 @@ std::string instance_json(const InstanceView& view) {
   json.number("nodes_number", view.nodes_number);
   json.number("sync_replica_number", view.sync_replica_number);
   json.reference("version", kVersions, view.version_id);
-  put_addresses(json, endpoints);
-  if (endpoints.read_only != nullptr) {
-    json.begin_object("endpoints");
-    if (endpoints.read_write != nullptr) put_endpoint(json, "read_write", *endpoints.read_write);
-    put_endpoint(json, "read_only", *endpoints.read_only);
-    json.end_object();
-  }
+  put_endpoints(json, endpoints_of(view, rendering));
+  json.number("term", view.term);
+  if (view.failover) put_failover(json, *view.failover);
   json.begin_array("nodes");
   for (const NodeView& node : view.nodes) put_node(json, node);
   json.end_array();
@@ -187,6 +228,7 @@ std::string host_json(const HostView& view) {
   for (const std::string& image : view.images) json.element(image);
   json.end_array();
   json.boolean("schedulable", view.schedulable);
+  json.text("state", to_string(view.state));
   put_times(json, view.created_at, view.updated_at);
   json.end_object();
   return out;
@@ -208,12 +250,18 @@ std::string token_json(const TokenView& view) {
   return out;
 }
 
-std::optional<Document> document_of(const InstanceView& view, const DocKey& key) {
+std::optional<Document> document_of(const InstanceView& view, const DocKey& key,
+                                    const Rendering& rendering) {
   if (!view.created || view.deleted) return std::nullopt;
   const auto of_instance = [&](TimePoint created_at, std::string json) {
     return Document{key, view.project_id, created_at, {}, std::move(json)};
   };
-  if (key.kind == DocKind::instance) return of_instance(view.created_at, instance_json(view));
+  if (key.kind == DocKind::instance) {
+    return of_instance(view.created_at, instance_json(view, rendering));
+  }
+  if (key.kind == DocKind::route) {
+    return of_instance(view.created_at, stored_route(route_of(view)));
+  }
   if (key.kind == DocKind::user) {
     for (const UserView& user : view.users) {
       if (user.id == key.uuid) return of_instance(user.created_at, user_json(view, user));
@@ -229,25 +277,25 @@ std::optional<Document> document_of(const InstanceView& view, const DocKey& key)
   return std::nullopt;
 }
 
-std::optional<Document> document_of(const VersionView& view, const DocKey& key) {
+std::optional<Document> document_of(const VersionView& view, const DocKey& key, const Rendering&) {
   if (!view.created || view.deleted) return std::nullopt;
   return Document{key, {}, view.created_at, {}, version_json(view)};
 }
 
-std::optional<Document> document_of(const HostView& view, const DocKey& key) {
+std::optional<Document> document_of(const HostView& view, const DocKey& key, const Rendering&) {
   if (!view.registered) return std::nullopt;
   return Document{key, {}, view.created_at, {}, host_json(view)};
 }
 
-std::optional<Document> document_of(const TokenView& view, const DocKey& key) {
+std::optional<Document> document_of(const TokenView& view, const DocKey& key, const Rendering&) {
   if (!view.created || view.revoked) return std::nullopt;
   return Document{key, view.project_id, view.created_at, view.sha256, token_json(view)};
 }
 
 }  // namespace
 
-std::optional<Document> render(const View& view, const DocKey& key) {
-  return std::visit([&](const auto& v) { return document_of(v, key); }, view);
+std::optional<Document> render(const View& view, const DocKey& key, const Rendering& rendering) {
+  return std::visit([&](const auto& v) { return document_of(v, key, rendering); }, view);
 }
 
 std::vector<DocKey> document_keys(const View& view) {
@@ -258,6 +306,7 @@ std::vector<DocKey> document_keys(const View& view) {
   if (const auto* instance = std::get_if<InstanceView>(&view)) {
     if (!instance->created || instance->deleted) return keys;
     keys.push_back({DocKind::instance, instance->id});
+    keys.push_back({DocKind::route, instance->id});
     for (const UserView& user : instance->users) {
       keys.push_back({DocKind::user, user.id, instance->id});
     }

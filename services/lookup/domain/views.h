@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -36,6 +37,7 @@ struct UserView {
   std::string id;
   std::string name;
   std::string description;
+  std::string scram_verifier;  // for the route; never in a document
   Status status = Status::fresh;
   FailureView failure;
   TimePoint created_at;
@@ -51,6 +53,17 @@ struct DatabaseView {
   FailureView failure;
   TimePoint created_at;
   TimePoint updated_at;
+};
+
+enum class FailoverKind : uint8_t { failover, switchover, override_ };
+
+// A term that began without a primary and has not one that opened yet.
+struct FailoverView {
+  FailoverKind kind = FailoverKind::failover;
+  TimePoint since;
+  std::string from;  // node id; may be empty
+  std::string rule;  // of the newest decision about it, and why
+  std::string why;
 };
 
 struct InstanceView {
@@ -73,6 +86,13 @@ struct InstanceView {
   std::vector<NodeView> nodes;  // in the order of their placement
   std::vector<UserView> users;
   std::vector<DatabaseView> databases;
+  uint32_t read_write_port = 0;  // of the endpoints; 0: none
+  uint32_t read_only_port = 0;
+  uint64_t term = 0;  // of the group
+  std::optional<FailoverView> failover;
+  // Position of the event that is being applied, and of the newest that the route reflects.
+  int64_t position = 0;
+  int64_t route_position = 0;
   int64_t version = 0;        // of the stream instance-<id>
   int64_t group_version = 0;  // of the stream group-<id>
 };
@@ -89,6 +109,8 @@ struct VersionView {
   int64_t version = 0;
 };
 
+enum class HostState : uint8_t { in_service, draining, lost };  // IN_SERVICE, …
+
 struct HostView {
   std::string id;
   bool registered = false;
@@ -100,6 +122,7 @@ struct HostView {
   uint64_t disk_gb = 0;
   std::vector<std::string> images;
   bool schedulable = true;
+  HostState state = HostState::in_service;
   TimePoint created_at;
   TimePoint updated_at;
   int64_t version = 0;

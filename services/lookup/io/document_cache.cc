@@ -65,6 +65,7 @@ void DocumentCache::put(const std::vector<Document>& documents,
     erase(key);
   }
   for (const Document& document : documents) {
+    if (document.key.kind == DocKind::route) continue;  // nobody asks for one
     outdate(document.key);
     insert(std::make_shared<const Document>(document));
   }

@@ -79,6 +79,21 @@ std::vector<RecordedEvent> LogAccess::history(const std::string& instance_id, in
   });
 }
 
+std::vector<RecordedEvent> LogAccess::failover_events(const std::string& instance_id,
+                                                      int64_t up_to) {
+  return with_connection([&](pqxx::nontransaction& session) {
+    std::vector<RecordedEvent> events;
+    const auto rows = session.exec_params(
+        "SELECT " + kColumns +
+            " FROM log.event WHERE stream = $1 AND position <= $2 AND type IN "
+            "('group_membership_changed', 'failover_started', 'failover_blocked', "
+            "'primary_assigned', 'primary_opened') ORDER BY version",
+        "group-" + instance_id, up_to);
+    for (const auto& row : rows) events.push_back(eventlog::event_of(row, 0));
+    return events;
+  });
+}
+
 std::optional<RecordedEvent> LogAccess::first_event(const std::string& stream) {
   return with_connection([&](pqxx::nontransaction& session) {
     const auto rows = session.exec_params(

@@ -29,6 +29,9 @@ class LogAccess {
   // Events of an instance and its group in (after, up_to], oldest first.
   std::vector<eventlog::RecordedEvent> history(const std::string& instance_id, int64_t after,
                                                int64_t up_to, size_t limit);
+  // What a group's stream says of its failovers, oldest first: see failovers_json().
+  std::vector<eventlog::RecordedEvent> failover_events(const std::string& instance_id,
+                                                       int64_t up_to);
   // The first event of a stream; nothing if it has none.
   std::optional<eventlog::RecordedEvent> first_event(const std::string& stream);
   // The first and the last event of a command.

@@ -94,7 +94,7 @@ void Projector::start_feed() {
 // Goes on with the read model that is there. False: it is no fold of this log, or far behind it.
 bool Projector::adopt() {
   const std::lock_guard lock(mutex_);
-  const auto found = model_.checkpoint();
+  const auto found = model_.checkpoint(read_model_format(options_.rendering));
   if (!found) {
     spdlog::info("there is no sound read model, it is rebuilt");
     return false;
@@ -137,7 +137,7 @@ void Projector::catch_up() {
 // Has anybody but us touched it, or the log been set back?
 void Projector::look() {
   const std::lock_guard lock(mutex_);
-  const bool sound = model_.checkpoint() == checkpoint_ &&
+  const bool sound = model_.checkpoint(read_model_format(options_.rendering)) == checkpoint_ &&
                      (++looks_ % kLooksPerLogCheck != 0 || log_.holds(checkpoint_));
   if (sound) return;
   spdlog::warn("the read model is not the fold of the log any more, it is rebuilt");
@@ -158,7 +158,7 @@ RebuildReport Projector::rebuild_now() {
   LogAccess log(options_.log_dsn);
   RebuildReport report;
   {
-    Rebuild rebuild(options_.log_dsn, options_.read_model_dsn);
+    Rebuild rebuild(options_.log_dsn, options_.read_model_dsn, options_.rendering);
     rebuild.fold_to(log.settled().position);
     rebuild.write();
     while (true) {
@@ -250,7 +250,7 @@ void Projector::take_some(std::span<const RecordedEvent> events) {
       touched_now.clear();
     }
     for (const auto& [key, view_key] : touched) {
-      auto document = render(views_.at(view_key), key);
+      auto document = render(views_.at(view_key), key, options_.rendering);
       if (document) {
         change.upserts.push_back(std::move(*document));
       } else {
@@ -286,6 +286,7 @@ void Projector::commit(const Change& change, const Checkpoint& to) {
   model_.apply(change, checkpoint_, to);
   checkpoint_ = to;
   cache_.put(change.upserts, change.removals);
+  if (options_.on_change) options_.on_change(change, to.position);
 }
 
 size_t Projector::retry_poison(const std::string& stream) {
@@ -323,7 +324,9 @@ size_t Projector::retry_poison(const std::string& stream) {
       change.removals.push_back({DocKind::token, std::string(ref->uuid)});
     }
     for (const DocKey& key : document_keys(view)) {
-      if (auto document = render(view, key)) change.upserts.push_back(std::move(*document));
+      if (auto document = render(view, key, options_.rendering)) {
+        change.upserts.push_back(std::move(*document));
+      }
     }
   }
   // A stream of no known aggregate has no view to fold; what it holds is put aside again.

@@ -38,6 +38,9 @@ class Projector {
   struct Options {
     std::string log_dsn;
     std::string read_model_dsn;
+    Rendering rendering;
+    // Called with what was committed, before a question sees its position; must not block.
+    std::function<void(const Change&, int64_t position)> on_change;
   };
   Projector(bus::Bus& bus, Options options, DocumentCache& cache, PositionGate& gate);
   ~Projector();

@@ -6,8 +6,10 @@
 #include <thread>
 
 #include "base/ids.h"
+#include "lookup/domain/failovers.h"
 #include "lookup/domain/history.h"
 #include "lookup/domain/operation.h"
+#include "lookup/domain/route.h"
 #include "lookup/io/fold.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/instance.pb.h"
@@ -22,6 +24,8 @@ constexpr size_t kMaxWaitingJobs = 2000;
 // A NATS message holds one megabyte.
 constexpr size_t kMaxAnswerBytes = 900'000;
 constexpr uint32_t kMaxEvents = 1000;
+constexpr int kMaxRoutes = 1000;
+constexpr size_t kMaxRouteBytes = 550'000;
 
 QueryAnswer failed(v1::QueryStatus status, std::string message) {
   QueryAnswer answer;
@@ -202,8 +206,8 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kListResources: return list(own, query);
     case v1::Query::kListEvents: return list_events(own, query);
     case v1::Query::kFindToken: return find_token(own, query);
-    case v1::Query::kListFailovers:
-    case v1::Query::kListRoutes:
+    case v1::Query::kListFailovers: return list_failovers(own, query);
+    case v1::Query::kListRoutes: return list_routes(own, query);
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
   }
   return bad_field("the query is of no known kind");
@@ -218,7 +222,8 @@ std::string QueryService::shown(Connections& own, const Document& document) {
       return live_.with_host(document.json, document.key.uuid, usage_of(own, document));
     case DocKind::user:
     case DocKind::version:
-    case DocKind::token: return document.json;
+    case DocKind::token:
+    case DocKind::route: return document.json;
   }
   return document.json;
 }
@@ -269,7 +274,7 @@ QueryAnswer QueryService::get_past(Connections& own, const v1::Query& query) {
     if (get.at_unix_us() != 0 && to_unix_us(event.recorded_at) > get.at_unix_us()) break;
     fold(view, event, blocked, poison, nullptr);
   }
-  const auto document = render(view, {DocKind::instance, get.uuid()});
+  const auto document = render(view, {DocKind::instance, get.uuid()}, options_.rendering);
   if (!document || !may_see(query.scope(), DocKind::instance, document->project_id)) {
     return not_found();
   }
@@ -355,6 +360,50 @@ QueryAnswer QueryService::list_events(Connections& own, const v1::Query& query) 
     bytes += answer.json(answer.json_size() - 1).size();
     last_position = event.position;
   }
+  return answer;
+}
+
+QueryAnswer QueryService::list_failovers(Connections& own, const v1::Query& query) {
+  const v1::ListFailovers& list = query.list_failovers();
+  if (!is_uuid(list.instance_id()) || !owns(own, query.scope(), list.instance_id())) {
+    return not_found();
+  }
+  const auto events = own.log.failover_events(list.instance_id(), gate_.position());
+  std::vector<HistoryEvent> entries;
+  for (const auto& event : events) {
+    entries.push_back({as_log_event(event), event.metadata.actor, event.metadata.command_id,
+                       event.metadata.correlation_id});
+  }
+  const uint32_t limit = std::min(list.limit() == 0 ? kMaxEvents : list.limit(), kMaxEvents);
+  QueryAnswer answer;
+  size_t bytes = 0;
+  for (std::string& json : failovers_json(entries, limit)) {
+    bytes += json.size();
+    if (bytes > kMaxAnswerBytes && answer.json_size() > 0) break;
+    answer.add_json(std::move(json));
+  }
+  return answer;
+}
+
+// Verifiers are in it: for the proxies alone, which see all projects.
+QueryAnswer QueryService::list_routes(Connections& own, const v1::Query& query) {
+  const std::string& after = query.list_routes().after_instance_id();
+  if (!query.scope().all_projects()) return not_found();
+  if (!after.empty() && !is_uuid(after)) return bad_field("after_instance_id: is no UUID");
+  QueryAnswer answer;
+  size_t bytes = 0;
+  const std::vector<Document> rows = own.model.load_routes(after, kMaxRoutes);
+  for (const Document& row : rows) {
+    auto route = route_from(row.json);
+    if (!route) throw ReadModelDamaged("the route of " + row.key.uuid + " cannot be read");
+    bytes += route->ByteSizeLong();
+    if (bytes > kMaxRouteBytes && answer.routes().routes_size() > 0) break;
+    if (options_.put_live) options_.put_live(*route);
+    *answer.mutable_routes()->add_routes() = std::move(*route);
+    answer.set_next_marker(row.key.uuid);
+  }
+  const bool all = static_cast<size_t>(answer.routes().routes_size()) == rows.size();
+  if (all && rows.size() < static_cast<size_t>(kMaxRoutes)) answer.clear_next_marker();
   return answer;
 }
 

@@ -26,6 +26,8 @@ class QueryService {
     size_t threads = 3;
     std::function<bool()> ready;     // whether the read model is sound
     std::function<void()> suspect;   // it was found damaged
+    Rendering rendering;
+    std::function<void(v1::Route&)> put_live;  // what is reported of a route's standbys
   };
   QueryService(bus::Bus& bus, Options options, DocumentCache& cache, PositionGate& gate,
                const LiveStore& live);
@@ -52,6 +54,8 @@ class QueryService {
   v1::QueryAnswer get_operation(Connections& own, const v1::Query& query);
   v1::QueryAnswer list(Connections& own, const v1::Query& query);
   v1::QueryAnswer list_events(Connections& own, const v1::Query& query);
+  v1::QueryAnswer list_failovers(Connections& own, const v1::Query& query);
+  v1::QueryAnswer list_routes(Connections& own, const v1::Query& query);
   v1::QueryAnswer find_token(Connections& own, const v1::Query& query);
   bool owns(Connections& own, const v1::Scope& scope, const std::string& instance_id);
   std::string shown(Connections& own, const Document& document);

@@ -56,6 +56,9 @@ void prepare(pqxx::connection& connection, const std::string& schema) {
   statement("load",
             "SELECT kind, uuid, parent, project_id, created_us, token_hash, doc "
             "FROM $.documents WHERE kind = $1 AND uuid = $2 AND parent = $3");
+  statement("load_routes",
+            "SELECT kind, uuid, parent, project_id, created_us, token_hash, doc "
+            "FROM $.documents WHERE kind = 'route' AND uuid > $1 ORDER BY uuid LIMIT $2");
   statement("load_token",
             "SELECT kind, uuid, parent, project_id, created_us, token_hash, doc "
             "FROM $.documents WHERE token_hash = $1 ORDER BY created_us, uuid LIMIT 1");
@@ -162,13 +165,13 @@ void ReadModel::with_connection(const std::function<void(pqxx::connection&)>& wo
   }
 }
 
-std::optional<Checkpoint> ReadModel::checkpoint() {
+std::optional<Checkpoint> ReadModel::checkpoint(const std::string& format) {
   std::optional<Checkpoint> found;
   try {
     with_connection([&](pqxx::connection& connection) {
       pqxx::nontransaction session(connection);
       const auto rows = session.exec(in_schema(
-          "SELECT position, encode(hash, 'hex'), format = " + std::to_string(read_model_format()) +
+          "SELECT position, encode(hash, 'hex'), format::text = " + session.quote(format) +
               ", (SELECT count(*) FROM (SELECT FROM $.documents LIMIT 1) d) + "
               "(SELECT count(*) FROM (SELECT FROM $.poison LIMIT 1) p) FROM $.checkpoint",
           schema_));
@@ -194,8 +197,8 @@ void ReadModel::apply(const Change& change, const Checkpoint& from, const Checkp
     }
     if (!change.cleared_instances.empty()) {
       session.exec_params(in_schema("DELETE FROM $.documents WHERE (kind IN ('user', 'database') "
-                                    "AND parent = ANY ($1::uuid[])) OR (kind = 'instance' AND "
-                                    "uuid = ANY ($1::uuid[]))",
+                                    "AND parent = ANY ($1::uuid[])) OR (kind IN ('instance', "
+                                    "'route') AND uuid = ANY ($1::uuid[]))",
                                     schema_),
                           array_literal(change.cleared_instances));
     }
@@ -242,6 +245,18 @@ std::optional<Document> ReadModel::load_token(const std::string& sha256) {
     pqxx::nontransaction session(connection);
     const auto rows = session.exec_prepared("load_token", sha256);
     if (!rows.empty()) found = document_of(rows[0]);
+  });
+  return found;
+}
+
+std::vector<Document> ReadModel::load_routes(const std::string& after, int limit) {
+  std::vector<Document> found;
+  with_connection([&](pqxx::connection& connection) {
+    pqxx::nontransaction session(connection);
+    const std::string& from = after.empty() ? kNoParent : after;
+    for (const auto& row : session.exec_prepared("load_routes", from, limit)) {
+      found.push_back(document_of(row));
+    }
   });
   return found;
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "lookup/domain/documents.h"
+#include "lookup/domain/project.h"
 
 namespace trunkline::lookup {
 
@@ -89,7 +90,7 @@ class ReadModel {
 
   // Nothing if the read model is not there, is of another format, or was changed by somebody else.
   // Throws ReadModelUnavailable.
-  std::optional<Checkpoint> checkpoint();
+  std::optional<Checkpoint> checkpoint(const std::string& format);
   // All of it in one transaction that moves the checkpoint from `from` to `to`. Throws
   // ReadModelUnavailable, ReadModelDamaged (also if the checkpoint is not at `from`),
   // ReadModelRefused.
@@ -99,6 +100,9 @@ class ReadModel {
   std::optional<Document> load(const DocKey& key);
   // The oldest token with this hash.
   std::optional<Document> load_token(const std::string& sha256);
+
+  // Routes in order of their instance, behind `after` (a uuid, or empty: from the first on).
+  std::vector<Document> load_routes(const std::string& after, int limit);
 
   // By host name; reads every instance.
   std::unordered_map<std::string, HostUsage> host_usage();
@@ -120,8 +124,9 @@ class ReadModel {
   std::unique_ptr<pqxx::connection> connection_;
 };
 
-// Counts up when the tables or the documents change: an older read model is rebuilt at start.
-int read_model_format();
+// Differs when the tables or the documents do, also by how they are rendered: a read model of
+// another format is rebuilt at start.
+std::string read_model_format(const Rendering& rendering);
 // The statements that make the tables of a schema, and those that finish it once it is filled.
 std::string tables_sql(const std::string& schema);
 std::string finish_sql(const std::string& schema);

@@ -3,7 +3,7 @@
 namespace trunkline::lookup {
 namespace {
 
-constexpr int kFormat = 2;
+constexpr int kFormat = 3;
 
 std::string with_schema(std::string sql, const std::string& schema) {
   for (size_t at = sql.find('$'); at != std::string::npos; at = sql.find('$', at)) {
@@ -14,7 +14,9 @@ std::string with_schema(std::string sql, const std::string& schema) {
 
 }  // namespace
 
-int read_model_format() { return kFormat; }
+std::string read_model_format(const Rendering& rendering) {
+  return std::to_string(kFormat) + " " + rendering.endpoint_address;
+}
 
 // `doc` is json, not jsonb: the text that is served is the text that was written.
 std::string tables_sql(const std::string& schema) {
@@ -42,7 +44,7 @@ CREATE TABLE $.checkpoint (
   one      boolean PRIMARY KEY DEFAULT true CHECK (one),
   position bigint NOT NULL,
   hash     bytea NOT NULL,
-  format   integer NOT NULL
+  format   text NOT NULL
 );
 )sql", schema);
 }

@@ -101,6 +101,13 @@ class Session {
     const Result result(PQexec(connection_.get(), sql.c_str()), PQclear);
     if (PQresultStatus(result.get()) != wanted) fail();
   }
+  std::string quote(const std::string& text) const {
+    char* quoted = PQescapeLiteral(connection_.get(), text.data(), text.size());
+    if (quoted == nullptr) fail();
+    std::string out = quoted;
+    PQfreemem(quoted);
+    return out;
+  }
   void copy_data(const std::string& rows) {
     if (PQputCopyData(connection_.get(), rows.data(), static_cast<int>(rows.size())) != 1) fail();
   }
@@ -186,8 +193,10 @@ class DocumentCopy {
 
 }  // namespace
 
-Rebuild::Rebuild(std::string log_dsn, std::string read_model_dsn)
-    : log_dsn_(std::move(log_dsn)), read_model_dsn_(std::move(read_model_dsn)) {}
+Rebuild::Rebuild(std::string log_dsn, std::string read_model_dsn, Rendering rendering)
+    : log_dsn_(std::move(log_dsn)),
+      read_model_dsn_(std::move(read_model_dsn)),
+      rendering_(std::move(rendering)) {}
 
 View& Rebuild::view_of(const StreamRef& stream) {
   const auto [it, fresh] = views_.try_emplace(view_key(stream));
@@ -225,7 +234,7 @@ void Rebuild::write() {
   DocumentCopy copy(session);
   for (const auto& [key, view] : views_) {
     for (const DocKey& document_key : document_keys(view)) {
-      if (const auto document = render(view, document_key)) copy.add(*document);
+      if (const auto document = render(view, document_key, rendering_)) copy.add(*document);
     }
   }
   copy.close();
@@ -233,7 +242,7 @@ void Rebuild::write() {
   session.execute(finish_sql(kNextSchema));
   session.execute(std::string("INSERT INTO ") + kNextSchema +
                   ".checkpoint (position, hash, format) VALUES (0, '', " +
-                  std::to_string(read_model_format()) + ")");
+                  session.quote(read_model_format(rendering_)) + ")");
   all_written_ = true;
   write_rest();
 }
@@ -241,7 +250,7 @@ void Rebuild::write() {
 void Rebuild::write_rest() {
   Change change;
   for (const auto& [key, view] : touched_) {
-    if (auto document = render(views_.at(view), key)) {
+    if (auto document = render(views_.at(view), key, rendering_)) {
       change.upserts.push_back(std::move(*document));
     } else {
       change.removals.push_back(key);

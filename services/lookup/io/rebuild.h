@@ -16,7 +16,7 @@ namespace trunkline::lookup {
 
 class Rebuild {
  public:
-  Rebuild(std::string log_dsn, std::string read_model_dsn);
+  Rebuild(std::string log_dsn, std::string read_model_dsn, Rendering rendering);
 
   // Folds the log's events up to a settled position.
   void fold_to(int64_t up_to);
@@ -38,6 +38,7 @@ class Rebuild {
 
   std::string log_dsn_;
   std::string read_model_dsn_;
+  const Rendering rendering_;
   std::unordered_map<std::string, View> views_;
   Blocked blocked_;
   std::vector<Poison> poison_;

@@ -127,6 +127,46 @@ inline v1::GroupEvent primary_opened(const std::string& node, uint64_t term) {
   event.mutable_primary_opened()->set_term(term);
   return event;
 }
+inline void set_reason(v1::Reason& reason, const std::string& rule, const std::string& why) {
+  reason.set_rule(rule);
+  reason.set_why(why);
+  reason.add_facts("node " + id("b") + ": fenced, 0/3000060");
+}
+inline v1::GroupEvent failover_started(uint64_t term, const std::string& from,
+                                       v1::FailoverKind kind) {
+  v1::GroupEvent event;
+  auto& e = *event.mutable_failover_started();
+  e.set_term(term);
+  if (!from.empty()) e.set_from_node_id(id(from));
+  e.set_kind(kind);
+  set_reason(*e.mutable_reason(), "primary_silent", "its host is silent");
+  return event;
+}
+inline v1::GroupEvent failover_blocked(uint64_t term) {
+  v1::GroupEvent event;
+  event.mutable_failover_blocked()->set_term(term);
+  set_reason(*event.mutable_failover_blocked()->mutable_reason(), "too_few_fenced",
+             "one voter is missing");
+  return event;
+}
+inline v1::GroupEvent promoted(const std::string& node, uint64_t term, uint64_t lost_bytes = 0) {
+  v1::GroupEvent event;
+  auto& e = *event.mutable_primary_assigned();
+  e.set_node_id(id(node));
+  e.set_term(term);
+  e.set_lost_bytes(lost_bytes);
+  set_reason(*e.mutable_reason(), "furthest", "it has the most");
+  return event;
+}
+inline v1::GroupEvent membership(const std::vector<std::pair<std::string, std::string>>& nodes) {
+  v1::GroupEvent event;
+  for (const auto& [node, host] : nodes) {
+    auto& member = *event.mutable_group_membership_changed()->add_members();
+    member.set_node_id(id(node));
+    member.mutable_address()->set_host(host);
+  }
+  return event;
+}
 inline v1::GroupEvent standby_assigned(const std::string& node) {
   v1::GroupEvent event;
   event.mutable_standby_assigned()->set_node_id(id(node));
@@ -146,6 +186,12 @@ inline v1::VersionEvent version_created(const std::string& name) {
   v1::VersionEvent event;
   event.mutable_version_created()->set_name(name);
   event.mutable_version_created()->set_image("postgresql-" + name);
+  return event;
+}
+inline v1::InstanceEvent with_ports(v1::InstanceEvent event, uint32_t read_write,
+                                    uint32_t read_only) {
+  event.mutable_instance_created()->set_read_write_port(read_write);
+  event.mutable_instance_created()->set_read_only_port(read_only);
   return event;
 }
 inline v1::HostEvent host_registered(const std::string& name) {

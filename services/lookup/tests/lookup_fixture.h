@@ -10,6 +10,7 @@
 #include "bus/streams.h"
 #include "lookup/io/admin.h"
 #include "lookup/io/query_service.h"
+#include "lookup/io/route_board.h"
 #include "lookup/tests/events.h"
 #include "runtime/relay.h"
 #include "testing/temp_servers.h"
@@ -45,11 +46,12 @@ struct Servers {
 // One lookup process, in this one.
 class Service {
  public:
-  explicit Service(const Servers& servers)
+  explicit Service(const Servers& servers, const std::string& endpoint_address = "")
       : bus_(bus::Bus::connect({servers.nats.url(), "test", "test", "lookup"},
                                std::chrono::seconds(5))),
-        projector(*bus_, {servers.log_dsn(), servers.model_dsn()}, cache, gate),
-        queries_(*bus_, options(servers), cache, gate, live),
+        routes(*bus_, servers.model_dsn()),
+        projector(*bus_, keeping(servers, endpoint_address), cache, gate),
+        queries_(*bus_, options(servers, endpoint_address), cache, gate, live),
         admin(*bus_, servers.model_dsn(), projector, gate),
         relay_(*bus_, servers.log_dsn()),
         subscription_(bus_->subscribe(bus::kLookupSubject, [this](bus::Message&& message) {
@@ -70,12 +72,18 @@ class Service {
 
  private:
   std::unique_ptr<bus::Bus> bus_;
-  QueryService::Options options(const Servers& servers) {
+  Projector::Options keeping(const Servers& servers, const std::string& endpoint_address) {
+    return {servers.log_dsn(), servers.model_dsn(), {endpoint_address},
+            [this](const Change& change, int64_t at) { routes.take_change(change, at); }};
+  }
+  QueryService::Options options(const Servers& servers, const std::string& endpoint_address) {
     QueryService::Options options;
     options.log_dsn = servers.log_dsn();
     options.read_model_dsn = servers.model_dsn();
     options.ready = [this] { return projector.ready(); };
     options.suspect = [this] { projector.suspect(); };
+    options.rendering = {endpoint_address};
+    options.put_live = [this](v1::Route& route) { routes.put_live(route); };
     return options;
   }
 
@@ -83,6 +91,7 @@ class Service {
   DocumentCache cache{1 << 20};
   LiveStore live;
   PositionGate gate;
+  RouteBoard routes;
   Projector projector;
 
  private:

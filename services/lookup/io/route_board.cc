@@ -1,0 +1,107 @@
+#include "lookup/io/route_board.h"
+
+#include <spdlog/spdlog.h>
+
+#include "base/ids.h"
+#include "bus/streams.h"
+#include "lookup/domain/route.h"
+
+namespace trunkline::lookup {
+namespace {
+
+constexpr auto kLookEvery = std::chrono::milliseconds(250);
+constexpr int kRoutesPerRead = 500;
+
+Monotonic now() {
+  return std::chrono::duration_cast<Monotonic>(
+      std::chrono::steady_clock::now().time_since_epoch());
+}
+
+}  // namespace
+
+RouteBoard::RouteBoard(bus::Bus& bus, std::string read_model_dsn)
+    : bus_(bus), model_(std::move(read_model_dsn)) {
+  bus_.on_reconnect([send_all = send_all_] { *send_all = true; });
+  thread_ = std::thread([this] { run(); });
+}
+
+RouteBoard::~RouteBoard() {
+  {
+    const std::lock_guard lock(wake_mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+void RouteBoard::take_change(const Change& change, int64_t position) {
+  try {
+    for (const Document& document : change.upserts) {
+      if (document.key.kind != DocKind::route) continue;
+      if (auto route = route_from(document.json)) publish(std::move(*route));
+    }
+    for (const DocKey& key : change.removals) {
+      if (key.kind == DocKind::route) publish(route_gone(key.uuid, position));
+    }
+  } catch (const bus::BusUnavailable&) {
+    *send_all_ = true;
+  }
+}
+
+void RouteBoard::take_report(const v1::HostReport& report) {
+  const std::lock_guard lock(watch_mutex_);
+  watch_.take(report, now());
+}
+
+void RouteBoard::put_live(v1::Route& route) const {
+  const std::lock_guard lock(watch_mutex_);
+  watch_.put_into(route, now());
+}
+
+void RouteBoard::publish(v1::Route&& route) {
+  if (route.state() != v1::ROUTE_STATE_GONE) put_live(route);
+  bus_.publish(bus::route_subject(route.instance_id()), route.SerializeAsString());
+}
+
+void RouteBoard::publish_stored(const std::string& instance_id) {
+  if (!is_uuid(instance_id)) return;
+  const auto document = model_.load({DocKind::route, instance_id});
+  if (!document) return;
+  if (auto route = route_from(document->json)) publish(std::move(*route));
+}
+
+void RouteBoard::publish_all() {
+  std::string after;
+  while (true) {
+    const std::vector<Document> rows = model_.load_routes(after, kRoutesPerRead);
+    for (const Document& row : rows) {
+      if (auto route = route_from(row.json)) publish(std::move(*route));
+    }
+    if (rows.size() < static_cast<size_t>(kRoutesPerRead)) return;
+    after = rows.back().key.uuid;
+  }
+}
+
+void RouteBoard::run() {
+  while (true) {
+    {
+      std::unique_lock lock(wake_mutex_);
+      if (wake_.wait_for(lock, kLookEvery, [&] { return stopping_; })) return;
+    }
+    std::set<std::string> changed;
+    {
+      const std::lock_guard lock(watch_mutex_);
+      changed = watch_.changed(now());
+    }
+    const bool all = send_all_->exchange(false);
+    try {
+      if (all) publish_all();
+      for (const std::string& instance : changed) publish_stored(instance);
+    } catch (const std::exception& error) {
+      *send_all_ = true;
+      spdlog::debug("routes are sent again later: {}", error.what());
+    }
+  }
+}
+
+}  // namespace trunkline::lookup
