@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
     double folded = 0;
     const double cpu_before = cpu_seconds();
     whole.push_back(seconds_of([&] {
-      lookup::Rebuild rebuild(log_dsn, model_dsn);
+      lookup::Rebuild rebuild(log_dsn, model_dsn, {});
       lookup::LogAccess log(log_dsn);
       folded = seconds_of([&] { rebuild.fold_to(log.settled().position); });
       fold_cpu.push_back(cpu_seconds() - cpu_before);

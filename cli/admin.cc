@@ -22,14 +22,16 @@ const std::vector<Field> kVersionFields = {
     {"DESCRIPTION", "description", false, true},       {"CREATED", "created_at"}};
 const std::vector<Field> kHostColumns = {
     {"NAME", "name"},           {"ZONE", "zone"},
-    {"ADDRESS", "address"},     {"SCHEDULABLE", "schedulable"},
+    {"ADDRESS", "address"},     {"STATE", "state"},
+    {"SCHEDULABLE", "schedulable"},
     {"CPU", "cpu", true},       {"RAM", "ram", true},
     {"DISK", "disk_size", true}, {"IMAGES", "images", false, true},
     {"UUID", "uuid"}};
 const std::vector<Field> kHostFields = {
     {"uuid", "uuid"},         {"name", "name"},
     {"zone", "zone"},         {"address", "address"},
-    {"schedulable", "schedulable"}, {"cpu", "cpu"},
+    {"state", "state"},       {"schedulable", "schedulable"},
+    {"nodes placed", "placed.nodes"}, {"cpu", "cpu"},
     {"ram (MB)", "ram"},      {"disk (GB)", "disk_size"},
     {"images", "images"},     {"reported", "reported_at"},
     {"created", "created_at"}, {"updated", "updated_at"}};
@@ -137,6 +139,15 @@ void add_schedulable(CLI::App& group, Session& session, const std::string& verb,
              });
 }
 
+void add_host_order(CLI::App& group, Session& session, const std::string& verb,
+                    const std::string& about) {
+  add_on_one(add_command(group, verb, about), session, "host", kHosts,
+             [&session, verb](const std::string& path) {
+               const auto written = session.api().post(path + "/" + verb, Json::object());
+               return finish_write(session, kHostFields, written, path, {});
+             });
+}
+
 // Made with mode 0600 before anything is in it; an existing file is not overwritten.
 int create_private_file(const std::string& path) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -219,6 +230,8 @@ void add_hosts(CLI::App& app, Session& session) {
   add_get(*group, session, "host", kHosts, kHostFields);
   add_schedulable(*group, session, "cordon", "place no new nodes on it", false);
   add_schedulable(*group, session, "uncordon", "place nodes on it again", true);
+  add_host_order(*group, session, "drain", "move every node of it away; uncordon ends it");
+  add_host_order(*group, session, "lost", "it is dead: replace its nodes without waiting for it");
 }
 
 void add_tokens(CLI::App& app, Session& session) {

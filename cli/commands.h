@@ -10,6 +10,7 @@
 namespace trunkline::cli {
 
 void add_instances(CLI::App& app, Session& session);
+void add_failovers(CLI::App& app, Session& session);
 void add_users(CLI::App& app, Session& session);
 void add_databases(CLI::App& app, Session& session);
 void add_versions(CLI::App& app, Session& session);

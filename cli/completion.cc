@@ -54,10 +54,11 @@ _trunkline() {
   esac
   if [[ -z "$names" && "$current" != -* ]]; then
     case "$path" in
-      "instances "[gudhr]*|"versions "[gud]*|"hosts "[gcu]*|"tokens revoke")
+      "instances "[gudhr]*|"versions "[gud]*|"hosts "[gcudl]*|"tokens revoke")
         names="${path%% *}" ;;
+      "failovers "*) names=instances ;;
     esac
-    case "$path" in *" list"|*" create") names="" ;; esac
+    case "$path" in "failovers list") ;; *" list"|*" create") names="" ;; esac
   fi
   if [[ -n "$names" ]]; then
     words="$(trunkline "$names" list -o json 2>/dev/null |

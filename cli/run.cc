@@ -55,6 +55,7 @@ int run(const std::vector<std::string>& arguments, const Terminal& terminal,
     app.require_subcommand(1);
     add_common_options(app, session);
     add_instances(app, session);
+    add_failovers(app, session);
     add_users(app, session);
     add_databases(app, session);
     add_versions(app, session);

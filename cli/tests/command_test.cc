@@ -288,6 +288,68 @@ TEST_F(CommandTest, HostsAreCordonedByName) {
   EXPECT_EQ(api_.requests().back().body, R"({"schedulable":true})");
 }
 
+TEST_F(CommandTest, HostsAreDrainedAndDeclaredLost) {
+  api_.lay_down("GET /v1/hosts", {{200, R"([{"uuid":")" + kId + R"(","name":"host-a"}])", {}}});
+  for (const std::string verb : {"drain", "lost"}) {
+    api_.lay_down("POST /v1/hosts/" + kId + "/" + verb, {{200, R"({"state":"WORD"})", {}}});
+    const Ran ran = command({"hosts", verb, "host-a"});
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_THAT(ran.out, HasSubstr("WORD"));
+    EXPECT_EQ(api_.requests().back().target, "/v1/hosts/" + kId + "/" + verb);
+  }
+}
+
+const std::string kFailover = R"({"term":2,"kind":"failover","status":"COMPLETED",
+  "from_node":"n-a","from_host":"host-a","to_node":"n-b","to_host":"host-b",
+  "started_at":"T1","promoted_at":"T2","opened_at":"T3","duration_ms":1234,
+  "rule":"primary_silent","why":"its host is silent","facts":["heard \u001b[2J never"],
+  "blocked":[{"at":"T4","rule":"too_few","why":"one voter is missing","facts":["a fact"]}],
+  "promotion":{"rule":"furthest","why":"it has the most","facts":[]},
+  "lost_bytes":77,"requested_by":"token:t"})";
+
+TEST_F(CommandTest, FailoversAreExplained) {
+  api_.lay_down("GET " + kOne + "/failovers", {{200, "[" + kFailover + "]", {}}});
+  const Ran ran = command({"failovers", "explain", kId});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  for (const char* part : {"Term 2", "host-a", "begun T1", "token:t", "its host is silent",
+                           "[primary_silent]", "one voter is missing", "T4", "a fact",
+                           "Promoted host-b (node n-b), T2: it has the most", "77 bytes",
+                           "after 1234 ms"}) {
+    EXPECT_THAT(ran.out, HasSubstr(part));
+  }
+  EXPECT_THAT(ran.out, Not(HasSubstr("\x1b")));
+  const Ran listed = command({"failovers", "list", kId, "-n", "1"});
+  EXPECT_THAT(listed.out, HasSubstr("primary_silent"));
+  EXPECT_THAT(api_.requests().back().target, HasSubstr("page_limit=1"));
+}
+
+TEST_F(CommandTest, ASwitchoverIsWaitedFor) {
+  const auto instance = [](const std::string& rest) {
+    return FakeAnswer{200, R"({"uuid":")" + kId + "\"," + rest + "}", {}};
+  };
+  const FakeAnswer before = instance(R"("term":1)");
+  const FakeAnswer under_way = instance(R"("term":2,"failover":{"why":"it waits"})");
+  api_.lay_down("GET " + kOne, {before, before, under_way, instance(R"("term":2)")});
+  api_.lay_down("POST " + kOne + "/switchover", {under_way});
+  const Ran ran = command({"failovers", "switchover", kId, "--to", kUserId, "--wait"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(api_.requests()[1].body, R"({"target":")" + kUserId + "\"}");
+  EXPECT_THAT(ran.out, Not(HasSubstr("it waits")));
+  EXPECT_EQ(api_.requests().size(), 5u);
+  api_.lay_down("GET " + kOne, {under_way});
+  const Ran late = command({"failovers", "switchover", kId, "--wait", "--timeout", "1"});
+  EXPECT_EQ(late.code, 4);
+  EXPECT_THAT(late.err, HasSubstr("it waits"));
+}
+
+TEST_F(CommandTest, AnOverrideMustSayThatItAcceptsLoss) {
+  api_.lay_down("POST " + kOne + "/failover", {{200, R"({"term":3})", {}}});
+  EXPECT_EQ(command({"failovers", "override", kId}).code, 1);
+  EXPECT_TRUE(api_.requests().empty());
+  EXPECT_EQ(command({"failovers", "override", kId, "--accept-data-loss"}).code, 0);
+  EXPECT_EQ(api_.requests().back().body, R"({"accept_data_loss":true})");
+}
+
 TEST_F(CommandTest, ATokenGoesIntoAPrivateFile) {
   api_.lay_down("POST /v1/tokens",
                 {{201, R"({"uuid":")" + kId + R"(","role":"member","token":"tl_canary"})", {}}});
@@ -366,6 +428,7 @@ TEST_F(CommandTest, CompletionKnowsEveryCommand) {
   const Ran ran = command({"completion", "bash"});
   EXPECT_EQ(ran.code, 0);
   for (const char* words : {"\"instances\") words=\"list get create update delete history retry",
+                            "\"failovers\") words=\"list explain switchover override",
                             "\"log\") words=\"tail show at verify stats rebuild",
                             "\"users create\") words=\"", "--password-file"}) {
     EXPECT_THAT(ran.out, HasSubstr(words));

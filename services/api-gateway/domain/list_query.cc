@@ -188,6 +188,17 @@ Outcome<EventsWish> parse_events_query(const QueryParameters& parameters) {
   return wish;
 }
 
+Outcome<uint32_t> parse_limit_query(const QueryParameters& parameters) {
+  uint32_t limit = kMostRows;
+  for (const auto& [key, value] : parameters) {
+    if (key != "page_limit") return unknown_parameter(key);
+    auto given = parse_limit(value);
+    if (!given) return given.problem();
+    limit = *given;
+  }
+  return limit;
+}
+
 std::optional<Problem> refuse_parameters(const QueryParameters& parameters) {
   if (parameters.empty()) return std::nullopt;
   return unknown_parameter(parameters.front().first);

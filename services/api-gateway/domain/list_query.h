@@ -35,6 +35,9 @@ struct EventsWish {
 };
 Outcome<EventsWish> parse_events_query(const QueryParameters& parameters);
 
+// `page_limit` alone is understood.
+Outcome<uint32_t> parse_limit_query(const QueryParameters& parameters);
+
 // No parameter is understood.
 std::optional<Problem> refuse_parameters(const QueryParameters& parameters);
 

@@ -1,8 +1,10 @@
 #include "api-gateway/domain/openapi.h"
 
+#include <algorithm>
 #include <string>
 
 #include "api-gateway/domain/list_query.h"
+#include "api-gateway/domain/order.h"
 #include "api-gateway/domain/resource_schema.h"
 #include "api-gateway/domain/routes.h"
 
@@ -38,10 +40,14 @@ Json path_parameters(std::string_view pattern) {
   }
 }
 
-void put_paging(Json* parameters, bool by_position) {
+void put_limit(Json* parameters) {
   parameters->push_back(query_parameter(
       "page_limit", {{"type", "integer"}, {"minimum", 1}, {"maximum", kMostRows}},
       "Rows of a page; default: the most"));
+}
+
+void put_paging(Json* parameters, bool by_position) {
+  put_limit(parameters);
   Json marker = by_position ? Json{{"type", "integer"}, {"minimum", 0}}
                             : Json{{"type", "string"}, {"format", "uuid"}};
   parameters->push_back(query_parameter("page_marker", std::move(marker),
@@ -98,10 +104,16 @@ void put_list_parameters(Resource resource, Json* parameters) {
   put_fields(resource, parameters);
 }
 
+bool sends_command(const Route& route) {
+  return route.action == Action::create || route.action == Action::update ||
+         route.action == Action::remove || find_order(route.action) != nullptr;
+}
+
 Json parameters_of(const Route& route) {
   Json parameters = path_parameters(route.pattern);
   if (route.action == Action::list) put_list_parameters(route.resource, &parameters);
   if (route.action == Action::history) put_paging(&parameters, true);
+  if (route.action == Action::failovers) put_limit(&parameters);
   if (route.action == Action::get) {
     put_fields(route.resource, &parameters);
     if (route.resource == Resource::instance) {
@@ -109,9 +121,7 @@ Json parameters_of(const Route& route) {
           "at", {{"type", "string"}}, "As of then: an RFC 3339 time or a position in the log"));
     }
   }
-  const bool writes = route.action == Action::create || route.action == Action::update ||
-                      route.action == Action::remove;
-  if (writes) {
+  if (sends_command(route)) {
     parameters.push_back({{"name", "Idempotency-Key"},
                           {"in", "header"},
                           {"description", "The same key has one effect and one answer"},
@@ -125,8 +135,9 @@ Json header(std::string_view about) {
 }
 
 Json list_schema(const Route& route) {
-  const std::string name =
-      route.action == Action::history ? "Event" : std::string(info(route.resource).schema);
+  std::string name(info(route.resource).schema);
+  if (route.action == Action::history) name = "Event";
+  if (route.action == Action::failovers) name = "Failover";
   Json array = {{"type", "array"}, {"items", schema_ref(name)}};
   if (route.resource != Resource::version || route.action != Action::list) return array;
   return {{"type", "object"}, {"properties", {{"versions", std::move(array)}}}};
@@ -145,6 +156,7 @@ void put_success(const Route& route, Json* responses) {
       break;
     case Action::list:
     case Action::history:
+    case Action::failovers:
       out["200"] = {{"description", "A page"},
                     {"headers",
                      {{"X-Pagination-Limit", header("Rows of a page")},
@@ -153,6 +165,10 @@ void put_success(const Route& route, Json* responses) {
       break;
     case Action::get:
     case Action::update:
+    case Action::switchover:
+    case Action::failover:
+    case Action::drain:
+    case Action::declare_lost:
       out["200"] = {{"description", "The whole object"}, {"content", json_body(schema_ref(name))}};
       break;
     case Action::remove: out["204"] = {{"description", "Done"}}; break;
@@ -167,8 +183,7 @@ void put_success(const Route& route, Json* responses) {
       out["200"] = {{"description", "Well"}, {"content", json_body({{"type", "object"}})}};
       break;
   }
-  if (route.action == Action::create || route.action == Action::update ||
-      route.action == Action::remove) {
+  if (sends_command(route)) {
     out["202"] = {{"description", "Stored, not answered in time"},
                   {"headers", {{"Location", header("Of the operation")}}},
                   {"content", json_body(schema_ref("Operation"))}};
@@ -191,7 +206,7 @@ void put_errors(const Route& route, Json* responses) {
   if (writes && route.action != Action::admin) refuse("409");
   refuse("413");
   refuse("414");
-  if (route.action == Action::create || route.action == Action::update) refuse("415");
+  if (sends_command(route) && route.action != Action::remove) refuse("415");
   refuse("417");
   if (route.access != Access::open) refuse("429");
   refuse("431");
@@ -219,6 +234,11 @@ Json operation(const Route& route, bool long_form) {
         {"required", true},
         {"content",
          json_body(schema_ref(name + (route.action == Action::create ? "Create" : "Update")))}};
+  }
+  const Order* order = find_order(route.action);
+  if (order != nullptr && !order->schema.empty()) {
+    out["requestBody"] = {{"required", std::ranges::any_of(order->fields, &OrderField::required)},
+                          {"content", json_body(schema_ref(std::string(order->schema)))}};
   }
   Json responses = Json::object();
   put_success(route, &responses);

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "api-gateway/domain/openapi.h"
+#include "api-gateway/domain/order.h"
 #include "api-gateway/domain/reference.h"
 #include "api-gateway/domain/resource_schema.h"
 
@@ -177,6 +178,55 @@ Json event_schema() {
             {"payload", {{"type", "object"}}}}}};
 }
 
+Json order_schema(const Order& order) {
+  Json properties = Json::object();
+  Json required = Json::array();
+  for (const OrderField& field : order.fields) {
+    const std::string name(field.name);
+    properties[name] = field.type == FieldType::boolean
+                           ? Json{{"type", "boolean"}}
+                           : Json{{"type", "string"}, {"format", "uuid"}};
+    properties[name]["description"] = std::string(field.about);
+    if (field.required) required.push_back(name);
+  }
+  Json out = {{"type", "object"}, {"properties", properties}, {"additionalProperties", false}};
+  if (!required.empty()) out["required"] = required;
+  return out;
+}
+
+Json failover_schema() {
+  const Json text = {{"type", "string"}}, integer = {{"type", "integer"}, {"minimum", 0}};
+  const Json uuid = {{"type", "string"}, {"format", "uuid"}};
+  const Json time = {{"type", "string"}, {"format", "date-time"}};
+  const Json facts = {{"type", "array"}, {"items", text}};
+  const Json decision = {{"rule", text}, {"why", text}, {"facts", facts}};
+  Json blocked = decision;
+  blocked["at"] = time;
+  return {
+      {"type", "object"},
+      {"properties",
+       {{"term", integer},
+        {"kind", {{"type", "string"}, {"enum", {"failover", "switchover", "override"}}}},
+        {"status",
+         {{"type", "string"}, {"enum", {"UNDER_WAY", "BLOCKED", "COMPLETED", "SUPERSEDED"}}}},
+        {"from_node", uuid},
+        {"from_host", text},
+        {"to_node", uuid},
+        {"to_host", text},
+        {"started_at", time},
+        {"promoted_at", time},
+        {"opened_at", time},
+        {"duration_ms", integer},
+        {"rule", text},
+        {"why", text},
+        {"facts", facts},
+        {"blocked",
+         {{"type", "array"}, {"items", {{"type", "object"}, {"properties", blocked}}}}},
+        {"promotion", {{"type", "object"}, {"properties", decision}}},
+        {"lost_bytes", integer},
+        {"requested_by", text}}}};
+}
+
 }  // namespace
 
 Json openapi_schemas() {
@@ -208,6 +258,10 @@ Json openapi_schemas() {
          {"properties",
           {{"token", {{"type", "string"}, {"description", "The secret; shown only here"}}}}}}}}};
   schemas["Event"] = event_schema();
+  schemas["Failover"] = failover_schema();
+  for (const Order& order : all_orders()) {
+    if (!order.schema.empty()) schemas[std::string(order.schema)] = order_schema(order);
+  }
   return schemas;
 }
 

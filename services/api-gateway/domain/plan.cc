@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api-gateway/domain/list_query.h"
+#include "api-gateway/domain/order.h"
 #include "api-gateway/domain/plan_write.h"
 #include "api-gateway/domain/target.h"
 
@@ -64,6 +65,19 @@ Outcome<Plan> plan_history(const RouteMatch& match, const QueryParameters& param
   return Plan(std::move(plan));
 }
 
+Outcome<Plan> plan_failovers(const RouteMatch& match, const QueryParameters& parameters,
+                             const Caller& caller) {
+  const auto limit = parse_limit_query(parameters);
+  if (!limit) return limit.problem();
+  ReadMany plan;
+  plan.limit = *limit;
+  plan.missing = missing_resource(Resource::instance, match.uuid);
+  *plan.query.mutable_scope() = scope_of(caller);
+  plan.query.mutable_list_failovers()->set_instance_id(match.uuid);
+  plan.query.mutable_list_failovers()->set_limit(*limit);
+  return Plan(std::move(plan));
+}
+
 std::optional<Problem> check_content_type(const HttpRequest& request) {
   const Problem wrong{415, "unsupported_media_type", "the body must be application/json in UTF-8"};
   if (request.header_count("content-encoding") > 0) return wrong;
@@ -94,6 +108,18 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::list: return plan_list(match, *parameters, caller);
     case Action::get: return plan_get(match, *parameters, caller);
     case Action::history: return plan_history(match, *parameters, caller);
+    case Action::failovers: return plan_failovers(match, *parameters, caller);
+    case Action::switchover:
+    case Action::failover:
+    case Action::drain:
+    case Action::declare_lost: {
+      if (auto problem = refuse_parameters(*parameters)) return *problem;
+      if (request.body.empty()) return plan_order(match, request, json(), caller, fresh);
+      if (auto problem = check_content_type(request)) return *problem;
+      auto body = parse_json_object(request.body);
+      if (!body) return body.problem();
+      return plan_order(match, request, *body, caller, fresh);
+    }
     case Action::create:
     case Action::update: {
       if (auto problem = check_content_type(request)) return *problem;

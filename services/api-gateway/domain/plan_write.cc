@@ -10,25 +10,6 @@
 namespace trunkline::gateway {
 namespace {
 
-// The command's id, and the id of what it creates if the client names none.
-Outcome<std::string> choose_command_id(const RouteMatch& match, const HttpRequest& request,
-                                       const Caller& caller, const Fresh& fresh,
-                                       bool* repeatable) {
-  const size_t count = request.header_count("idempotency-key");
-  *repeatable = count > 0;
-  if (count == 0) return fresh.uuid;
-  const auto key = request.header("idempotency-key");
-  const bool good =
-      key && !key->empty() && key->size() <= 255 &&
-      std::all_of(key->begin(), key->end(), [](char c) { return c >= ' ' && c <= '~'; });
-  if (!good) {
-    return bad_request("bad_idempotency_key",
-                       "Idempotency-Key must be given once, 1 to 255 printable characters");
-  }
-  return uuid_from_name("idempotency/" + caller.token_id + "/" + request.method + match.path +
-                        "#" + std::string(*key));
-}
-
 bool is_part_of_instance(Resource resource) {
   return resource == Resource::user || resource == Resource::database;
 }
@@ -189,6 +170,24 @@ Outcome<Plan> plan_update(const RouteMatch& match, const HttpRequest& request, c
 }
 
 }  // namespace
+
+Outcome<std::string> choose_command_id(const RouteMatch& match, const HttpRequest& request,
+                                       const Caller& caller, const Fresh& fresh,
+                                       bool* repeatable) {
+  const size_t count = request.header_count("idempotency-key");
+  *repeatable = count > 0;
+  if (count == 0) return fresh.uuid;
+  const auto key = request.header("idempotency-key");
+  const bool good =
+      key && !key->empty() && key->size() <= 255 &&
+      std::all_of(key->begin(), key->end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (!good) {
+    return bad_request("bad_idempotency_key",
+                       "Idempotency-Key must be given once, 1 to 255 printable characters");
+  }
+  return uuid_from_name("idempotency/" + caller.token_id + "/" + request.method + match.path +
+                        "#" + std::string(*key));
+}
 
 v1::Kind kind_of(Resource resource) {
   switch (resource) {

@@ -11,6 +11,12 @@ v1::Query get_query(Resource resource, const std::string& uuid, const std::strin
 Need need(Resource resource, const std::string& uuid, const std::string& instance_id,
           const Caller& caller);
 
+// The command's id, which the id of what it creates follows from if the client names none.
+// `repeatable`: the client gave an Idempotency-Key.
+Outcome<std::string> choose_command_id(const RouteMatch& match, const HttpRequest& request,
+                                       const Caller& caller, const Fresh& fresh,
+                                       bool* repeatable);
+
 // POST and PUT.
 Outcome<Plan> plan_change(const RouteMatch& match, const HttpRequest& request, const json& body,
                           const Caller& caller, const Fresh& fresh);

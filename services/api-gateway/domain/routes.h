@@ -20,6 +20,11 @@ enum class Action {
   update,
   remove,
   history,
+  failovers,
+  switchover,    // orders: see order.h
+  failover,
+  drain,
+  declare_lost,
   admin,      // a word for lookup's administration subject
   health,
   ready,

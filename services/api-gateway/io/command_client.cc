@@ -44,7 +44,9 @@ bool CommandClient::in_flight(const std::string& command_id) const {
 
 void CommandClient::send(const v1::Command& command, Callback callback) {
   Entry entry;
-  entry.subject = bus::command_subject("provisioner", command.aggregate_id());
+  // The group of an instance has its id, and another owner.
+  const char* owner = command.has_group() ? "replication" : "provisioner";
+  entry.subject = bus::command_subject(owner, command.aggregate_id());
   entry.bytes = command.SerializeAsString();
   entry.traceparent = command.traceparent();
   entry.started = Clock::now();

@@ -87,6 +87,11 @@ void Exchange::serve_open() {
     case Action::update:
     case Action::remove:
     case Action::history:
+    case Action::failovers:
+    case Action::switchover:
+    case Action::failover:
+    case Action::drain:
+    case Action::declare_lost:
     case Action::admin: break;
   }
   throw std::logic_error("an open route that nobody serves");

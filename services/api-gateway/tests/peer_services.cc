@@ -8,12 +8,14 @@ namespace trunkline::gateway::testing {
 PeerServices::PeerServices(const std::string& nats_url) {
   bus_ = bus::Bus::connect({nats_url, "test", "test", "peer"}, std::chrono::seconds(5));
   bus::ensure_command_stream(*bus_);
-  bus::ensure_command_consumer(*bus_, "provisioner");
   query_subscription_ = bus_->subscribe(
       bus::kLookupSubject, [this](bus::Message&& message) { answer_query(message); }, "lookup");
-  command_subscription_ = bus_->subscribe(
-      bus::command_delivery_subject("provisioner"),
-      [this](bus::Message&& message) { answer_command(message); }, "provisioner");
+  for (const std::string service : {"provisioner", "replication"}) {
+    bus::ensure_command_consumer(*bus_, service);
+    command_subscriptions_.push_back(bus_->subscribe(
+        bus::command_delivery_subject(service),
+        [this, service](bus::Message&& message) { answer_command(service, message); }, service));
+  }
   // The server has both subscriptions once it answers on this connection.
   bus_->jetstream_api("STREAM.INFO.TL_CMD", "");
 }
@@ -52,6 +54,11 @@ void PeerServices::on_query(Answer answer) {
 std::vector<v1::Command> PeerServices::commands() {
   const std::lock_guard lock(mutex_);
   return commands_;
+}
+
+std::vector<std::string> PeerServices::takers() {
+  const std::lock_guard lock(mutex_);
+  return takers_;
 }
 
 std::vector<v1::Query> PeerServices::queries() {
@@ -110,7 +117,7 @@ void PeerServices::answer_query(const bus::Message& message) {
   bus_->publish(message.reply, answer->SerializeAsString());
 }
 
-void PeerServices::answer_command(const bus::Message& message) {
+void PeerServices::answer_command(const std::string& service, const bus::Message& message) {
   bus::ack(*bus_, message);
   v1::Command command;
   command.ParseFromString(message.data);
@@ -118,6 +125,7 @@ void PeerServices::answer_command(const bus::Message& message) {
   {
     const std::lock_guard lock(mutex_);
     commands_.push_back(command);
+    takers_.push_back(service);
     if (decide_) answer = decide_(command);
   }
   changed_.notify_all();

@@ -1,5 +1,5 @@
 // The other side of the bus for the gateway's tests: answers queries from documents that a test
-// puts in, and commands as a test says. It stands for lookup and the provisioner on a real NATS.
+// puts in, and commands as a test says. It stands for lookup and the services on a real NATS.
 #pragma once
 
 #include <condition_variable>
@@ -34,6 +34,7 @@ class PeerServices {
   void on_query(Answer answer);
 
   std::vector<v1::Command> commands();  // as they came, repeats included
+  std::vector<std::string> takers();    // the services that they came to
   std::vector<v1::Query> queries();
   // Waits until `count` commands came.
   bool await_commands(size_t count);
@@ -41,7 +42,7 @@ class PeerServices {
 
  private:
   void answer_query(const bus::Message& message);
-  void answer_command(const bus::Message& message);
+  void answer_command(const std::string& service, const bus::Message& message);
   v1::QueryAnswer from_documents(const v1::Query& query);
 
   std::mutex mutex_;
@@ -55,10 +56,11 @@ class PeerServices {
   Decide decide_;
   Answer answer_;
   std::vector<v1::Command> commands_;
+  std::vector<std::string> takers_;
   std::vector<v1::Query> queries_;
   std::unique_ptr<bus::Bus> bus_;
   std::unique_ptr<bus::Subscription> query_subscription_;
-  std::unique_ptr<bus::Subscription> command_subscription_;
+  std::vector<std::unique_ptr<bus::Subscription>> command_subscriptions_;
 };
 
 v1::CommandAnswer accepted(const v1::Command& command, uint64_t position);
