@@ -45,12 +45,16 @@ const NodeView* least_loaded_standby(const RouteView& route,
 
 }  // namespace
 
-RouteView route_view(const v1::Route& route) {
+RouteView route_view(const v1::Route& route, const RouteView* before) {
   RouteView out;
   out.instance = InstanceId(route.instance_id());
   out.position = route.position();
   out.term = route.term();
   out.state = state_of(route.state());
+  if (before != nullptr && out.state == RouteView::State::open) {
+    out.after_hold = before->state == RouteView::State::hold ||
+                     (before->after_hold && before->term == out.term);
+  }
   out.read_write_port = static_cast<uint16_t>(route.read_write_port());
   out.read_only_port = static_cast<uint16_t>(route.read_only_port());
   out.connections = route.connections();
@@ -83,9 +87,10 @@ Fate fate_of(const RouteView& route, const Placed& placed) {
   const NodeView* node = find(route, placed.node);
   if (!placed.on_primary) return node == nullptr ? Fate::cut : Fate::stay;
   if (route.state == RouteView::State::hold) return Fate::carry;
-  if (node == nullptr || !node->primary || !node->serves) return Fate::cut;
-  if (route.state == RouteView::State::down || route.term != placed.term) return Fate::cut;
-  return Fate::stay;
+  const bool serves = node != nullptr && node->primary && node->serves &&
+                      route.state == RouteView::State::open && route.term == placed.term;
+  if (serves) return Fate::stay;
+  return route.after_hold ? Fate::carry_now : Fate::cut;
 }
 
 }  // namespace trunkline::proxy

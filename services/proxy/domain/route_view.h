@@ -31,6 +31,7 @@ struct RouteView {
   uint64_t position = 0;
   uint64_t term = 0;
   State state = State::down;
+  bool after_hold = false;   // the primary of this term took over as planned
   uint16_t read_write_port = 0;
   uint16_t read_only_port = 0;
   uint32_t connections = 0;  // 0: no limit
@@ -38,7 +39,8 @@ struct RouteView {
   std::map<std::string, std::string, std::less<>> verifiers;  // by user
 };
 
-RouteView route_view(const v1::Route& route);
+// `before` is what was known until now, or null.
+RouteView route_view(const v1::Route& route, const RouteView* before);
 
 // The node that a new session belongs on now, or null: wait. `load` counts the sessions of a node;
 // `unreachable` were tried in vain.
@@ -55,7 +57,8 @@ struct Placed {
 
 enum class Fate {
   stay,
-  carry,  // to the primary to come, as soon as it is idle
+  carry,      // to the primary to come, as soon as it is idle
+  carry_now,  // if it is idle, else cut
   cut,
 };
 Fate fate_of(const RouteView& route, const Placed& placed);

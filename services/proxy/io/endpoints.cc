@@ -56,20 +56,22 @@ void Endpoint::leave(const NodeId& node) {
 bool EndpointTable::take(const v1::Route& route) {
   if (!canonical_uuid(route.instance_id())) return false;
   const std::lock_guard taking(taking_);
-  auto view = std::make_shared<const RouteView>(route_view(route));
+  const InstanceId instance(route.instance_id());
   std::shared_ptr<const RouteView> before;
+  std::shared_ptr<const RouteView> view;
   {
     const std::lock_guard lock(mutex_);
-    Entry& entry = entries_[view->instance];
+    Entry& entry = entries_[instance];
     if (entry.read_write) {
       before = entry.read_write->route();
-      if (before->position >= view->position) return false;
+      if (before->position >= route.position()) return false;
     } else {
       entry.read_write =
-          std::make_shared<Endpoint>(EndpointName{view->instance, EndpointKind::read_write});
+          std::make_shared<Endpoint>(EndpointName{instance, EndpointKind::read_write});
       entry.read_only =
-          std::make_shared<Endpoint>(EndpointName{view->instance, EndpointKind::read_only});
+          std::make_shared<Endpoint>(EndpointName{instance, EndpointKind::read_only});
     }
+    view = std::make_shared<const RouteView>(route_view(route, before.get()));
     entry.route = route;
     entry.read_write->set_route(view);
     entry.read_only->set_route(view);

@@ -39,6 +39,13 @@ void Session::on_route_change() {
     case Fate::carry:
       wants_carry_ = !rooted_;
       if (wants_carry_ && traffic_.idle() && to_client_.empty()) run(carry());
+      return;
+    case Fate::carry_now:
+      if (!rooted_ && traffic_.idle() && to_client_.empty()) {
+        run(carry());
+      } else {
+        end_with(kMoved);
+      }
   }
 }
 

@@ -64,7 +64,8 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
         } else {
           cancel_key_ = context_.cancel_keys.add(target);
         }
-        if (fate_of(*endpoint_->route(), *placed_) != Fate::cut) co_return std::string();
+        const Fate fate = fate_of(*endpoint_->route(), *placed_);
+        if (fate == Fate::stay || fate == Fate::carry) co_return std::string();
       } catch (const NodeRefused& refused) {
         if (refused.sqlstate != kCannotConnectNow) report = refused.report;
       } catch (const Disconnected&) {
