@@ -34,19 +34,23 @@ load_home() {
   rest_port=$port_base
   nats_port=$((port_base + 1))
   log_port=$((port_base + 2))
+  proxy_port=5432
+  proxy_address=$(loopback_address 10)
   api=http://127.0.0.1:$rest_port
   pid_dir=$home/run
   supervisor_log=$home/logs/supervisor.log
   processes_file=$home/etc/processes.json
 }
 
+# 127.<high byte>.<low byte of the port base>.LAST, so that copies do not meet.
+loopback_address() { printf '127.%d.%d.%d' $((port_base >> 8)) $((port_base & 255)) "$1"; }
+
 host_zone() { printf '%s' "${1#host-}"; }
-# 127.<high byte>.<low byte of the port base>.11 and on, so that copies do not meet.
 host_address() {
   local i
   for i in "${!hosts[@]}"; do
     [[ ${hosts[i]} == "$1" ]] || continue
-    printf '127.%d.%d.%d' $((port_base >> 8)) $((port_base & 255)) $((11 + i))
+    loopback_address $((11 + i))
   done
 }
 

@@ -63,11 +63,13 @@ END
   nats_user replication 'tl.task.>' 'tl.cmd.replication.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${replication_api[@]}" \
     -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.inbox.replication.>'
-  nats_user lookup 'tl.evt.>' 'tl.route.>' 'tl.inbox.gateway.>' 'tl.inbox.proxy.>' '$JS.API.STREAM.CREATE.TL_EVT' \
+  nats_user lookup 'tl.evt.>' 'tl.route.>' 'tl.inbox.gateway.>' 'tl.inbox.proxy.>' \
+    '$JS.API.STREAM.CREATE.TL_EVT' \
     '$JS.API.STREAM.UPDATE.TL_EVT' '$JS.API.STREAM.INFO.TL_EVT' \
     '$JS.API.STREAM.MSG.GET.TL_EVT' \
     -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.evt.>' 'tl.log.appended' \
     'tl.inbox.lookup.>'
+  nats_user proxy 'tl.query.lookup' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
     nats_user "agent-$host" "tl.report.$host" -- "tl.task.$host" "tl.inbox.agent-$host.>"
   done
@@ -111,9 +113,16 @@ write_service_configs() {
     write_private "$home/etc/replication.json" "$service_user"
   common_config lookup lookup |
     jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \
-      --arg model "$(log_dsn tl_lookup trunkline_lookup)" \
-      '. + {log_dsn: $dsn, read_model_dsn: $model}' |
+      --arg model "$(log_dsn tl_lookup trunkline_lookup)" --arg endpoint "$proxy_address" \
+      '. + {log_dsn: $dsn, read_model_dsn: $model, endpoint_address: $endpoint}' |
     write_private "$home/etc/lookup.json" "$service_user"
+  common_config proxy proxy |
+    jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$home/proxy-tls" \
+      --rawfile secret "$home/secrets/proxy-salts.secret" \
+      '. + {listen_address: $listen, port: $port, mock_secret: ($secret | rtrimstr("\n")),
+            tls_cert: "\($tls)/proxy.crt", tls_key: "\($tls)/proxy.key",
+            backend_ca: "\($tls)/ca.crt"}' |
+    write_private "$home/etc/proxy.json" "$service_user"
   for host in "${hosts[@]}"; do
     common_config agent "agent-$host" |
       jq --arg host "$host" --arg zone "$(host_zone "$host")" \
@@ -221,6 +230,9 @@ process_list() {
     process $service "$service_user" '{"level": 1}' \
       "$home/bin/trunkline-${service#api-}" --config "$home/etc/$service.json"
   done
+  process proxy "$service_user" "$(jq -n --arg tcp "$proxy_address:$proxy_port" \
+    '{level: 1, ready: {tcp: $tcp}}')" \
+    "$home/bin/trunkline-proxy" --config "$home/etc/proxy.json"
   for host in "${hosts[@]}"; do
     config=$home/etc/agent-$host.json
     process "agent-$host" "$(id -un)" "$(jq -n \

@@ -68,9 +68,11 @@ make_home() {
   owned_dir "$me" 0755 "$home/run"
   owned_dir "$me" 0700 "$home/logs"
   owned_dir "$service_user" 0700 "$home/nats"
+  owned_dir "$service_user" 0700 "$home/proxy"
+  # Root writes into it, so its user must not be able to put links there.
+  install -d -o "$me" -g "$(id -gn "$service_user")" -m 0710 "$home/proxy-tls"
   for host in "${hosts[@]}"; do
     owned_dir "$me" "$traverse" "$home/hosts/$host"
-    # Root writes into it, so its user must not be able to put links there.
     install -d -o "$me" -g "$(id -gn "$node_user")" -m 0710 "$home/hosts/$host/tls"
   done
 }
@@ -116,10 +118,11 @@ random_token() { printf 'tl_%s\n' "$(openssl rand 256 | basenc --base64url -w0 |
 
 make_secrets() {
   local user
-  for user in gateway provisioner replication lookup "${hosts[@]/#/agent-}"; do
+  for user in gateway provisioner replication lookup proxy "${hosts[@]/#/agent-}"; do
     make_once "$home/secrets/nats-$user.password" random_password
   done
   make_once "$home/secrets/log-reader.password" random_password
+  make_once "$home/secrets/proxy-salts.secret" random_password
   make_once "$home/admin.token" random_token
 }
 
@@ -139,33 +142,37 @@ make_ca() {
   fi
 }
 
-# HOST: a key and a certificate for its address, good for both ends of a connection.
-make_host_certificate() {
-  local host=$1 dir=$home/hosts/$1/tls address work
-  address=$(host_address "$host")
-  if [[ -s $dir/host.key && -s $dir/host.crt ]] && cmp -s "$home/tls/ca.crt" "$dir/ca.crt" &&
-    openssl x509 -checkend 2592000 -noout -in "$dir/host.crt" >/dev/null &&
-    [[ $(openssl x509 -checkip "$address" -noout -in "$dir/host.crt") == *"does match"* ]]; then
+# DIR FILE OWNER NAME ADDRESS [MORE NAMES]: FILE.key and FILE.crt for the address, good for both
+# ends of a connection, and the CA's certificate beside them.
+make_certificate() {
+  local dir=$1 file=$1/$2 owner=$3 name=$4 address=$5 names="IP:$5${6:+,$6}" work
+  if [[ -s $file.key && -s $file.crt ]] && cmp -s "$home/tls/ca.crt" "$dir/ca.crt" &&
+    openssl x509 -checkend 2592000 -noout -in "$file.crt" >/dev/null &&
+    [[ $(openssl x509 -checkip "$address" -noout -in "$file.crt") == *"does match"* ]]; then
     return 0
   fi
   work=$(mktemp -d "$home/tls/new.XXXXXX")
-  openssl ecparam -name prime256v1 -genkey -noout -out "$work/host.key"
-  printf '%s\n' "subjectAltName=IP:$address" extendedKeyUsage=serverAuth,clientAuth \
+  openssl ecparam -name prime256v1 -genkey -noout -out "$work/key"
+  printf '%s\n' "subjectAltName=$names" extendedKeyUsage=serverAuth,clientAuth \
     basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature >"$work/extensions"
-  openssl req -new -key "$work/host.key" -subj "/CN=$host" -out "$work/host.csr"
-  openssl x509 -req -in "$work/host.csr" -CA "$home/tls/ca.crt" -CAkey "$home/tls/ca.key" \
+  openssl req -new -key "$work/key" -subj "/CN=$name" -out "$work/csr"
+  openssl x509 -req -in "$work/csr" -CA "$home/tls/ca.crt" -CAkey "$home/tls/ca.key" \
     -set_serial "0x$(openssl rand -hex 16)" -sha256 -days 1825 -extfile "$work/extensions" \
-    -out "$work/host.crt" 2>/dev/null
-  write_private "$dir/ca.crt" "$node_user" <"$home/tls/ca.crt"
-  write_private "$dir/host.crt" "$node_user" <"$work/host.crt"
-  write_private "$dir/host.key" "$node_user" <"$work/host.key"
+    -out "$work/crt" 2>/dev/null
+  write_private "$dir/ca.crt" "$owner" <"$home/tls/ca.crt"
+  write_private "$file.crt" "$owner" <"$work/crt"
+  write_private "$file.key" "$owner" <"$work/key"
   rm -rf "$work"
 }
 
 make_certificates() {
   local host
   make_ca
-  for host in "${hosts[@]}"; do make_host_certificate "$host"; done
+  for host in "${hosts[@]}"; do
+    make_certificate "$home/hosts/$host/tls" host "$node_user" "$host" "$(host_address "$host")"
+  done
+  make_certificate "$home/proxy-tls" proxy "$service_user" trunkline-proxy "$proxy_address" \
+    "DNS:*.endpoint.trunkline"
 }
 
 # Programs are copied, so that a rebuild does not disturb what runs; each is replaced as a whole.

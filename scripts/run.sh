@@ -31,8 +31,8 @@ refuse_if_port_taken() {
 }
 
 refuse_if_program_missing() {
-  local name
-  for name in trunkline trunkline-{supervisor,gateway,lookup,provisioner,replication,agent,keeper}; do
+  local name programs=(supervisor gateway lookup provisioner replication agent keeper proxy)
+  for name in trunkline "${programs[@]/#/trunkline-}"; do
     [[ -x $bin_dir/$name ]] || die "no $name in $bin_dir: make build"
   done
 }

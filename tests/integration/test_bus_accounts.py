@@ -4,7 +4,7 @@ import unittest
 
 from platform_fixture import NatsRefused, PlatformTest
 
-SERVICES = ["gateway", "provisioner", "replication", "lookup"]
+SERVICES = ["gateway", "provisioner", "replication", "lookup", "proxy"]
 AGENTS = ["agent-host-a", "agent-host-b", "agent-host-c"]
 
 # Subject → who may publish to it, who may subscribe to it. "-": nobody.
@@ -13,7 +13,8 @@ TABLE = [
     ("tl.cmd.replication.i1", "gateway replication", "-"),
     ("tl.deliver.provisioner", "-", "provisioner"),
     ("tl.deliver.replication", "-", "replication"),
-    ("tl.query.lookup", "gateway", "lookup"),
+    ("tl.query.lookup", "gateway proxy", "lookup"),
+    ("tl.route.i1", "lookup", "proxy"),
     ("tl.admin.lookup", "gateway", "lookup"),
     ("tl.log.appended", "provisioner replication", "lookup"),
     ("tl.evt.instance.i1", "lookup", "provisioner replication lookup gateway"),
@@ -28,6 +29,7 @@ TABLE = [
     ("tl.inbox.provisioner.x", "-", "provisioner"),
     ("tl.inbox.replication.x", "-", "replication"),
     ("tl.inbox.lookup.x", "-", "lookup"),
+    ("tl.inbox.proxy.x", "lookup", "proxy"),
     ("tl.inbox.agent-host-a.x", "-", "agent-host-a"),
     ("_INBOX.x", "-", "-"),
     ("something.else", "-", "-"),

@@ -11,7 +11,7 @@ import unittest
 
 from platform_fixture import REPO, Platform, PlatformTest, accepts_connections, alive, wait_for
 
-ALL = ["nats", "log-postgres", "lookup", "provisioner", "replication", "api-gateway",
+ALL = ["nats", "log-postgres", "lookup", "provisioner", "replication", "api-gateway", "proxy",
        "agent-host-a", "agent-host-b", "agent-host-c"]
 
 

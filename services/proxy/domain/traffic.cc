@@ -70,6 +70,11 @@ void Traffic::begin_client_message() {
       unnamed_waits_ = false;
       unsynced_ = true;
       return;
+    case 'd':  // a copy's own end is what counts
+    case 'c':
+    case 'f':
+    case 'H':
+      return;
     default:
       unsynced_ = true;
   }

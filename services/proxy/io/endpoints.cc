@@ -64,7 +64,11 @@ bool EndpointTable::take(const v1::Route& route) {
     Entry& entry = entries_[instance];
     if (entry.read_write) {
       before = entry.read_write->route();
-      if (before->position >= route.position()) return false;
+      if (before->position > route.position()) return false;
+      // What reports say of standbys changes no position.
+      const bool same = before->position == route.position() &&
+                        entry.route.SerializeAsString() == route.SerializeAsString();
+      if (same) return false;
     } else {
       entry.read_write =
           std::make_shared<Endpoint>(EndpointName{instance, EndpointKind::read_write});

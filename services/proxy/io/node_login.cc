@@ -111,7 +111,12 @@ Task<NodeSession> log_into_node(Stream& stream, const ProxyContext& context, con
                                 const LoginKeys& keys, const std::string& startup,
                                 SteadyTime deadline) {
   stream.open(connect_socket(node.address, node.port), EPOLLIN | EPOLLRDHUP);
-  if (context.node_tls) co_await begin_tls(stream, context, node, deadline);
+  const bool remote = !node.address.starts_with("127.");
+  if (context.node_tls && (remote || context.options.node_tls)) {
+    co_await begin_tls(stream, context, node, deadline);
+  } else if (remote) {
+    throw Disconnected{};
+  }
   co_await stream.send(startup, deadline);
   ScramClient scram(keys.client_key, keys.stored_key, keys.server_key,
                     base64(runtime::random_bytes(18)));

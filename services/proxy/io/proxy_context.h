@@ -21,8 +21,8 @@ struct ProxyOptions {
   uint16_t port = 0;                 // shared by all endpoints; 0: none
   std::string tls_certificate_file;  // empty: no TLS for clients
   std::string tls_key_file;
-  bool node_tls = false;
-  std::string node_ca_file;
+  bool node_tls = false;             // also to nodes on a loopback address
+  std::string node_ca_file;          // without it only nodes on a loopback address are served
   std::string mock_secret;           // for salts of users that are not there
   unsigned threads = 0;              // 0: one a processor
   uint64_t most_connections = 20'000;
