@@ -23,8 +23,6 @@ TABLE = [
     ("tl.task.host-b", "provisioner replication", "agent-host-b"),
     ("tl.report.host-a", "agent-host-a", "provisioner replication lookup"),
     ("tl.report.host-c", "agent-host-c", "provisioner replication lookup"),
-    ("tl.route.i1", "lookup", "-"),
-    ("tl.inbox.proxy.x", "lookup", "-"),
     ("tl.inbox.gateway.x", "provisioner replication lookup", "gateway"),
     ("tl.inbox.provisioner.x", "-", "provisioner"),
     ("tl.inbox.replication.x", "-", "replication"),
