@@ -4,6 +4,7 @@
 #include <map>
 
 #include "replication/domain/conversions.h"
+#include "replication/domain/group_request.h"
 
 namespace trunkline::replication {
 namespace {
@@ -65,7 +66,16 @@ Outcome on(const GroupState& state, const v1::SyncMembership& c) {
 
 // ---- what the table decided ----------------------------------------------------------------
 
+Outcome failover_is_under_way() {
+  return broken("failover_under_way", "the group has no primary: a failover is under way");
+}
+
 Outcome assign(const GroupState& state, const v1::PrimaryAssigned& a, const v1::Reason& reason) {
+  if (failover_under_way(state) != nullptr) return failover_is_under_way();
+  if (state.ever_open) {
+    return broken("promotion_needs_failover",
+                  "a group that had an open primary gets another by a failover only");
+  }
   if (a.term() != state.term + 1) {
     return broken("term_must_grow_by_one",
                   "primary_assigned.term must be " + std::to_string(state.term + 1));
@@ -85,7 +95,8 @@ Outcome assign(const GroupState& state, const v1::StandbyAssigned& a, const v1::
   if (member == nullptr || member->detach != DetachPhase::attached) {
     return broken("standby_must_be_member", "standby_assigned.node_id must be a member");
   }
-  if (a.term() != state.term || NodeId(a.upstream_id()) != state.primary) {
+  if (a.term() != state.term || NodeId(a.upstream_id()) != state.primary ||
+      state.primary.empty()) {
     return broken("standby_follows_primary",
                   "standby_assigned must name the primary and its term as upstream");
   }
@@ -99,6 +110,7 @@ Outcome assign(const GroupState& state, const v1::StandbyAssigned& a, const v1::
 }
 
 Outcome assign(const GroupState& state, const v1::SyncSetAssigned& a, const v1::Reason& reason) {
+  if (failover_under_way(state) != nullptr) return failover_is_under_way();
   if (a.sync_version() != assigned_sync_set(state).version + 1) {
     return broken("sync_version_must_grow_by_one",
                   "sync_set_assigned.sync_version must be " +
@@ -124,6 +136,7 @@ Outcome assign(const GroupState& state, const v1::SyncSetAssigned& a, const v1::
 }
 
 Outcome assign(const GroupState& state, const v1::NodeDetachStarted& a, const v1::Reason& reason) {
+  if (failover_under_way(state) != nullptr) return failover_is_under_way();
   const Member* member = find_member(state, NodeId(a.node_id()));
   if (member == nullptr || !member->leaving) {
     return broken("only_leaving_nodes_detach", "node_detach_started.node_id must be leaving");
@@ -143,11 +156,104 @@ Outcome assign(const GroupState& state, const v1::NodeDetachStarted& a, const v1
 }
 
 Outcome assign(const GroupState& state, const v1::GroupSettled& a, const v1::Reason& reason) {
+  if (failover_under_way(state) != nullptr) return failover_is_under_way();
   if (state.settled) return ignore("the group is settled");
   return one_event([&](v1::GroupEvent& event) {
     *event.mutable_group_settled() = a;
     *event.mutable_group_settled()->mutable_reason() = reason;
   });
+}
+
+Outcome assign(const GroupState& state, const v1::FailoverStarted& a, const v1::Reason& reason) {
+  if (!state.ever_open) {
+    return broken("failover_needs_data", "no primary of the group was ever open: assign another");
+  }
+  if (a.term() != state.term + 1) {
+    return broken("term_must_grow_by_one",
+                  "failover_started.term must be " + std::to_string(state.term + 1));
+  }
+  const Failover* under_way = failover_under_way(state);
+  const bool may_follow = under_way == nullptr || under_way->kind == FailoverKind::switchover ||
+                          a.kind() == v1::FAILOVER_KIND_OVERRIDE;
+  if (!may_follow || (under_way != nullptr && a.kind() == v1::FAILOVER_KIND_SWITCHOVER)) {
+    return failover_is_under_way();
+  }
+  return one_event([&](v1::GroupEvent& event) {
+    auto* started = event.mutable_failover_started();
+    *started = a;
+    started->set_from_node_id((under_way != nullptr ? under_way->from : state.primary).str());
+    *started->mutable_reason() = reason;
+  });
+}
+
+Outcome assign(const GroupState& state, const v1::FailoverBlocked& a, const v1::Reason& reason) {
+  const Failover* under_way = failover_under_way(state);
+  if (under_way == nullptr || a.term() != state.term) return ignore("no such failover is under way");
+  if (under_way->blocked_rule == reason.rule() && under_way->blocked_why == reason.why()) {
+    return ignore("that is recorded");
+  }
+  return one_event([&](v1::GroupEvent& event) {
+    event.mutable_failover_blocked()->set_term(a.term());
+    *event.mutable_failover_blocked()->mutable_reason() = reason;
+  });
+}
+
+Outcome broken_next_sync_set(const GroupState& state, const v1::SyncSetAssigned& a,
+                             const NodeId& primary) {
+  if (a.sync_version() != assigned_sync_set(state).version + 1) {
+    return broken("sync_version_must_grow_by_one",
+                  "promotion.sync_set_assigned.sync_version must be " +
+                      std::to_string(assigned_sync_set(state).version + 1));
+  }
+  const std::set<NodeId> candidates = to_ids(a.candidates());
+  if (a.number() > candidates.size()) {
+    return broken("sync_number_within_candidates",
+                  "sync_set_assigned.number must not be more than its candidates");
+  }
+  for (const NodeId& id : candidates) {
+    const Member* member = find_member(state, id);
+    if (member == nullptr || member->detach != DetachPhase::attached || id == primary) {
+      return broken("sync_candidates_are_members",
+                    "sync_set_assigned.candidates must be other members: " + id.str());
+    }
+  }
+  return ignore("");
+}
+
+Outcome assign(const GroupState& state, const v1::Promotion& a, const v1::Reason& reason) {
+  const Failover* under_way = failover_under_way(state);
+  if (under_way == nullptr) {
+    return broken("promotion_needs_failover", "no failover is under way in the group's term");
+  }
+  const v1::PrimaryAssigned& primary = a.primary_assigned();
+  if (primary.term() != state.term) {
+    return broken("promotion_in_its_failovers_term",
+                  "primary_assigned.term must be " + std::to_string(state.term));
+  }
+  if (primary.timeline() <= state.newest_timeline) {
+    return broken("timeline_must_grow", "primary_assigned.timeline must be above " +
+                                            std::to_string(state.newest_timeline));
+  }
+  const NodeId id(primary.node_id());
+  const Member* member = find_member(state, id);
+  if (member == nullptr || member->detach != DetachPhase::attached) {
+    return broken("primary_must_be_member", "primary_assigned.node_id must be a member");
+  }
+  if (!a.has_sync_set_assigned() && id != under_way->from) {
+    return broken("promotion_has_sync_set", "another primary opens with another sync set");
+  }
+  std::vector<v1::GroupEvent> events;
+  if (a.has_sync_set_assigned()) {
+    Outcome checked = broken_next_sync_set(state, a.sync_set_assigned(), id);
+    if (std::holds_alternative<Rejection>(checked)) return checked;
+    auto* set = events.emplace_back().mutable_sync_set_assigned();
+    *set = a.sync_set_assigned();
+    *set->mutable_reason() = reason;
+  }
+  auto* assigned = events.emplace_back().mutable_primary_assigned();
+  *assigned = primary;
+  *assigned->mutable_reason() = reason;
+  return accept(std::move(events));
 }
 
 Outcome on(const GroupState& state, const v1::ApplyDecision& c) {
@@ -170,8 +276,11 @@ Outcome on(const GroupState& state, const v1::ApplyDecision& c) {
     case Case::kGroupSettled:
       return assign(state, decision.group_settled(), decision.reason());
     case Case::kFailoverStarted:
+      return assign(state, decision.failover_started(), decision.reason());
     case Case::kPromotion:
+      return assign(state, decision.promotion(), decision.reason());
     case Case::kFailoverBlocked:
+      return assign(state, decision.failover_blocked(), decision.reason());
     case Case::ASSIGN_NOT_SET:
       break;
   }
@@ -191,6 +300,7 @@ Outcome on(const GroupState& state, const v1::RecordPrimaryOpened& c) {
     opened->set_node_id(c.node_id());
     opened->set_term(c.term());
     opened->set_timeline(c.timeline());
+    *opened->mutable_history() = c.history();
   });
 }
 
@@ -241,7 +351,7 @@ Outcome on(const GroupState& state, const v1::RecordNodeDetached& c) {
 }  // namespace
 
 Decision<v1::GroupEvent> decide(const GroupState& state, const v1::GroupCommand& command,
-                                TimePoint) {
+                                const GroupFacts& facts, TimePoint now) {
   if (state.deleted) return ignore("the group is deleted");
   using Case = v1::GroupCommand::BodyCase;
   switch (command.body_case()) {
@@ -260,7 +370,9 @@ Decision<v1::GroupEvent> decide(const GroupState& state, const v1::GroupCommand&
     case Case::kRecordNodeDetached:
       return on(state, command.record_node_detached());
     case Case::kRequestSwitchover:
+      return decide_request(state, command.request_switchover(), facts, now);
     case Case::kRequestFailover:
+      return decide_request(state, command.request_failover(), facts, now);
     case Case::BODY_NOT_SET:
       break;
   }

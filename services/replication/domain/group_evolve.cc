@@ -57,6 +57,15 @@ void take_role(GroupState& state, Member& member, AssignedRole role, uint64_t te
   member.progress = StandbyProgress::none;
 }
 
+void end_failover(GroupState& state, const NodeId& promoted) {
+  const Failover* failover = failover_under_way(state);
+  if (failover == nullptr) return;
+  const bool is_given_up =
+      failover->kind == FailoverKind::switchover && promoted == failover->from;
+  state.switchovers_given_up = is_given_up ? state.switchovers_given_up + 1 : 0;
+  state.failover->is_over = true;
+}
+
 void on(GroupState& state, const v1::PrimaryAssigned& e, TimePoint at) {
   const NodeId id(e.node_id());
   for (Member& member : state.members) {
@@ -67,9 +76,12 @@ void on(GroupState& state, const v1::PrimaryAssigned& e, TimePoint at) {
   if (Member* member = find_member(state, id)) {
     take_role(state, *member, AssignedRole::primary, e.term(), at);
   }
+  end_failover(state, id);
   state.primary = id;
   state.term = std::max(state.term, e.term());
   state.primary_open = false;
+  state.primary_timeline = e.timeline();
+  state.newest_timeline = std::max(state.newest_timeline, e.timeline());
   state.settled = false;
 }
 
@@ -77,9 +89,32 @@ void on(GroupState& state, const v1::PrimaryOpened& e, TimePoint recorded_at) {
   state.primary = NodeId(e.node_id());
   state.term = std::max(state.term, e.term());
   state.timeline = std::max(state.timeline, e.timeline());
+  state.newest_timeline = std::max(state.newest_timeline, e.timeline());
+  state.history = to_history(e.history());
+  state.failovers_since_open = 0;
   state.primary_open = true;
   state.ever_open = true;
   state.primary_opened_at = recorded_at;
+}
+
+void on(GroupState& state, const v1::FailoverStarted& e, TimePoint at) {
+  state.failover = Failover{.term = e.term(),
+                            .kind = to_kind(e.kind()),
+                            .from = NodeId(e.from_node_id()),
+                            .target = NodeId(e.target_id()),
+                            .started_version = state.version,
+                            .started_at = at};
+  state.term = std::max(state.term, e.term());
+  state.primary = NodeId();
+  state.primary_open = false;
+  state.settled = false;
+  ++state.failovers_since_open;
+}
+
+void on(GroupState& state, const v1::FailoverBlocked& e, TimePoint) {
+  if (failover_under_way(state) == nullptr) return;
+  state.failover->blocked_rule = e.reason().rule();
+  state.failover->blocked_why = e.reason().why();
 }
 
 void on(GroupState& state, const v1::StandbyAssigned& e, TimePoint at) {
@@ -177,7 +212,9 @@ void dispatch(GroupState& state, const v1::GroupEvent& event, TimePoint at) {
     case Case::kGroupDeleted:
       return on(state, event.group_deleted(), at);
     case Case::kFailoverStarted:
+      return on(state, event.failover_started(), at);
     case Case::kFailoverBlocked:
+      return on(state, event.failover_blocked(), at);
     case Case::BODY_NOT_SET:
       return;
   }

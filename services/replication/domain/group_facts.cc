@@ -1,5 +1,7 @@
 #include "replication/domain/group_facts.h"
 
+#include <algorithm>
+
 #include "replication/domain/conversions.h"
 #include "trunkline/v1/report.pb.h"
 
@@ -26,6 +28,8 @@ ReportedRole to_role(v1::Role role) {
       return ReportedRole::primary;
     case v1::ROLE_STANDBY:
       return ReportedRole::standby;
+    case v1::ROLE_FENCED:
+      return ReportedRole::fenced;
   }
   return ReportedRole::none;
 }
@@ -63,10 +67,14 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
                .timeline = m.timeline(),
                .flush_lsn = m.flush_lsn(),
                .sync_version = m.sync_version(),
+               .history = to_history(m.history()),
+               .probe_id = m.probe().probe_id(),
+               .probe_answered = m.probe().answered(),
                .slots = to_ids(m.slots())};
   if (m.role().has_failure()) {
     out.role_failure = shortened(m.role().failure().code() + ": " + m.role().failure().message());
   }
+  if (m.upstream_silent_ms() > 0) out.upstream_silent = milliseconds(m.upstream_silent_ms());
   for (const auto& standby : m.standbys()) {
     out.standbys[NodeId(standby.node_id())] = {.state = standby.state(),
                                                .flush_lsn = standby.flush_lsn()};
@@ -112,9 +120,84 @@ void look_from_primary(GroupFacts& facts, const GroupState& state, const NodeSee
   set_sync_mark(facts, state, primary);
 }
 
+void look_for_fenced(GroupFacts& facts, const GroupState& state, const NodeId& id,
+                     const NodeSeen& seen) {
+  const bool is_fenced = seen.role == ReportedRole::fenced && seen.term == state.term &&
+                         seen.role_state == TaskState::succeeded;
+  if (!is_fenced) {
+    facts.fenced.erase(id);
+  } else if (auto& known = facts.fenced[id]; known.term != seen.term) {
+    known = {.term = seen.term, .since = seen.at};
+  }
+}
+
+// What is said of the newest primary: by its own host, or by a standby's.
+void look_for_life(GroupFacts& facts, const GroupState& state, const Member& member,
+                   const NodeSeen& seen) {
+  const NodeId& newest = state.failover && !state.failover->is_over ? state.failover->from
+                                                                    : state.primary;
+  if (facts.wal_of != newest) {
+    facts.wal_of = newest;
+    facts.wal_until = 0;
+  }
+  if (member.id == newest) {
+    if (seen.role != ReportedRole::none) {
+      facts.wal_until = std::max(facts.wal_until, seen.flush_lsn);
+    }
+    return;
+  }
+  if (seen.role != ReportedRole::standby || seen.term != state.term) return;
+  if (seen.upstream_silent) {
+    facts.primary_alive_at = std::max(facts.primary_alive_at, seen.at - *seen.upstream_silent);
+  }
+  ProbeFacts& probe = facts.probe;
+  if (!seen.probe_answered || seen.probe_id <= probe.answered_id || seen.probe_id > probe.id) {
+    return;
+  }
+  probe.answered_id = seen.probe_id;
+  facts.primary_alive_at = std::max(facts.primary_alive_at, seen.at);
+  probe.unanswered_since.reset();
+  if (probe.id > seen.probe_id) probe.unanswered_since = probe.asked_at;
+}
+
+void look_at_primary(GroupFacts& facts, const GroupState& state, const NodeSeen* seen,
+                     TimePoint at) {
+  facts.probe.unanswered_since.reset();
+  const bool is_open = seen != nullptr && seen->postgres == PostgresState::open;
+  if (is_open || !state.primary_open) {
+    facts.primary_down_since.reset();
+  } else if (!facts.primary_down_since) {
+    facts.primary_down_since = at;
+  }
+}
+
 }  // namespace
 
+void notice(GroupFacts& facts, const GroupState& state, TimePoint now) {
+  if (facts.seen_term == state.term && facts.seen_primary == state.primary &&
+      facts.seen_since != TimePoint()) {
+    return;
+  }
+  facts.seen_term = state.term;
+  facts.seen_primary = state.primary;
+  facts.seen_since = now;
+  facts.primary_down_since.reset();
+  facts.probe.unanswered_since.reset();
+  std::erase_if(facts.fenced, [&](const auto& node) { return node.second.term != state.term; });
+}
+
+void note_lease(GroupFacts& facts, TimePoint until) {
+  facts.lease_until = std::max(facts.lease_until, until);
+}
+
+void note_probe(GroupFacts& facts, uint64_t id, TimePoint now) {
+  facts.probe.id = id;
+  facts.probe.asked_at = now;
+  if (!facts.probe.unanswered_since) facts.probe.unanswered_since = now;
+}
+
 bool observe(GroupFacts& facts, const GroupState& state, const ReportSlice& report, TimePoint at) {
+  notice(facts, state, at);
   const auto [host, is_first] = facts.hosts.try_emplace(report.host);
   if (!is_first && !is_newer(host->second, report, at)) return false;
   const bool was_silent = is_first || at - host->second.at > kFreshReport;
@@ -129,14 +212,23 @@ bool observe(GroupFacts& facts, const GroupState& state, const ReportSlice& repo
     const auto found = reported.find(member.id);
     if (found == reported.end()) {
       facts.nodes.erase(member.id);
-      if (member.id == state.primary) facts.detached_since.clear();
+      facts.fenced.erase(member.id);
+      if (member.id == state.primary) {
+        facts.detached_since.clear();
+        look_at_primary(facts, state, nullptr, at);
+      }
       continue;
     }
     const NodeSeen& seen = facts.nodes[member.id] = to_seen(*found->second, at);
-    if (member.id == state.primary) look_from_primary(facts, state, seen, was_silent);
+    look_for_fenced(facts, state, member.id, seen);
+    look_for_life(facts, state, member, seen);
+    if (member.id != state.primary) continue;
+    look_from_primary(facts, state, seen, was_silent);
+    look_at_primary(facts, state, &seen, at);
   }
   // What is said of nodes that are members no more is not kept.
   std::erase_if(facts.nodes, [&](const auto& node) { return !find_member(state, node.first); });
+  std::erase_if(facts.fenced, [&](const auto& node) { return !find_member(state, node.first); });
   std::erase_if(facts.detached_since,
                 [&](const auto& node) { return !find_member(state, node.first); });
   return true;

@@ -2,7 +2,8 @@
 // lost at any time; the next reports bring it back. Values only; the time comes in.
 //
 // Reports may come late, twice or out of order: one that is not newer than the last of its host is
-// passed over.
+// passed over. All times are of one process's own clock that never steps and counts suspend time;
+// failover's safety rests on them.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ inline constexpr seconds kFreshReport{3};  // older reports are not believed to 
 inline constexpr seconds kSyncMarkAfter{1};
 
 enum class PostgresState { unknown, stopped, starting, recovering, open };
-enum class ReportedRole { none, primary, standby };
+enum class ReportedRole { none, primary, standby, fenced };
 enum class TaskState { not_started, in_progress, succeeded, failed };
 
 // A standby as its primary sees it.
@@ -51,6 +52,10 @@ struct NodeSeen {
   uint32_t timeline = 0;
   uint64_t flush_lsn = 0;
   uint64_t sync_version = 0;
+  std::vector<TimelineBegin> history;
+  uint64_t probe_id = 0;
+  bool probe_answered = false;
+  std::optional<milliseconds> upstream_silent;
   std::set<NodeId> slots;
   std::map<NodeId, StandbySeen> standbys;
 };
@@ -71,7 +76,36 @@ struct SyncMark {
   std::optional<uint64_t> flush_lsn;  // what was acknowledged under older sets is below it
 };
 
+// A member that holds still in a term.
+struct FencedSeen {
+  uint64_t term = 0;
+  TimePoint since;  // first report of it
+};
+
+// Whether the primary's postmaster answers its standbys' hosts while its own host is silent.
+struct ProbeFacts {
+  uint64_t id = 0;  // of the newest probe
+  TimePoint asked_at;
+  std::optional<TimePoint> unanswered_since;  // the oldest one since which none was answered
+  uint64_t answered_id = 0;
+};
+
 struct GroupFacts {
+  TimePoint owner_since;  // when this process began to decide for the group
+  TimePoint lease_until;  // no lease that it granted lasts longer
+  // The term and its primary as they were seen last, and since when.
+  uint64_t seen_term = 0;
+  NodeId seen_primary;
+  TimePoint seen_since;
+  std::map<NodeId, FencedSeen> fenced;
+  // Since when the host of a primary that was open reports it otherwise.
+  std::optional<TimePoint> primary_down_since;
+  TimePoint primary_alive_at;  // the newest that standbys know of its life
+  ProbeFacts probe;
+  // The newest open primary's WAL, as far as it was heard of.
+  NodeId wal_of;
+  uint64_t wal_until = 0;
+
   std::map<HostName, HostSeen> hosts;
   std::map<NodeId, NodeSeen> nodes;
   // Since when an open, reporting primary has not seen a standby attached.
@@ -87,6 +121,13 @@ struct ReportSlice {
   int64_t sent_unix_us = 0;
   std::vector<const v1::NodeReport*> nodes;  // null is not allowed
 };
+
+// Takes note of the state's term and primary; before anything is decided.
+void notice(GroupFacts& facts, const GroupState& state, TimePoint now);
+// Before a lease is published.
+void note_lease(GroupFacts& facts, TimePoint until);
+// Before a probe is sent; `id` grows.
+void note_probe(GroupFacts& facts, uint64_t id, TimePoint now);
 
 // Takes a report that came at `at`. False if it is not newer than the last one of its host.
 bool observe(GroupFacts& facts, const GroupState& state, const ReportSlice& report, TimePoint at);

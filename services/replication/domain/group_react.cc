@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/domain/conversions.h"
+#include "replication/domain/group_failover.h"
 #include "replication/domain/group_sight.h"
 #include "replication/domain/role_document.h"
 
@@ -16,6 +17,12 @@ void fill(const RoleDocument& document, uint64_t generation, v1::AssignRole* out
     out->set_role(v1::ROLE_STANDBY);
     out->set_upstream_node_id(document.upstream.str());
     *out->mutable_upstream() = to_proto(document.upstream_address);
+    add_history(document.history, out->mutable_history());
+    return;
+  }
+  if (document.role == AssignedRole::fenced) {
+    out->set_role(v1::ROLE_FENCED);
+    out->set_patience_ms(static_cast<uint32_t>(document.patience.count()));
     return;
   }
   out->set_role(v1::ROLE_PRIMARY);
@@ -24,6 +31,7 @@ void fill(const RoleDocument& document, uint64_t generation, v1::AssignRole* out
   add_ids(document.sync_set.candidates, out->mutable_sync_candidates());
   out->set_sync_number(document.sync_set.number);
   out->set_opened_before(document.opened_before);
+  out->set_timeline(document.timeline);
 }
 
 bool opened(const Sight& sight) {
@@ -132,6 +140,53 @@ std::vector<HostTask> due_tasks(const InstanceId& instance, const GroupState& st
   return out;
 }
 
+std::vector<HostTask> due_probes(const InstanceId& instance, const GroupState& state,
+                                 const GroupFacts& facts, TimePoint now) {
+  std::vector<HostTask> out;
+  if (state.deleting || state.deleted || !state.ever_open) return out;
+  if (now - facts.probe.asked_at < kProbeTime / 2) return out;
+  const Failover* failover = failover_under_way(state);
+  if (failover != nullptr && failover->kind != FailoverKind::switchover) return out;
+  const Sight sight = look(state, facts, now);
+  const bool is_due = failover != nullptr ? old_primary_stopped(sight) : primary_host_is_silent(sight);
+  if (!is_due) return out;
+  const auto id = static_cast<uint64_t>(to_unix_us(now));
+  for (const MemberSight& member : sight.members) {
+    if (!member.is_standby() || !member.host_reports || member.seen == nullptr) continue;
+    HostTask& task = out.emplace_back();
+    task.host = member.member->address.host;
+    task.task.set_task_id(member.member->id.str() + "/probe/" + std::to_string(id));
+    task.task.set_instance_id(instance.str());
+    task.task.set_node_id(member.member->id.str());
+    task.task.mutable_probe_upstream()->set_probe_id(id);
+  }
+  return out;
+}
+
+bool is_restless(const GroupState& state, const GroupFacts& facts, TimePoint now) {
+  if (state.deleted || state.members.empty()) return false;
+  if (!state.settled || facts.primary_down_since) return true;
+  const Member* primary = primary_member(state);
+  if (primary == nullptr) return true;
+  const auto host = facts.hosts.find(primary->address.host);
+  return host == facts.hosts.end() || now - host->second.at > kSilent;
+}
+
+std::optional<v1::NodeLease> due_lease(const GroupState& state, const HostName& host,
+                                       milliseconds at_most) {
+  const Member* primary = primary_member(state);
+  const milliseconds duration = std::min(kLease, at_most);
+  if (state.deleting || primary == nullptr || primary->address.host != host ||
+      duration <= milliseconds(0)) {
+    return std::nullopt;
+  }
+  v1::NodeLease out;
+  out.set_node_id(primary->id.str());
+  out.set_term(state.term);
+  out.set_duration_ms(static_cast<uint32_t>(duration.count()));
+  return out;
+}
+
 std::vector<v1::GroupCommand> commands_from_reports(const GroupState& state,
                                                     const GroupFacts& facts, TimePoint now) {
   std::vector<v1::GroupCommand> out;
@@ -142,6 +197,7 @@ std::vector<v1::GroupCommand> commands_from_reports(const GroupState& state,
     c->set_node_id(state.primary.str());
     c->set_term(state.term);
     c->set_timeline(sight.open_primary->timeline);
+    add_history(sight.open_primary->history, c->mutable_history());
   }
   for (const MemberSight& member : sight.members) {
     const Member& m = *member.member;

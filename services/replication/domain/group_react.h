@@ -5,9 +5,10 @@
 // The shell's loop for a group, after each event and report and a few times a second:
 //   for every command of commands_from_reports(): decide and append it, fold, and start over;
 //   if decide_roles() has a decision: ApplyDecision{it, state.version}, fold, and start over;
-//   send every task of due_tasks().
+//   send every task of due_tasks() and due_probes().
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -15,6 +16,7 @@
 #include "replication/domain/group_facts.h"
 #include "replication/domain/group_state.h"
 #include "trunkline/v1/group.pb.h"
+#include "trunkline/v1/lease.pb.h"
 #include "trunkline/v1/task.pb.h"
 
 namespace trunkline::replication {
@@ -33,6 +35,18 @@ bool needs_task(const Member& member, const NodeSeen* seen);
 // tasks() for those members that need theirs.
 std::vector<HostTask> due_tasks(const InstanceId& instance, const GroupState& state,
                                 const GroupFacts& facts);
+
+// Probes of a primary that is not heard of, one for each standby that reports; and in a switchover
+// of standbys whose newest WAL is to be known. Note them before they are sent.
+std::vector<HostTask> due_probes(const InstanceId& instance, const GroupState& state,
+                                 const GroupFacts& facts, TimePoint now);
+
+// Something may have to be decided when time passes, without any event or report.
+bool is_restless(const GroupState& state, const GroupFacts& facts, TimePoint now);
+
+// The leases that a report of `host` is answered with: of this group's primary, if it is there.
+std::optional<v1::NodeLease> due_lease(const GroupState& state, const HostName& host,
+                                       milliseconds at_most);
 
 // Everything that reports say and the log does not know yet.
 std::vector<v1::GroupCommand> commands_from_reports(const GroupState& state,

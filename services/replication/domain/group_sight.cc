@@ -52,20 +52,30 @@ std::string assigned_text(const Member& member) {
   return out;
 }
 
+std::string wal_text(const NodeSeen& seen) {
+  std::string out = to_text(seen.postgres);
+  if (seen.flush_lsn != 0) {
+    out += ", timeline " + std::to_string(seen.timeline) + ", flushed " + lsn_text(seen.flush_lsn);
+  }
+  return out;
+}
+
 std::string reported_text(const Sight& sight, const MemberSight& member) {
   const HostName& host = member.member->address.host;
   const auto heard = sight.facts.hosts.find(host);
   if (heard == sight.facts.hosts.end()) return "host " + host.str() + " has not reported yet";
   if (!member.host_reports) {
     const auto silent = std::chrono::duration_cast<seconds>(sight.now - heard->second.at);
-    return "host " + host.str() + " is silent for " + std::to_string(silent.count()) + " s";
+    std::string out =
+        "host " + host.str() + " is silent for " + std::to_string(silent.count()) + " s";
+    const auto seen = sight.facts.nodes.find(member.member->id);
+    if (seen == sight.facts.nodes.end()) return out;
+    return out + "; before: " + wal_text(seen->second);
   }
   if (member.seen == nullptr) return "host " + host.str() + " does not have it yet";
   const NodeSeen& seen = *member.seen;
-  std::string out = to_text(seen.postgres);
-  if (seen.flush_lsn != 0) {
-    out += ", timeline " + std::to_string(seen.timeline) + ", flushed " + lsn_text(seen.flush_lsn);
-  }
+  std::string out = wal_text(seen);
+  if (member.fenced_since) out += ", fenced in term " + std::to_string(seen.term);
   if (seen.role == ReportedRole::primary) {
     out += ", sync set " + std::to_string(seen.sync_version) + " in force";
   }
@@ -77,8 +87,8 @@ std::string reported_text(const Sight& sight, const MemberSight& member) {
   return out;
 }
 
-// The assigned set and who else streams, with a smaller number: never harder to satisfy, so it
-// needs nobody to be there. Nothing if a candidate is no standby any more.
+// The assigned set with a smaller number: never harder to satisfy, so it needs nobody to be there.
+// Nothing if a candidate is no standby any more.
 std::optional<SyncSet> weaker_set(const Sight& sight, uint32_t number) {
   SyncSet out = assigned_sync_set(sight.state);
   if (number >= out.number) return std::nullopt;
@@ -99,8 +109,7 @@ std::optional<SyncSet> wanted_sync_set(const Sight& sight) {
   const SyncSet& assigned = assigned_sync_set(state);
   const uint32_t number = state.sync_replica_number;
   SyncSet out{.version = assigned.version + 1, .number = number};
-  if (number == 0) return out;
-  if (!state.primary_open) return std::nullopt;
+  if (!state.primary_open) return weaker_set(sight, number);
   uint32_t streaming = 0;
   for (const MemberSight& member : sight.members) {
     if (!member.is_staying() || !member.is_standby()) continue;
@@ -128,6 +137,9 @@ Sight look(const GroupState& state, const GroupFacts& facts, TimePoint now) {
     const auto host = facts.hosts.find(member.address.host);
     sight.host_reports = host != facts.hosts.end() && is_fresh(host->second.at, now);
     sight.streams = streams(out, member, sight.seen);
+    const auto fenced = facts.fenced.find(member.id);
+    const bool is_fenced = fenced != facts.fenced.end() && fenced->second.term == state.term;
+    if (is_fenced && sight.seen != nullptr) sight.fenced_since = fenced->second.since;
     out.members.push_back(sight);
   }
   out.wanted_sync_set = wanted_sync_set(out);
@@ -143,6 +155,11 @@ std::vector<std::string> fact_sentences(const Sight& sight) {
       std::to_string(state.term) + "; sync set applied: " + sync_set_text(state.sync_applied) +
       (state.sync_pending.empty() ? ""
                                   : ", assigned: " + sync_set_text(state.sync_pending.back())));
+  if (const Failover* failover = failover_under_way(state)) {
+    out.push_back("under way: " + std::string(kind_name(failover->kind)) + " from node " +
+                  failover->from.str() + (sight.facts.wal_until == 0 ? ""
+                      : ", whose WAL was heard of until " + lsn_text(sight.facts.wal_until)));
+  }
   for (const MemberSight& member : sight.members) {
     out.push_back("node " + member.member->id.str() + " (" + assigned_text(*member.member) +
                   "): " + reported_text(sight, member));

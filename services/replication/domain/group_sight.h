@@ -21,6 +21,7 @@ struct MemberSight {
   const NodeSeen* seen = nullptr;  // null: not in its host's newest report, or that is not fresh
   bool host_reports = false;       // its host was heard of lately
   bool streams = false;            // both the primary and the standby itself say so, lately
+  std::optional<TimePoint> fenced_since;  // in the group's term, by a report that is fresh
   bool is_staying() const { return !member->leaving; }
   bool is_standby() const {
     return member->role == AssignedRole::standby && member->detach == DetachPhase::attached;

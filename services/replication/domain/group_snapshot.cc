@@ -48,6 +48,30 @@ Member from_snapshot(const v1::MemberSnapshot& m) {
           .lost_why = m.lost_why()};
 }
 
+void to_snapshot(const Failover& failover, v1::FailoverSnapshot* out) {
+  out->set_term(failover.term);
+  out->set_kind(static_cast<uint32_t>(failover.kind));
+  out->set_from_id(failover.from.str());
+  out->set_target_id(failover.target.str());
+  out->set_started_version(failover.started_version);
+  out->set_started_unix_us(to_unix_us(failover.started_at));
+  out->set_blocked_rule(failover.blocked_rule);
+  out->set_blocked_why(failover.blocked_why);
+  out->set_is_over(failover.is_over);
+}
+
+Failover from_snapshot(const v1::FailoverSnapshot& m) {
+  return {.term = m.term(),
+          .kind = static_cast<FailoverKind>(m.kind()),
+          .from = NodeId(m.from_id()),
+          .target = NodeId(m.target_id()),
+          .started_version = m.started_version(),
+          .started_at = from_unix_us(m.started_unix_us()),
+          .blocked_rule = m.blocked_rule(),
+          .blocked_why = m.blocked_why(),
+          .is_over = m.is_over()};
+}
+
 }  // namespace
 
 void to_snapshot(const GroupState& state, v1::GroupSnapshot* out) {
@@ -68,6 +92,12 @@ void to_snapshot(const GroupState& state, v1::GroupSnapshot* out) {
   for (const SyncSet& set : state.sync_pending) to_snapshot(set, out->add_sync_pending());
   out->set_settled(state.settled);
   out->set_ever_settled(state.ever_settled);
+  if (state.failover) to_snapshot(*state.failover, out->mutable_failover());
+  add_history(state.history, out->mutable_history());
+  out->set_newest_timeline(state.newest_timeline);
+  out->set_primary_timeline(state.primary_timeline);
+  out->set_failovers_since_open(state.failovers_since_open);
+  out->set_switchovers_given_up(state.switchovers_given_up);
 }
 
 GroupState from_snapshot(const v1::GroupSnapshot& m) {
@@ -88,6 +118,12 @@ GroupState from_snapshot(const v1::GroupSnapshot& m) {
   for (const auto& set : m.sync_pending()) out.sync_pending.push_back(from_snapshot(set));
   out.settled = m.settled();
   out.ever_settled = m.ever_settled();
+  if (m.has_failover()) out.failover = from_snapshot(m.failover());
+  out.history = to_history(m.history());
+  out.newest_timeline = m.newest_timeline();
+  out.primary_timeline = m.primary_timeline();
+  out.failovers_since_open = m.failovers_since_open();
+  out.switchovers_given_up = m.switchovers_given_up();
   return out;
 }
 

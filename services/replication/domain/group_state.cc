@@ -18,6 +18,10 @@ const Member* primary_member(const GroupState& state) {
   return state.primary.empty() ? nullptr : find_member(state, state.primary);
 }
 
+const Failover* failover_under_way(const GroupState& state) {
+  return state.failover && !state.failover->is_over ? &*state.failover : nullptr;
+}
+
 const SyncSet& assigned_sync_set(const GroupState& state) {
   return state.sync_pending.empty() ? state.sync_applied : state.sync_pending.back();
 }
@@ -42,6 +46,20 @@ std::string_view role_name(AssignedRole role) {
       return "primary";
     case AssignedRole::standby:
       return "standby";
+    case AssignedRole::fenced:
+      return "fenced";
+  }
+  return "";
+}
+
+std::string_view kind_name(FailoverKind kind) {
+  switch (kind) {
+    case FailoverKind::failover:
+      return "failover";
+    case FailoverKind::switchover:
+      return "switchover";
+    case FailoverKind::override_by_operator:
+      return "failover by an operator";
   }
   return "";
 }
@@ -63,15 +81,12 @@ std::string_view progress_name(StandbyProgress progress) {
 }
 
 std::string sync_set_text(const SyncSet& set) {
-  if (set.number == 0) return "asynchronous";
-  std::string out =
-      "ANY " + std::to_string(set.number) + " of " + std::to_string(set.candidates.size()) + " (";
-  const char* separator = "";
-  for (const NodeId& id : set.candidates) {
-    out += separator + id.str();
-    separator = ", ";
-  }
-  return out + ")";
+  if (set.candidates.empty()) return "none";
+  std::string ids;
+  for (const NodeId& id : set.candidates) ids += (ids.empty() ? "" : ", ") + id.str();
+  if (set.number == 0) return "asynchronous, voters " + ids;
+  return "ANY " + std::to_string(set.number) + " of " + std::to_string(set.candidates.size()) +
+         " (" + ids + ")";
 }
 
 }  // namespace trunkline::replication

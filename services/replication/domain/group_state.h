@@ -14,7 +14,9 @@
 
 namespace trunkline::replication {
 
-enum class AssignedRole { none, primary, standby };
+// `fenced` is no member's own role: it is what a member is told while its term has no primary, and
+// until it has a role in that term (role_document.h).
+enum class AssignedRole { none, primary, standby, fenced };
 
 // How far the log knows a standby to have come.
 enum class StandbyProgress {
@@ -65,6 +67,29 @@ struct SyncSet {
   bool operator==(const SyncSet&) const = default;
 };
 
+// `timeline` began where the one before it had reached `begin_lsn`.
+struct TimelineBegin {
+  uint32_t timeline = 0;
+  uint64_t begin_lsn = 0;
+  bool operator==(const TimelineBegin&) const = default;
+};
+
+enum class FailoverKind { failover, switchover, override_by_operator };
+
+// The newest term that began without a primary.
+struct Failover {
+  uint64_t term = 0;
+  FailoverKind kind = FailoverKind::failover;
+  NodeId from;    // the newest primary before: it may serve still
+  NodeId target;  // empty: the one that is furthest
+  uint64_t started_version = 0;
+  TimePoint started_at;
+  std::string blocked_rule;  // what it waits for, as recorded last
+  std::string blocked_why;
+  bool is_over = false;  // a primary was assigned in the term
+  bool operator==(const Failover&) const = default;
+};
+
 struct GroupState {
   uint64_t version = 0;  // of the stream
   uint32_t nodes_number = 0;
@@ -73,12 +98,19 @@ struct GroupState {
   bool deleted = false;
   std::vector<Member> members;  // in the order of their placement
 
-  uint64_t term = 0;          // newest that was assigned; 0: never a primary
-  NodeId primary;             // assigned in `term`
+  uint64_t term = 0;          // newest that began; 0: never a primary
+  NodeId primary;             // assigned in `term`; empty while a failover is under way
   bool primary_open = false;  // it was seen open in `term`
   bool ever_open = false;     // a primary was seen open in any term: there may be data
   uint32_t timeline = 0;      // of the newest open primary
   TimePoint primary_opened_at;
+  std::vector<TimelineBegin> history;  // of the newest open primary's timelines, oldest first
+  uint32_t newest_timeline = 0;   // that was seen open or given to a promotion
+  uint32_t primary_timeline = 0;  // given to the primary of `term`; 0: it is a first primary
+
+  std::optional<Failover> failover;   // the newest, also when it is over
+  uint32_t failovers_since_open = 0;  // begun since a primary was last seen open
+  uint32_t switchovers_given_up = 0;  // in a row, back to the same primary
 
   SyncSet sync_applied;  // every acknowledged write is covered by this one
   std::vector<SyncSet>
@@ -94,6 +126,9 @@ const Member* find_member(const GroupState& state, const NodeId& id);
 // The member that is assigned as primary; null if there is none or it is a member no more.
 const Member* primary_member(const GroupState& state);
 
+// Null if the term has its primary.
+const Failover* failover_under_way(const GroupState& state);
+
 // The set that PostgreSQL shall have.
 const SyncSet& assigned_sync_set(const GroupState& state);
 
@@ -108,7 +143,9 @@ bool is_possible_sync_candidate(const GroupState& state, const NodeId& id);
 
 // For texts and tests.
 std::string_view role_name(AssignedRole role);
+std::string_view kind_name(FailoverKind kind);
 std::string_view progress_name(StandbyProgress progress);
-std::string sync_set_text(const SyncSet& set);  // "ANY 1 of 2 (<id>, <id>)", or "asynchronous"
+// "ANY 1 of 2 (<id>, <id>)", "asynchronous, voters <id>, <id>" or "none"
+std::string sync_set_text(const SyncSet& set);
 
 }  // namespace trunkline::replication

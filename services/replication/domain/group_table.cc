@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/domain/conversions.h"
+#include "replication/domain/failover_rows.h"
 
 namespace trunkline::replication {
 namespace {
@@ -141,7 +142,7 @@ bool all_ordered_standbys_stream(const S& s) {
 bool sync_set_is_incomplete(const S& s) {
   const SyncSet& assigned = assigned_sync_set(s.state);
   if (assigned.number != s.state.sync_replica_number) return true;
-  return assigned.number > 0 && any(s, [&](const M& m) {
+  return any(s, [&](const M& m) {
            return m.is_staying() && m.is_standby() && !assigned.candidates.contains(m.member->id);
          });
 }
@@ -212,9 +213,69 @@ constexpr Row kTable[] = {
     {"no_first_primary_possible", "",
      [](const S& s) { return s.state.term == 0 || primary_is_replaceable(s); }, nullptr,
      "no node that stays can become the first primary"},
+    {"switchover_promotes", "promotion",
+     rows::switchover_ends, rows::promote_switchover_heir,
+     "the old primary has stopped, and the standby has all that it had"},
+    {"switchover_given_up", "promotion",
+     rows::switchover_is_over_time, rows::promote_old_primary,
+     "the switchover did not come about in time: the old primary goes on"},
+    {"switchover_lost_its_primary", "failover",
+     rows::switchover_lost_its_primary, rows::start_failover,
+     "the old primary's host fell silent in a switchover"},
+    {"failover_promotes", "promotion",
+     rows::can_promote, rows::promote_heir,
+     "enough voters are fenced, the old primary cannot serve: the one that is furthest"},
+    {"override_promotes", "promotion",
+     rows::can_promote_overridden, rows::promote_heir,
+     "an operator accepted a loss, the old primary cannot serve: the one that is furthest"},
+    {"old_primary_again", "promotion",
+     rows::old_primary_is_all_there_is, rows::promote_old_primary,
+     "no other node can be promoted, and the old primary reports: it has every write"},
+    {"override_waits_for_fencing", "blocked",
+     rows::overridden_too_early, rows::block,
+     "nodes that report are not fenced yet", rows::who_is_not_fenced},
+    {"failover_too_few_voters", "blocked",
+     rows::too_few_fenced, rows::block,
+     "too few voters are fenced: others may have acknowledged writes, or answer the old primary",
+     rows::who_is_missing},
+    {"switchover_waits_for_stop", "blocked",
+     rows::waits_for_stop, rows::block,
+     "the old primary has not stopped yet"},
+    {"switchover_waits_for_target", "blocked",
+     rows::switches_over, rows::block,
+     "no standby is seen to have all that the old primary had"},
+    {"failover_nobody_fits", "blocked",
+     rows::nobody_fits, rows::block,
+     "no fenced node has data of the log's history"},
+    {"failover_loses_too_much", "blocked",
+     [](const S& s) { return rows::fails_over(s) && loss_is_too_much(s); }, rows::block,
+     "more writes would be lost than an asynchronous failover may lose", rows::how_much_is_lost},
+    {"failover_old_primary_may_serve", "blocked",
+     rows::old_primary_may_serve, rows::block,
+     "the old primary may serve until its lease and its voters' last answers have run out"},
+    {"failover_too_few_nodes", "blocked",
+     [](const S& s) { return failover_under_way(s.state) != nullptr; }, rows::block,
+     "there are too few nodes to keep the ordered number of sync replicas"},
+
+    {"failover_primary_gone", "failover",
+     [](const S& s) { return rows::primary_is_gone(s) && failover_can_start(s); },
+     rows::start_failover,
+     "the primary's node is gone"},
     {"primary_gone", "",
-     [](const S& s) { return s.primary == nullptr; }, nullptr,
-     "the primary's node is gone; only a failover can help, which there is not yet"},
+     rows::primary_is_gone, nullptr,
+     "the primary's node is gone, and nobody can be promoted", rows::who_is_not_reached},
+    {"failover_primary_crashed", "failover",
+     [](const S& s) { return primary_crashed(s) && failover_can_start(s); },
+     rows::start_failover,
+     "the primary's host reports that it runs no more, and it did not come back in place"},
+    {"failover_primary_silent", "failover",
+     [](const S& s) { return primary_is_silent(s) && failover_can_start(s); },
+     rows::start_failover,
+     "the primary's host is silent, and no standby saw its postmaster answer"},
+    {"failover_primary_does_not_open", "failover",
+     [](const S& s) { return primary_does_not_open(s) && failover_can_start(s); },
+     rows::start_failover,
+     "the promoted primary does not open"},
 
     {"standby_unassigned", "standby",
      [](const S& s) { return unassigned(s) != nullptr; },
@@ -234,7 +295,10 @@ constexpr Row kTable[] = {
      "the standby runs and is not attached to the primary: it is assigned anew, in growing pauses"},
 
     {"sync_switched_off", "sync set",
-     [](const S& s) { return s.state.sync_replica_number == 0 && !sync_is_off(s); },
+     [](const S& s) {
+       return s.state.sync_replica_number == 0 && assigned_sync_set(s.state).number > 0 &&
+              s.wanted_sync_set.has_value();
+     },
      [](const S& s, D* d) { assign_sync_set(s, d); },
      "no sync replicas are ordered any more"},
     {"leaving_out_of_sync_set", "sync set",
@@ -247,7 +311,7 @@ constexpr Row kTable[] = {
               (all_ordered_standbys_stream(s) || first_set_has_waited(s));
      },
      [](const S& s, D* d) { assign_sync_set(s, d); },
-     "sync replicas are ordered and enough standbys stream, all of them or for long enough"},
+     "the first voters: enough standbys stream, all of them or for long enough"},
     {"sync_number_changed", "sync set",
      [](const S& s) {
        return !sync_is_off(s) && sync_set_can_change(s) &&
@@ -268,12 +332,21 @@ constexpr Row kTable[] = {
      [](const S& s) { return detachable(s) != nullptr; },
      [](const S& s, D* d) { assign_detach(*detachable(s), d); },
      "a leaving node is in no sync set that may be in force: its slot can go"},
+    {"primary_away", "",
+     primary_is_away, nullptr,
+     "the primary is away, and nobody can be promoted", rows::who_is_not_reached},
+    {"primary_unheard", "",
+     primary_host_is_silent, nullptr,
+     "the primary's host is silent; whether its postmaster answers is being asked"},
     {"sync_number_unreachable", "",
      sync_number_is_unreachable, nullptr,
      "more sync replicas are ordered than there can be standbys"},
+    {"leaving_switchover", "switchover",
+     leaving_switchover_can_start, rows::start_switchover,
+     "the primary is asked to leave, and a standby can take over"},
     {"leaving_primary", "",
      [](const S& s) { return s.primary->leaving; }, nullptr,
-     "the primary is asked to leave; only a switchover can help, which there is not yet"},
+     "the primary is asked to leave, and no standby can take over at the moment"},
     {"leaving_in_sync_set", "",
      [](const S& s) { return any(s, waits_for_sync_set); }, nullptr,
      "a leaving node stays until a sync set without it is in force and enough others stream"},
@@ -318,12 +391,27 @@ const Row& first_match(const Sight& sight) {
                        [&](const Row& row) { return row.when(sight); });
 }
 
-v1::GroupDecision decision_of(const Row& row, const Sight& sight) {
+std::string why_of(const Row& row, const Sight& sight) {
+  return row.detail == nullptr ? row.why : row.why + row.detail(sight);
+}
+
+// What a failover waits for is recorded when it takes long and whenever it changes then.
+bool is_known(const v1::GroupDecision& decision, const Sight& sight) {
+  if (!decision.has_failover_blocked()) return false;
+  const Failover& failover = *sight.state.failover;
+  return sight.now - sight.facts.seen_since < kBlockedAfter ||
+         (failover.blocked_rule == decision.reason().rule() &&
+          failover.blocked_why == decision.reason().why());
+}
+
+std::optional<v1::GroupDecision> decision_of(const Row& row, const Sight& sight) {
+  if (row.assign == nullptr) return std::nullopt;
   v1::GroupDecision out;
   row.assign(sight, &out);
   v1::Reason* reason = out.mutable_reason();
   reason->set_rule(row.rule);
-  reason->set_why(row.why);
+  reason->set_why(why_of(row, sight));
+  if (is_known(out, sight)) return std::nullopt;
   for (std::string& fact : fact_sentences(sight)) reason->add_facts(std::move(fact));
   return out;
 }
@@ -333,17 +421,16 @@ v1::GroupDecision decision_of(const Row& row, const Sight& sight) {
 std::optional<v1::GroupDecision> decide_roles(const GroupState& state, const GroupFacts& facts,
                                               TimePoint now) {
   const Sight sight = look(state, facts, now);
-  const Row& row = first_match(sight);
-  if (row.assign == nullptr) return std::nullopt;
-  return decision_of(row, sight);
+  return decision_of(first_match(sight), sight);
 }
 
 Verdict judge(const GroupState& state, const GroupFacts& facts, TimePoint now) {
   const Sight sight = look(state, facts, now);
   const Row& row = first_match(sight);
-  Verdict out{.rule = row.rule, .why = row.why, .facts = fact_sentences(sight)};
-  if (row.assign != nullptr) out.decision = decision_of(row, sight);
-  return out;
+  return {.rule = row.rule,
+          .why = why_of(row, sight),
+          .facts = fact_sentences(sight),
+          .decision = decision_of(row, sight)};
 }
 
 }  // namespace trunkline::replication

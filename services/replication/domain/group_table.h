@@ -3,8 +3,8 @@
 // Pure. Each decision carries its rule and the facts that it saw into the log.
 //
 // The table is level-triggered: it looks at the folded log and the newest reports, assigns one
-// thing, and is asked again. Rows of failover and switchover go above the rows that wait for a
-// primary (primary_gone, leaving_primary, primary_not_open).
+// thing, and is asked again. While a failover is under way its rows are above all others, and the
+// last of them always holds.
 #pragma once
 
 #include <optional>
@@ -24,6 +24,7 @@ struct Row {
   bool (*when)(const Sight&);
   void (*assign)(const Sight&, v1::GroupDecision*);  // null: wait
   const char* why;
+  std::string (*detail)(const Sight&) = nullptr;  // said after `why`, of who or how much
 };
 std::span<const Row> group_table();
 

@@ -19,10 +19,20 @@ struct RoleDocument {
   std::set<NodeId> standbys;  // one slot each
   SyncSet sync_set;
   bool opened_before = false;
+  uint32_t timeline = 0;  // that a promotion begins
+  // Of a standby.
+  std::vector<TimelineBegin> history;
+  // Of a fenced primary.
+  milliseconds patience{0};
   bool operator==(const RoleDocument&) const = default;
 };
 
-// Nothing for a member without a role, for one that is being detached (its host keeps what it has
+// So long a fenced primary waits for its clients in a switchover.
+inline constexpr milliseconds kSwitchoverPatience{2000};
+
+// A member that had a role is fenced while its term has no primary, and from then on until it has a
+// role in that term. In a switchover that is the old primary only: the others follow it until it
+// has stopped. Nothing for a member without a role, for one that is being detached (its host keeps what it has
 // until the box goes) and in a group that is being deleted.
 std::optional<RoleDocument> role_document(const GroupState& state, const Member& member);
 

@@ -14,12 +14,16 @@ struct GroupAggregate {
   using State = GroupState;
   using Command = v1::GroupCommand;
   using Event = v1::GroupEvent;
-  struct Facts {};
+  // What was reported of the group, for operators' requests; `now` is on the facts' clock.
+  struct Facts {
+    const GroupFacts& reported;
+    TimePoint now;
+  };
   static constexpr const char* kName = "group";
   static State initial(const std::string&) { return {}; }
-  static Decision<Event> decide(const State& state, const Command& command, const Facts&,
-                                TimePoint now) {
-    return replication::decide(state, command, now);
+  static Decision<Event> decide(const State& state, const Command& command, const Facts& facts,
+                                TimePoint) {
+    return replication::decide(state, command, facts.reported, facts.now);
   }
   static void evolve(State& state, const Event& event, TimePoint recorded_at) {
     replication::evolve(state, event, recorded_at);

@@ -182,6 +182,7 @@ bool ReplicationShard::decide_something(const std::string& uuid, Followed& follo
   const auto* entry = groups_.find(uuid);
   if (entry == nullptr || entry->version == 0) return false;
   const TimePoint now = runtime::now();
+  notice(followed.facts, entry->state, now);
   for (const auto& command : commands_from_reports(entry->state, followed.facts, now)) {
     if (issue(uuid, followed, command)) return true;
   }
@@ -197,8 +198,10 @@ bool ReplicationShard::issue(const std::string& uuid, Followed& followed,
                              const v1::GroupCommand& body) {
   const auto* entry = groups_.find(uuid);
   const GroupState nothing;
+  const TimePoint now = runtime::now();
+  const GroupAggregate::Facts facts{followed.facts, now};
   const auto decision =
-      GroupAggregate::decide(entry == nullptr ? nothing : entry->state, body, {}, runtime::now());
+      GroupAggregate::decide(entry == nullptr ? nothing : entry->state, body, facts, now);
   if (std::holds_alternative<AlreadySo>(decision)) return false;
   v1::Command command;
   command.set_command_id(runtime::new_uuid());
@@ -207,7 +210,7 @@ bool ReplicationShard::issue(const std::string& uuid, Followed& followed,
   command.set_correlation_id(followed.correlation_id);
   command.set_causation_id(followed.command_id);
   command.set_traceparent(followed.traceparent);
-  const auto answer = groups_.handle(command, body, {}, false);
+  const auto answer = groups_.handle(command, body, facts, false);
   if (answer.has_rejected()) {
     spdlog::warn("group {}: {} of {}", uuid, answer.rejected().rule(), runtime::oneof_name(body));
   }

@@ -52,7 +52,8 @@ class Group {
 
   // Decides and folds; the decision is returned.
   Decision<v1::GroupEvent> handle(const v1::GroupCommand& command) {
-    auto decision = decide(state, command, now);
+    notice(facts, state, now);
+    auto decision = decide(state, command, facts, now);
     if (auto* accepted = std::get_if<std::vector<v1::GroupEvent>>(&decision)) {
       for (const auto& event : *accepted) {
         evolve(state, event, now);
@@ -63,6 +64,7 @@ class Group {
   }
   // One decision of the table; the rule that matched.
   std::string step() {
+    notice(facts, state, now);
     const Verdict verdict = judge(state, facts, now);
     if (verdict.decision) {
       v1::GroupCommand c;
@@ -102,6 +104,7 @@ class Hosts {
       }
     }
   }
+  void obey_task(int i, const v1::AssignRole& role) { take(at(i), role); }
   void open(int i, uint64_t flush_lsn = 0x3000000) {
     at(i).set_postgres(v1::POSTGRES_STATE_OPEN);
     at(i).set_timeline(1);
@@ -109,6 +112,7 @@ class Hosts {
   }
   void stream(int primary, int standby, uint64_t flush_lsn = 0x3000000) {
     at(standby).set_postgres(v1::POSTGRES_STATE_RECOVERING);
+    at(standby).set_timeline(at(primary).timeline());
     at(standby).set_flush_lsn(flush_lsn);
     v1::StandbyReport* row = nullptr;
     for (auto& r : *at(primary).mutable_standbys()) {

@@ -31,6 +31,26 @@ v1::GroupDecision primary(int i, uint64_t term) {
   d.mutable_primary_assigned()->set_term(term);
   return d;
 }
+v1::GroupDecision failover(uint64_t term,
+                           v1::FailoverKind kind = v1::FAILOVER_KIND_FAILOVER) {
+  v1::GroupDecision d;
+  d.mutable_reason()->set_rule("test");
+  d.mutable_failover_started()->set_term(term);
+  d.mutable_failover_started()->set_kind(kind);
+  return d;
+}
+v1::GroupDecision promotion(int i, uint64_t term, uint32_t timeline, std::vector<int> candidates,
+                            uint32_t number, uint64_t sync_version) {
+  v1::GroupDecision d;
+  auto* p = d.mutable_promotion();
+  p->mutable_primary_assigned()->set_node_id(node(i).str());
+  p->mutable_primary_assigned()->set_term(term);
+  p->mutable_primary_assigned()->set_timeline(timeline);
+  for (int c : candidates) p->mutable_sync_set_assigned()->add_candidates(node(c).str());
+  p->mutable_sync_set_assigned()->set_number(number);
+  p->mutable_sync_set_assigned()->set_sync_version(sync_version);
+  return d;
+}
 v1::GroupDecision standby(int i, int upstream, uint64_t term) {
   v1::GroupDecision d;
   d.mutable_standby_assigned()->set_node_id(node(i).str());
@@ -277,7 +297,9 @@ TEST(GroupDecide, only_a_detaching_node_is_detached) {
 TEST(GroupEvolve, a_new_primary_takes_the_role_from_the_old_one) {
   Group group = three();
   group.handle(opened(0, 1, 1));
-  group.handle(apply(group, primary(1, 2)));
+  EXPECT_EQ(rule_of(group.handle(apply(group, primary(1, 2)))), "promotion_needs_failover");
+  group.handle(apply(group, failover(2)));
+  group.handle(apply(group, promotion(1, 2, 2, {2}, 1, 1)));
   EXPECT_EQ(find_member(group.state, node(0))->role, AssignedRole::none);
   EXPECT_EQ(find_member(group.state, node(1))->role, AssignedRole::primary);
   EXPECT_EQ(group.state.primary, node(1));
@@ -287,7 +309,7 @@ TEST(GroupEvolve, a_new_primary_takes_the_role_from_the_old_one) {
 
 TEST(GroupEvolve, is_total) {
   // Every event on an empty group and on a full one, about a node that is nowhere.
-  std::vector<v1::GroupEvent> events(13);
+  std::vector<v1::GroupEvent> events(15);
   events[0].mutable_group_membership_changed();
   events[1].mutable_primary_assigned();
   events[2].mutable_primary_opened();
@@ -300,6 +322,8 @@ TEST(GroupEvolve, is_total) {
   events[9].mutable_node_detached();
   events[10].mutable_group_settled();
   events[11].mutable_group_deleted();
+  events[12].mutable_failover_started();
+  events[13].mutable_failover_blocked();
   for (const auto& first : events) {
     for (const auto& second : events) {
       for (GroupState state : {GroupState(), three().state}) {
@@ -310,6 +334,70 @@ TEST(GroupEvolve, is_total) {
       }
     }
   }
+}
+
+TEST(GroupDecide, a_failover_keeps_terms_and_timelines) {
+  struct Case {
+    v1::GroupDecision first;
+    v1::GroupDecision second;
+    const char* rule;
+  };
+  const auto switchover = failover(2, v1::FAILOVER_KIND_SWITCHOVER);
+  v1::GroupDecision blocked;
+  blocked.mutable_failover_blocked()->set_term(2);
+  blocked.mutable_reason()->set_rule("test");
+  const std::vector<Case> cases = {
+      {{}, failover(2), "accepted"},
+      {{}, failover(1), "term_must_grow_by_one"},
+      {{}, failover(3), "term_must_grow_by_one"},
+      {{}, promotion(1, 1, 2, {2}, 1, 1), "promotion_needs_failover"},
+      {{}, blocked, "ignored"},
+      {failover(2), failover(3), "failover_under_way"},
+      {failover(2), failover(3, v1::FAILOVER_KIND_SWITCHOVER), "failover_under_way"},
+      {failover(2), failover(3, v1::FAILOVER_KIND_OVERRIDE), "accepted"},
+      {switchover, failover(3), "accepted"},
+      {switchover, failover(3, v1::FAILOVER_KIND_SWITCHOVER), "failover_under_way"},
+      {failover(2), standby(2, 0, 2), "standby_follows_primary"},
+      {failover(2), sync_set({1}, 1, 1), "failover_under_way"},
+      {failover(2), primary(1, 3), "failover_under_way"},
+      {failover(2), blocked, "accepted"},
+      {failover(2), promotion(1, 2, 2, {2}, 1, 1), "accepted"},
+      {failover(2), promotion(1, 3, 2, {2}, 1, 1), "promotion_in_its_failovers_term"},
+      {failover(2), promotion(1, 2, 1, {2}, 1, 1), "timeline_must_grow"},
+      {failover(2), promotion(9, 2, 2, {2}, 1, 1), "primary_must_be_member"},
+      {failover(2), promotion(1, 2, 2, {2}, 1, 2), "sync_version_must_grow_by_one"},
+      {failover(2), promotion(1, 2, 2, {2}, 2, 1), "sync_number_within_candidates"},
+      {failover(2), promotion(1, 2, 2, {1}, 1, 1), "sync_candidates_are_members"},
+      {failover(2), promotion(1, 2, 2, {9}, 1, 1), "sync_candidates_are_members"},
+      {promotion(1, 2, 2, {2}, 1, 1), promotion(2, 2, 3, {1}, 1, 2), "promotion_needs_failover"},
+  };
+  for (const Case& c : cases) {
+    Group group = three();
+    group.handle(apply(group, standby(2, 0, 1)));
+    group.handle(opened(0, 1, 1));
+    if (c.first.has_promotion()) group.handle(apply(group, failover(2)));
+    if (c.first.assign_case() != v1::GroupDecision::ASSIGN_NOT_SET) {
+      ASSERT_EQ(rule_of(group.handle(apply(group, c.first))), "accepted");
+    }
+    EXPECT_EQ(rule_of(group.handle(apply(group, c.second))), c.rule)
+        << c.first.ShortDebugString() << c.second.ShortDebugString();
+  }
+}
+
+TEST(GroupDecide, only_the_old_primary_goes_on_with_its_own_sync_set) {
+  Group group = three();
+  group.handle(opened(0, 1, 1));
+  group.handle(apply(group, failover(2)));
+  auto again = promotion(1, 2, 2, {}, 0, 1);
+  again.mutable_promotion()->clear_sync_set_assigned();
+  EXPECT_EQ(rule_of(group.handle(apply(group, again))), "promotion_has_sync_set");
+  again.mutable_promotion()->mutable_primary_assigned()->set_node_id(node(0).str());
+  EXPECT_EQ(rule_of(group.handle(apply(group, again))), "accepted");
+}
+
+TEST(GroupDecide, a_group_that_never_opened_has_no_failover) {
+  Group group = three();
+  EXPECT_EQ(rule_of(group.handle(apply(group, failover(2)))), "failover_needs_data");
 }
 
 // Which members get a new task with which event.
@@ -354,6 +442,15 @@ TEST(GroupSnapshot, comes_back_as_it_was) {
   group.handle(lost(1, 1));
   group.handle(apply(group, sync_set({}, 0, 2)));
   group.handle(apply(group, sync_set({1}, 1, 3)));
+  auto opening = opened(0, 1, 3);
+  opening.mutable_record_primary_opened()->add_history()->set_timeline(3);
+  group.handle(opening);
+  group.handle(apply(group, failover(2)));
+  v1::GroupDecision blocked;
+  blocked.mutable_reason()->set_rule("rule");
+  blocked.mutable_reason()->set_why("why");
+  blocked.mutable_failover_blocked()->set_term(2);
+  group.handle(apply(group, blocked));
   v1::GroupSnapshot snapshot;
   to_snapshot(group.state, &snapshot);
   v1::GroupSnapshot parsed;

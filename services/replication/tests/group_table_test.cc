@@ -65,7 +65,8 @@ TEST(GroupTable, forms_two_nodes_without_sync_replicas) {
   Hosts hosts(2);
   form(group, hosts, 2, 0);
   EXPECT_EQ(rule_now(group), "as_ordered");
-  EXPECT_EQ(assigned_sync_set(group.state), SyncSet());
+  EXPECT_EQ(assigned_sync_set(group.state).number, 0u);
+  EXPECT_EQ(assigned_sync_set(group.state).candidates, (std::set<NodeId>{node(1)}));  // a voter
 }
 
 TEST(GroupTable, a_decision_says_its_rule_and_what_it_saw) {
@@ -212,8 +213,8 @@ TEST(GroupTable, one_change_away_from_settled) {
   };
   const std::vector<Case> cases = {
       {"deleting", membership(3, 1, {0, 1, 2}, {}, true), "group_deleting"},
-      {"primary gone", membership(3, 1, {1, 2}), "primary_gone"},
-      {"primary leaves", membership(2, 1, {0, 1, 2}, {0}), "leaving_primary"},
+      {"primary gone", membership(3, 1, {1, 2}), "failover_primary_gone"},
+      {"primary leaves", membership(2, 1, {0, 1, 2}, {0}), "leaving_switchover"},
       {"new node", membership(4, 1, {0, 1, 2, 3}), "standby_unassigned"},
       {"more nodes ordered", membership(4, 1, {0, 1, 2}), "nodes_not_as_ordered"},
       {"fewer nodes ordered", membership(2, 1, {0, 1, 2}), "nodes_not_as_ordered"},
@@ -314,9 +315,9 @@ TEST(GroupTable, without_reports_no_sync_set_is_assigned_and_nothing_settles) {
   Settled s(3, 0);
   s.group.handle(membership(3, 1, {0, 1, 2}));
   s.group.facts = {};  // the service has just started
-  EXPECT_EQ(rule_now(s.group), "sync_set_incomplete");
+  EXPECT_EQ(rule_now(s.group), "primary_away");
   s.hosts.send(s.group);
-  EXPECT_EQ(rule_now(s.group), "first_sync_set");
+  EXPECT_EQ(rule_now(s.group), "sync_number_changed");
 }
 
 TEST(GroupTable, the_first_sync_set_waits_ten_seconds_for_the_others) {

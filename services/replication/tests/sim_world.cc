@@ -5,11 +5,50 @@
 namespace trunkline::replication::test {
 namespace {
 
-using Data = SimNode::Data;
 using Postgres = SimNode::Postgres;
 constexpr uint64_t kFirstLsn = 0x3000000;
+// As the keeper has them.
+constexpr milliseconds kReplyLease{1000};
+constexpr milliseconds kBeat{200};
+constexpr milliseconds kReport{400};
+
+// Where the data of `node` stops being the data of `upstream`, told by timelines alone, as
+// PostgreSQL tells it.
+bool follows_by_timelines(const SimNode& node, const SimNode& upstream) {
+  for (size_t i = 0; i < node.data.size(); ++i) {
+    if (i >= upstream.data.size()) return false;
+    const Branch& own = node.data[i];
+    const Branch& theirs = upstream.data[i];
+    if (own.timeline != theirs.timeline || own.begin != theirs.begin) return false;
+  }
+  const size_t next = node.data.size();
+  return next == upstream.data.size() ? node.flush_lsn <= upstream.flush_lsn
+                                      : node.flush_lsn <= upstream.data[next].begin;
+}
+
+bool follows_in_truth(const SimNode& node, const SimNode& upstream) {
+  for (size_t i = 0; i < node.data.size(); ++i) {
+    if (i >= upstream.data.size() || !(node.data[i] == upstream.data[i])) return false;
+  }
+  return true;
+}
 
 }  // namespace
+
+bool SimNode::has(uint64_t branch, uint64_t lsn) const {
+  for (size_t i = 0; i < data.size(); ++i) {
+    if (data[i].id != branch) continue;
+    return lsn <= (i + 1 < data.size() ? data[i + 1].begin : flush_lsn);
+  }
+  return false;
+}
+
+SimWorld::SimWorld(Dice& dice, TimePoint start) : now(start), dice_(dice) {
+  for (Host& host : hosts_) {
+    host.clock = SimClock::any(dice);
+    host.agent_id = "agent-" + std::to_string(++agents_);
+  }
+}
 
 void SimWorld::place(const std::string& id, int host) {
   SimNode& node = nodes[id];
@@ -23,67 +62,71 @@ void SimWorld::remove(const std::string& id) {
   nodes.erase(id);
 }
 
+// ---- the bus -------------------------------------------------------------------------------
+
+TimePoint SimWorld::arrival() {
+  if (!faults || !dice_.one_in(12)) return now + dice_.up_to(milliseconds(20));
+  return now + dice_.up_to(milliseconds(dice_.one_in(4) ? 8000 : 1000));
+}
+
+template <class Message>
+void SimWorld::post(std::vector<InFlight<Message>>& to, int host, const Message& message) {
+  for (int copies = lose() ? 0 : faults && dice_.one_in(15) ? 2 : 1; copies > 0; --copies) {
+    to.push_back({arrival(), host, message});
+  }
+}
+
+template <class Message>
+std::vector<SimWorld::InFlight<Message>> SimWorld::due(std::vector<InFlight<Message>>& from) {
+  std::vector<InFlight<Message>> waiting;
+  std::vector<InFlight<Message>> out;
+  for (auto& in_flight : from) {
+    (in_flight.due <= now ? out : waiting).push_back(std::move(in_flight));
+  }
+  from = std::move(waiting);
+  std::stable_sort(out.begin(), out.end(),
+                   [](const auto& a, const auto& b) { return a.due < b.due; });
+  return out;
+}
+
 void SimWorld::send(const v1::Task& task, int host) {
-  const auto [known, is_new] = task_contents_.emplace(task.task_id(), task.SerializeAsString());
-  if (!is_new && known->second != task.SerializeAsString()) {
-    violations.push_back("task " + task.task_id() + " changed without a new generation");
-  }
-  for (int copies = lose() ? 0 : faults && dice_.one_in(10) ? 2 : 1; copies > 0; --copies) {
-    tasks_.push_back({arrival(), host, task});
-  }
-}
-
-void SimWorld::tick() {
-  if (faults) hurt();
-  take_tasks();
-  for (auto& [id, node] : nodes) work(node);
-  replicate();
-  write();
-  report();
-}
-
-void SimWorld::hurt() {
-  for (Host& host : hosts_) {
-    if (dice_.one_in(400)) host.away_until = now + dice_.up_to(milliseconds(15000));
-    if (dice_.one_in(300)) {
-      host.agent_id = "agent-" + std::to_string(++agents_);
-      host.sequence = 0;
+  if (task.has_assign_role()) {
+    const auto [known, is_new] = task_contents_.emplace(task.task_id(), task.SerializeAsString());
+    if (!is_new && known->second != task.SerializeAsString()) {
+      violations.push_back("task " + task.task_id() + " changed without a new generation");
     }
   }
-  for (auto& [id, node] : nodes) {
-    if (!dice_.one_in(250)) continue;
-    switch (dice_.below(4)) {
-      case 0:  // the postmaster dies
-        node.postgres = Postgres::stopped;
-        node.busy_until = now + dice_.up_to(milliseconds(400));
-        break;
-      case 1:  // the standby's data is lost
-        if (node.data != Data::standby) break;
-        node.data = Data::none;
-        node.wiped = true;
-        node.flush_lsn = 0;
-        node.postgres = Postgres::stopped;
-        break;
-      case 2:
-        node.stuck_until = now + dice_.up_to(milliseconds(20000));
-        break;
-      case 3:  // only a new assignment helps
-        node.stuck_generation = node.role ? node.role->generation() : 0;
-        break;
-    }
-    node.streaming = false;
-    changed(node);
-  }
+  if (reaches(kBus, host)) post(tasks_, host, task);
 }
 
-void SimWorld::take_tasks() {
-  std::vector<TaskInFlight> waiting;
-  std::swap(waiting, tasks_);
-  for (auto& in_flight : waiting) {
-    if (in_flight.due > now) {
+void SimWorld::send(const v1::LeaseGrant& grant, int host) {
+  if (reaches(kBus, host)) post(grants_, host, grant);
+}
+
+void SimWorld::take_messages() {
+  for (auto& in_flight : due(tasks_)) {
+    if (agent_runs(in_flight.host)) {
+      take(in_flight.message);
+    } else if (host_is_up(in_flight.host)) {  // it waits for an agent that is frozen
       tasks_.push_back(std::move(in_flight));
-    } else if (hosts_[in_flight.host].away_until <= now) {
-      take(in_flight.task);
+    }
+  }
+  for (auto& in_flight : due(grants_)) {
+    if (agent_runs(in_flight.host)) {
+      take(in_flight.message, in_flight.host);
+    } else if (host_is_up(in_flight.host)) {
+      grants_.push_back(std::move(in_flight));
+    }
+  }
+  auto confirmations = std::move(confirmations_);
+  confirmations_.clear();
+  for (auto& c : confirmations) {
+    SimNode* primary = find(c.primary);
+    if (primary == nullptr || !runs(primary->host) || c.due > now) {
+      if (primary != nullptr) confirmations_.push_back(std::move(c));
+    } else if (const auto row = primary->confirmed.find(c.standby);
+               row != primary->confirmed.end() && nodes[c.standby].connection == c.connection) {
+      row->second = std::max(row->second, c.lsn);
     }
   }
 }
@@ -91,12 +134,99 @@ void SimWorld::take_tasks() {
 void SimWorld::take(const v1::Task& task) {
   SimNode* node = find(task.node_id());
   if (node == nullptr) return;
+  changed(*node);
+  if (task.has_probe_upstream()) {
+    const SimNode* upstream = node->role && node->role->role() == v1::ROLE_STANDBY
+                                  ? find(node->role->upstream_node_id())
+                                  : nullptr;
+    node->probe_id = task.probe_upstream().probe_id();
+    node->probe_answered = upstream != nullptr && runs(upstream->host) &&
+                           linked(node->host, upstream->host) && upstream->serves();
+    return;
+  }
   const v1::AssignRole& role = task.assign_role();
   if (node->role && node->role->generation() >= role.generation()) return;
+  if (node->role && role.term() < node->role->term()) return;
   node->role = role;
   node->refused.clear();
-  changed(*node);
 }
+
+void SimWorld::take(const v1::LeaseGrant& grant, int index) {
+  const Host& host = hosts_[index];
+  const auto sent = host.sent.find(grant.sequence());
+  if (grant.agent_id() != host.agent_id || sent == host.sent.end()) return;
+  for (const auto& lease : grant.leases()) {
+    SimNode* node = find(lease.node_id());
+    if (node == nullptr || node->host != index || !node->role) continue;
+    if (node->role->role() != v1::ROLE_PRIMARY || node->role->term() != lease.term()) continue;
+    const TimePoint until = sent->second + milliseconds(lease.duration_ms());
+    if (node->lease_term != lease.term()) node->lease_until = until;
+    node->lease_term = lease.term();
+    node->lease_until = std::max(node->lease_until, until);
+  }
+}
+
+std::vector<v1::HostReport> SimWorld::arrivals() {
+  std::vector<v1::HostReport> out;
+  for (auto& in_flight : due(reports_)) out.push_back(std::move(in_flight.message));
+  return out;
+}
+
+// ---- one tick ------------------------------------------------------------------------------
+
+void SimWorld::tick() {
+  if (faults) hurt();
+  for (auto& [id, node] : nodes) {
+    if (runs(node.host)) keep(node);
+  }
+  take_messages();
+  for (auto& [id, node] : nodes) {
+    if (agent_runs(node.host)) work(node);
+  }
+  replicate();
+  write();
+  report();
+}
+
+void SimWorld::stop(SimNode& node) {
+  node.postgres = Postgres::stopped;
+  node.streaming = false;
+  node.confirmed.clear();
+  node.beats.clear();
+  changed(node);
+}
+
+// ---- the keeper ----------------------------------------------------------------------------
+
+bool SimWorld::may_serve(const SimNode& node) const {
+  const TimePoint clock = hosts_[node.host].clock.at(now);
+  if (node.in_force.candidates.empty()) return true;
+  if (node.lease_term == node.term && clock < node.lease_until) return true;
+  return clock < node.reply_until;
+}
+
+void SimWorld::keep(SimNode& node) {
+  if (!node.serves()) return;
+  const TimePoint clock = hosts_[node.host].clock.at(now);
+  const size_t need = std::max<size_t>(node.in_force.number, 1);
+  std::erase_if(node.beats, [&](const auto& beat) {
+    const auto answered = std::count_if(
+        node.in_force.candidates.begin(), node.in_force.candidates.end(), [&](const auto& id) {
+          const auto row = node.confirmed.find(id);
+          return row != node.confirmed.end() && row->second >= beat.first;
+        });
+    if (static_cast<size_t>(answered) < need) return clock - beat.second > kReplyLease;
+    node.reply_until = std::max(node.reply_until, beat.second + kReplyLease);
+    return true;
+  });
+  if (!may_serve(node)) return stop(node);
+  if (clock < node.beat_at) return;
+  node.beat_at = clock + kBeat;
+  node.flush_lsn += 8;
+  node.beats.emplace_back(node.flush_lsn, clock);
+}
+
+// ---- the agent -----------------------------------------------------------------------------
 
 void SimWorld::work(SimNode& node) {
   if (node.busy_until > now) return;
@@ -110,61 +240,110 @@ void SimWorld::work(SimNode& node) {
       return work_as_primary(node);
     case v1::ROLE_STANDBY:
       return work_as_standby(node);
+    case v1::ROLE_FENCED:
+      return work_fenced(node);
     default:
       violations.push_back("a role that no agent knows was assigned to " + node.id);
   }
 }
 
-void SimWorld::work_as_primary(SimNode& node) {
-  if (node.data == Data::standby) {
-    node.refused = "promotion_not_available";
-    return changed(node);
+void SimWorld::done(SimNode& node) {
+  if (node.done_generation == node.role->generation()) return;
+  node.done_generation = node.role->generation();
+  node.term = node.role->term();
+  node.taken = node.role->role();
+  changed(node);
+}
+
+void SimWorld::work_fenced(SimNode& node) {
+  if (node.postgres == Postgres::stopping) return;
+  if (node.serves()) {
+    if (node.role->patience_ms() == 0) return stop(node);
+    node.postgres = Postgres::stopping;  // a shutdown checkpoint, and the standbys get it
+    node.flush_lsn += 40;
+    node.stop_at_latest = now + milliseconds(1500);
+    return;
   }
-  if (node.data == Data::none) {
+  node.streaming = false;
+  done(node);
+}
+
+void SimWorld::apply_settings(SimNode& node) {
+  const auto& wanted = node.role->standby_node_ids();
+  node.slots = std::set<std::string>(wanted.begin(), wanted.end());
+  std::erase_if(node.confirmed, [&](const auto& row) { return !node.slots.contains(row.first); });
+  if (node.in_force.version == node.role->sync_version()) return;
+  node.in_force.version = node.role->sync_version();
+  node.in_force.number = node.role->sync_number();
+  const auto& candidates = node.role->sync_candidates();
+  node.in_force.candidates = std::set<std::string>(candidates.begin(), candidates.end());
+  if (node.in_force.number == 0) acknowledged.clear();  // from now on the order allows a loss
+}
+
+void SimWorld::open(SimNode& node) {
+  const bool promotes = node.role->timeline() > node.timeline();
+  if (promotes) {
+    node.data.push_back({++branches_, node.flush_lsn, node.role->timeline()});
+    ++promotions;
+  }
+  for (const auto& [branch, lsn] : acknowledged) {
+    if (node.has(branch, lsn)) continue;
+    violations.push_back("an acknowledged write is lost: " + node.id + " opens without " +
+                         std::to_string(lsn) + " of branch " + std::to_string(branch));
+  }
+  node.postgres = Postgres::open;
+  node.beats.clear();
+  node.confirmed.clear();
+  node.beat_at = TimePoint();
+  node.busy_until = now + dice_.up_to(milliseconds(50));
+  changed(node);
+}
+
+void SimWorld::work_as_primary(SimNode& node) {
+  if (node.postgres == Postgres::stopping) return;
+  if (node.data.empty()) {
     if (node.role->opened_before()) {
       node.refused = "data_lost";
       return changed(node);
     }
-    node.data = Data::primary;
-    node.data_of = node.id;
+    node.data = {{++branches_, 0, 1}};
     node.flush_lsn = kFirstLsn;
     node.busy_until = now + dice_.up_to(milliseconds(150));
     return;
   }
-  if (node.postgres != Postgres::open) {
-    node.postgres = Postgres::open;
-    node.term = node.role->term();
-    node.busy_until = now + dice_.up_to(milliseconds(50));
+  if (!node.role->opened_before() && node.taken != v1::ROLE_PRIMARY && node.wiped) {
+    node.refused = "another_nodes_data";
     return changed(node);
   }
-  if (node.done_generation == node.role->generation()) return;
-  const auto& wanted = node.role->standby_node_ids();
-  node.slots = std::set<std::string>(wanted.begin(), wanted.end());
-  if (node.in_force.version != node.role->sync_version()) {
-    node.in_force.version = node.role->sync_version();
-    node.in_force.number = node.role->sync_number();
-    const auto& candidates = node.role->sync_candidates();
-    node.in_force.candidates = std::set<std::string>(candidates.begin(), candidates.end());
+  if (!node.serves()) {
+    node.streaming = false;
+    node.term = node.role->term();
+    node.taken = v1::ROLE_PRIMARY;
+    apply_settings(node);
+    node.reply_until = TimePoint();  // what voters answered in another life counts no more
+    if (!may_serve(node)) return;
+    return open(node);
   }
-  node.term = node.role->term();
-  node.done_generation = node.role->generation();
+  if (node.done_generation == node.role->generation()) return;
+  apply_settings(node);
+  done(node);
   node.busy_until = now + dice_.up_to(milliseconds(100));
-  changed(node);
 }
 
 void SimWorld::work_as_standby(SimNode& node) {
-  if (node.data == Data::primary) {
-    node.refused = "rejoin_not_available";
-    return changed(node);
-  }
+  if (node.serves() || node.postgres == Postgres::stopping) return stop(node);
   const SimNode* upstream = find(node.role->upstream_node_id());
-  const bool can_follow = upstream != nullptr && upstream->postgres == Postgres::open &&
-                          upstream->slots.contains(node.id);
-  if (node.data == Data::none || node.data_of != node.role->upstream_node_id()) {
+  const bool can_reach = upstream != nullptr && upstream->serves() && runs(upstream->host) &&
+                         linked(node.host, upstream->host) && upstream->slots.contains(node.id);
+  const bool is_forked =
+      can_reach && !node.data.empty() && !follows_by_timelines(node, *upstream);
+  if (node.data.empty() || is_forked) {
+    node.streaming = false;
+    if (!can_reach) return;
     node.postgres = Postgres::stopped;
-    if (!can_follow) return;
-    node.data = Data::standby;
-    node.data_of = upstream->id;
+    if (is_forked) wipe(node);  // pg_rewind or a base backup: in between it has nothing
+    if (is_forked) return changed(node);
+    node.data = upstream->data;
     node.flush_lsn = upstream->flush_lsn;
     node.wiped = false;
     node.busy_until = now + dice_.up_to(milliseconds(faults ? 3000 : 300));
@@ -174,77 +353,132 @@ void SimWorld::work_as_standby(SimNode& node) {
     node.postgres = Postgres::recovering;
     return changed(node);
   }
-  if (node.done_generation == node.role->generation()) return;
-  node.term = node.role->term();
-  node.done_generation = node.role->generation();
-  changed(node);
+  done(node);
+}
+
+void SimWorld::wipe(SimNode& node) {
+  node.data.clear();
+  node.flush_lsn = 0;
+  node.wiped = true;
+}
+
+// ---- replication and clients ---------------------------------------------------------------
+
+bool SimWorld::can_stream(const SimNode& node, const SimNode& upstream) {
+  const bool is_stuck = node.stuck_until > now ||
+                        (node.stuck_generation != 0 &&
+                         node.stuck_generation == node.role->generation());
+  const bool talks = (upstream.serves() || upstream.postgres == Postgres::stopping) &&
+                     upstream.slots.contains(node.id) && linked(node.host, upstream.host);
+  if (is_stuck || !talks || node.postgres != Postgres::recovering || node.data.empty() ||
+      node.busy_until > now || !follows_by_timelines(node, upstream)) {
+    return false;
+  }
+  if (!follows_in_truth(node, upstream)) {
+    violations.push_back("two branches share a timeline: " + node.id + " follows " + upstream.id);
+  }
+  return true;
 }
 
 void SimWorld::replicate() {
   for (auto& [id, node] : nodes) {
-    const SimNode* upstream = node.role && node.role->role() == v1::ROLE_STANDBY
-                                  ? find(node.role->upstream_node_id())
-                                  : nullptr;
-    const bool is_stuck =
-        node.stuck_until > now || (node.stuck_generation != 0 && node.role &&
-                                   node.stuck_generation == node.role->generation());
-    const bool streams = upstream != nullptr && node.postgres == Postgres::recovering &&
-                         node.data_of == upstream->id && upstream->postgres == Postgres::open &&
-                         upstream->slots.contains(node.id) && !is_stuck;
-    if (streams != node.streaming) changed(*(upstream != nullptr ? upstream : &node));
+    if (!runs(node.host)) continue;
+    SimNode* upstream = node.role && node.role->role() == v1::ROLE_STANDBY &&
+                                node.taken == v1::ROLE_STANDBY
+                            ? find(node.role->upstream_node_id())
+                            : nullptr;
+    const bool streams =
+        upstream != nullptr && runs(upstream->host) && can_stream(node, *upstream);
+    if (streams != node.streaming) {
+      changed(node);
+      if (upstream != nullptr) changed(*upstream);
+      if (upstream != nullptr && !streams) upstream->confirmed.erase(id);
+    }
+    if (streams && !node.streaming) {
+      node.connection = ++connections_;
+      upstream->confirmed[id] = 0;
+    }
     node.streaming = streams;
-    if (!streams || node.flush_lsn >= upstream->flush_lsn) continue;
+    if (!streams) continue;
+    node.heard_upstream = now;
     const uint64_t behind = upstream->flush_lsn - node.flush_lsn;
-    node.flush_lsn += dice_.one_in(2) ? behind : dice_.below(static_cast<uint32_t>(behind) + 1);
+    node.data = upstream->data;
+    node.flush_lsn += dice_.one_in(3) ? dice_.below(static_cast<uint32_t>(behind) + 1) : behind;
+    // It may be behind the switch to the newest branches.
+    while (node.data.size() > 1 && node.data.back().begin > node.flush_lsn) node.data.pop_back();
+    upstream->confirmed.try_emplace(id, 0);
+    confirmations_.push_back({now + dice_.up_to(milliseconds(80)), upstream->id, id,
+                              node.connection, node.flush_lsn});
+  }
+  for (auto& [id, node] : nodes) {
+    if (node.postgres == Postgres::stopping && runs(node.host)) finish_stopping(node);
   }
 }
 
-bool SimWorld::confirmed(const SyncConfig& config, uint64_t lsn) {
-  const auto has = [&](const std::string& id) {
-    const SimNode* node = find(id);
-    return node != nullptr && node->streaming && node->flush_lsn >= lsn;
-  };
-  return std::count_if(config.candidates.begin(), config.candidates.end(), has) >=
-         static_cast<int64_t>(config.number);
+void SimWorld::finish_stopping(SimNode& node) {
+  const bool all_have_it =
+      std::all_of(nodes.begin(), nodes.end(), [&](const auto& other) {
+        const SimNode& n = other.second;
+        const bool follows = n.streaming && n.role && n.role->upstream_node_id() == node.id;
+        return !follows || n.flush_lsn >= node.flush_lsn;
+      });
+  if (all_have_it || now >= node.stop_at_latest) stop(node);
 }
 
 void SimWorld::write() {
+  int open = 0;
   for (auto& [id, node] : nodes) {
-    if (node.postgres != Postgres::open || node.data != Data::primary) continue;
-    // Commits that waited are acknowledged when the set that is in force now has confirmed them.
-    for (uint64_t lsn = node.flush_lsn; lsn > acknowledged_lsn;
-         lsn -= std::min<uint64_t>(lsn, 40)) {
-      if (!confirmed(node.in_force, lsn)) continue;
-      acknowledged_lsn = lsn;
-      break;
+    if (!node.serves() || !runs(node.host)) continue;
+    if (!may_serve(node)) {
+      stop(node);
+      continue;
     }
-    if (node.flush_lsn < acknowledged_lsn + 4000) node.flush_lsn += dice_.below(100);
+    if (first_open_term > 0 && node.term >= first_open_term) ++open;
+    if (node.in_force.number > 0 && sync_is_promised) {
+      std::vector<uint64_t> have;
+      for (const auto& candidate : node.in_force.candidates) {
+        const auto row = node.confirmed.find(candidate);
+        if (row != node.confirmed.end()) have.push_back(row->second);
+      }
+      std::sort(have.rbegin(), have.rend());
+      if (have.size() >= node.in_force.number) {
+        const uint64_t lsn = std::min(have[node.in_force.number - 1], node.flush_lsn);
+        const Branch& branch = node.data.back();
+        if (lsn > branch.begin) acknowledged[branch.id] = std::max(acknowledged[branch.id], lsn);
+      }
+    }
+    node.flush_lsn += dice_.below(100);
   }
+  if (open > 1) violations.push_back("two nodes accept writes");
 }
+
+// ---- reports -------------------------------------------------------------------------------
 
 void SimWorld::report() {
   for (int i = 0; i < kHosts; ++i) {
     Host& host = hosts_[i];
-    if (!host.changed && host.next_report > now) continue;
+    const TimePoint clock = host.clock.at(now);
+    if (!agent_runs(i) || (!host.changed && host.next_report > clock)) continue;
     host.changed = false;
-    host.next_report = now + milliseconds(500);
-    if (host.away_until > now || lose()) continue;
-    v1::HostReport out;
-    out.set_host(host_name(i));
-    out.set_agent_id(host.agent_id);
-    out.set_sequence(++host.sequence);
-    out.set_sent_unix_us(to_unix_us(now));
+    host.next_report = clock + kReport;
+    v1::HostReport report;
+    report.set_host(host_name(i));
+    report.set_agent_id(host.agent_id);
+    report.set_sequence(++host.sequence);
+    report.set_sent_unix_us(to_unix_us(now));
+    host.sent[host.sequence] = clock;
+    host.sent.erase(host.sequence - 100);
     for (const auto& [id, node] : nodes) {
-      if (node.host == i && node.boxed) *out.add_nodes() = report_of(node);
+      if (node.host == i && node.boxed) *report.add_nodes() = report_of(node);
     }
-    if (faults && dice_.one_in(12)) reports_.push_back({arrival(), out});
-    reports_.push_back({arrival(), std::move(out)});
+    if (reaches(i, kBus)) post(reports_, i, report);
   }
 }
 
 v1::NodeReport SimWorld::report_of(const SimNode& node) const {
   v1::NodeReport out;
   out.set_node_id(node.id);
+  out.set_instance_id("i");
   if (node.role) {
     out.mutable_role()->set_generation(node.role->generation());
     out.mutable_role()->set_state(node.done_generation == node.role->generation()
@@ -253,12 +487,22 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
                                                          : v1::TASK_STATE_FAILED);
     if (!node.refused.empty()) out.mutable_role()->mutable_failure()->set_code(node.refused);
   }
-  if (node.data != Data::none) {
-    out.set_reported_role(node.data == Data::primary ? v1::ROLE_PRIMARY : v1::ROLE_STANDBY);
-  }
+  out.set_reported_role(node.taken);
   out.set_term(node.term);
-  out.set_timeline(1);
-  out.set_flush_lsn(node.flush_lsn);
+  const bool is_being_copied = node.busy_until > now && node.postgres == Postgres::stopped;
+  if (!is_being_copied) {
+    out.set_timeline(node.timeline());
+    out.set_flush_lsn(node.flush_lsn);
+    for (size_t i = 1; i < node.data.size(); ++i) {
+      auto* begin = out.add_history();
+      begin->set_timeline(node.data[i].timeline);
+      begin->set_begin_lsn(node.data[i].begin);
+    }
+  }
+  out.mutable_probe()->set_probe_id(node.probe_id);
+  out.mutable_probe()->set_answered(node.probe_answered);
+  out.set_upstream_silent_ms(
+      node.heard_upstream == TimePoint() ? -1 : 1 + (now - node.heard_upstream).count() / 1000);
   switch (node.postgres) {
     case Postgres::stopped:
       out.set_postgres(v1::POSTGRES_STATE_STOPPED);
@@ -269,34 +513,20 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
     case Postgres::recovering:
       out.set_postgres(v1::POSTGRES_STATE_RECOVERING);
       break;
+    case Postgres::stopping:
     case Postgres::open:
       out.set_postgres(v1::POSTGRES_STATE_OPEN);
       break;
   }
-  if (node.postgres != Postgres::open) return out;
+  if (!node.serves()) return out;
   out.set_sync_version(node.in_force.version);
   for (const auto& slot : node.slots) out.add_slots(slot);
-  for (const auto& [id, standby] : nodes) {
-    if (!standby.streaming || standby.data_of != node.id) continue;
+  for (const auto& [id, flush_lsn] : node.confirmed) {
     auto* row = out.add_standbys();
     row->set_node_id(id);
     row->set_state("streaming");
-    row->set_flush_lsn(standby.flush_lsn);
+    row->set_flush_lsn(flush_lsn);
   }
-  return out;
-}
-
-std::vector<v1::HostReport> SimWorld::arrivals() {
-  std::vector<ReportInFlight> waiting;
-  std::vector<ReportInFlight> due;
-  for (auto& in_flight : reports_) {
-    (in_flight.due <= now ? due : waiting).push_back(std::move(in_flight));
-  }
-  reports_ = std::move(waiting);
-  std::stable_sort(due.begin(), due.end(),
-                   [](const auto& a, const auto& b) { return a.due < b.due; });
-  std::vector<v1::HostReport> out;
-  for (auto& in_flight : due) out.push_back(std::move(in_flight.report));
   return out;
 }
 

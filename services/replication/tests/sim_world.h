@@ -1,6 +1,9 @@
-// Hosts, agents and PostgreSQL servers as a simulation: seeded, on a virtual clock, over a bus that
-// loses, delays, doubles and reorders. Agents do what an agent can do and nothing else: a primary
-// comes from the template, a standby from a base backup, neither ever becomes the other.
+// Hosts, agents, keepers and PostgreSQL servers as a simulation: seeded, on a virtual clock, over
+// networks that lose, delay, double, reorder and are cut, also one way. Every host has a clock of
+// its own that runs a little fast or slow. Agents do what docs/adr/0050-failover.md lets them do.
+//
+// A server's data is a path of branches, one for each time that a node began to write of its own:
+// what timelines only number. So the world knows what a node really has, whatever it reports.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "trunkline/v1/lease.pb.h"
 #include "trunkline/v1/report.pb.h"
 #include "trunkline/v1/task.pb.h"
 
@@ -31,53 +35,98 @@ class Dice {
   std::mt19937_64 engine_;
 };
 
+// A process's own idea of time: another zero, and up to 1 % fast or slow.
+struct SimClock {
+  double rate = 1.0;
+  int64_t offset_us = 0;
+  TimePoint at(TimePoint now) const {
+    const auto us = static_cast<double>(to_unix_us(now) - 1'800'000'000'000'000) * rate;
+    return from_unix_us(1'800'000'000'000'000 + offset_us + static_cast<int64_t>(us));
+  }
+  static SimClock any(Dice& dice) {
+    return {.rate = 0.99 + 0.0002 * dice.below(101),
+            .offset_us = static_cast<int64_t>(dice.below(1000)) * 1'000'000};
+  }
+};
+
 struct SyncConfig {
   uint64_t version = 0;
   std::set<std::string> candidates;
   uint32_t number = 0;
 };
 
+// Where a branch of the data began; it ends where the next begins.
+struct Branch {
+  uint64_t id = 0;
+  uint64_t begin = 0;
+  uint32_t timeline = 0;
+  bool operator==(const Branch&) const = default;
+};
+
 struct SimNode {
-  enum class Data { none, primary, standby };
-  enum class Postgres { stopped, starting, recovering, open };
+  enum class Postgres { stopped, starting, recovering, stopping, open };
   std::string id;
   int host = 0;
-  bool boxed = false;  // EnsureNode is done
-  std::optional<v1::AssignRole> role;
-  Data data = Data::none;
-  std::string data_of;  // the primary that the data comes from
+  bool boxed = false;                    // EnsureNode is done
+  std::optional<v1::AssignRole> role;    // the newest task, kept on disk
+  std::vector<Branch> data;              // empty: none
+  uint64_t flush_lsn = 0;
+  bool wiped = false;                    // had data, has none: cannot say what it had confirmed
   Postgres postgres = Postgres::stopped;
   TimePoint busy_until;
   uint64_t done_generation = 0;
-  std::string refused;  // a role that the agent cannot take
-  uint64_t term = 0;
-  uint64_t flush_lsn = 0;
-  bool wiped = false;  // had data, has none: cannot say what it had confirmed
+  std::string refused;                   // a role that the agent cannot take
+  uint64_t term = 0;                     // of the role it has taken
+  v1::Role taken = v1::ROLE_UNSPECIFIED;
   bool streaming = false;
-  TimePoint stuck_until;          // does not stream, until then or
-  uint64_t stuck_generation = 0;  // until it is assigned anew
+  uint64_t connection = 0;               // to its upstream
+  TimePoint stuck_until;                 // does not stream, until then or
+  uint64_t stuck_generation = 0;         // until it is assigned anew
+  TimePoint heard_upstream;
+  uint64_t probe_id = 0;
+  bool probe_answered = false;
   // Of a primary.
   SyncConfig in_force;
   std::set<std::string> slots;
+  std::map<std::string, uint64_t> confirmed;  // by standby: as its WAL sender knows it
+  TimePoint stop_at_latest;
+  // The keeper, on its host's clock.
+  uint64_t lease_term = 0;
+  TimePoint lease_until;
+  TimePoint reply_until;
+  TimePoint beat_at;
+  std::vector<std::pair<uint64_t, TimePoint>> beats;  // not confirmed: LSN, written
+
+  uint32_t timeline() const { return data.empty() ? 0 : data.back().timeline; }
+  bool is_primary() const { return taken == v1::ROLE_PRIMARY; }
+  bool serves() const { return postgres == Postgres::open; }
+  bool has(uint64_t branch, uint64_t lsn) const;
 };
 
 class SimWorld {
  public:
   static constexpr int kHosts = 5;
-  SimWorld(Dice& dice, TimePoint start) : now(start), dice_(dice) {
-    for (auto& host : hosts_) host.agent_id = "agent-" + std::to_string(++agents_);
-  }
+  static constexpr int kBus = kHosts;  // in `cut_`: where the controllers are
+  SimWorld(Dice& dice, TimePoint start);
 
   TimePoint now;
-  bool faults = true;  // losses, crashes, wipes
+  bool faults = true;
+  uint32_t hardness = 1;  // 0: only what a network does; 2: much at once
   std::map<std::string, SimNode> nodes;
-  uint64_t acknowledged_lsn = 0;  // of the newest write that a client was told is committed
+  std::map<uint64_t, uint64_t> acknowledged;  // by branch: newest write under a sync set
   std::vector<std::string> violations;
+  uint64_t promotions = 0;
+  // What the log says: only a standby of an open primary loses its data, or nothing could be
+  // promised; writes count as acknowledged when every set that may be in force waits for somebody;
+  // and before the first primary was seen open, no client knows one.
+  bool primary_is_open = false;
+  bool sync_is_promised = false;
+  uint64_t first_open_term = 0;
 
   void place(const std::string& id, int host);
   void remove(const std::string& id);  // the box and all that is in it
   void send(const v1::Task& task, int host);
-  // One tick: messages arrive, agents and servers work, clients write.
+  void send(const v1::LeaseGrant& grant, int host);
   void tick();
   // The reports that arrive by now.
   std::vector<v1::HostReport> arrivals();
@@ -88,48 +137,83 @@ class SimWorld {
   static std::string host_name(int host) {
     return std::string("host-") + static_cast<char>('a' + host);
   }
+  // Everything that was cut, frozen or down comes back.
+  void heal();
+  bool host_is_up(int host) const { return hosts_[host].down_until <= now; }
 
  private:
   struct Host {
+    SimClock clock;
     std::string agent_id;
     uint64_t sequence = 0;
+    std::map<uint64_t, TimePoint> sent;  // of this agent_id: on the host's clock
     TimePoint next_report;
-    TimePoint away_until;  // neither hears nor speaks
+    TimePoint down_until;          // the machine
+    TimePoint frozen_until;        // the machine: nothing runs, clocks go on
+    TimePoint agent_frozen_until;  // the agent only
     bool changed = false;
   };
-  struct TaskInFlight {
+  template <class Message>
+  struct InFlight {
     TimePoint due;
     int host;
-    v1::Task task;
+    Message message;
   };
-  struct ReportInFlight {
+  struct Confirmation {
     TimePoint due;
-    v1::HostReport report;
+    std::string primary, standby;
+    uint64_t connection;
+    uint64_t lsn;
   };
 
-  bool lose() { return faults && dice_.one_in(5); }
-  TimePoint arrival() {
-    return now + (faults && dice_.one_in(8) ? dice_.up_to(milliseconds(3000))
-                                            : dice_.up_to(milliseconds(60)));
-  }
+  bool lose() { return faults && dice_.one_in(12); }
+  TimePoint arrival();
+  template <class Message>
+  void post(std::vector<InFlight<Message>>& to, int host, const Message& message);
+  template <class Message>
+  std::vector<InFlight<Message>> due(std::vector<InFlight<Message>>& from);
+  bool runs(int host) const { return hosts_[host].down_until <= now && hosts_[host].frozen_until <= now; }
+  bool agent_runs(int host) const { return runs(host) && hosts_[host].agent_frozen_until <= now; }
+  bool reaches(int from, int to) const { return cut_[from][to] <= now; }
+  bool linked(int a, int b) const { return a == b || (reaches(a, b) && reaches(b, a)); }
+  TimePoint clock(const SimNode& node) const { return hosts_[node.host].clock.at(now); }
+
   void hurt();
-  void take_tasks();
+  void hurt_network();
+  void hurt_host(Host& host, int index);
+  void hurt_node(SimNode& node);
+  void stop(SimNode& node);
+  void wipe(SimNode& node);
+  void take_messages();
   void take(const v1::Task& task);
+  void take(const v1::LeaseGrant& grant, int host);
+  void keep(SimNode& node);
+  bool may_serve(const SimNode& node) const;
   void work(SimNode& node);
+  void work_fenced(SimNode& node);
   void work_as_primary(SimNode& node);
+  void apply_settings(SimNode& node);
+  void open(SimNode& node);
   void work_as_standby(SimNode& node);
+  void done(SimNode& node);
+  bool can_stream(const SimNode& node, const SimNode& upstream);
   void replicate();
+  void finish_stopping(SimNode& node);
   void write();
   void report();
   v1::NodeReport report_of(const SimNode& node) const;
-  bool confirmed(const SyncConfig& config, uint64_t lsn);
-  void changed(const SimNode& node) { hosts_[static_cast<size_t>(node.host)].changed = true; }
+  void changed(const SimNode& node) { hosts_[node.host].changed = true; }
 
   Dice& dice_;
   Host hosts_[kHosts];
+  TimePoint cut_[kHosts + 1][kHosts + 1];  // until then nothing passes
   int agents_ = 0;
-  std::vector<TaskInFlight> tasks_;
-  std::vector<ReportInFlight> reports_;
+  uint64_t branches_ = 0;
+  uint64_t connections_ = 0;
+  std::vector<InFlight<v1::Task>> tasks_;
+  std::vector<InFlight<v1::LeaseGrant>> grants_;
+  std::vector<InFlight<v1::HostReport>> reports_;
+  std::vector<Confirmation> confirmations_;
   std::map<std::string, std::string> task_contents_;  // by task id: a generation means one thing
 };
 

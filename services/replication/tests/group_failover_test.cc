@@ -1,0 +1,654 @@
+// Failover, switchover and an operator's override, row by row: each case is one fact away from a
+// failover that goes well.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "replication/domain/group_failover.h"
+#include "replication/tests/group_builder.h"
+
+namespace trunkline::replication::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::string rule_of(const Decision<v1::GroupEvent>& outcome) {
+  if (const auto* r = std::get_if<Rejection>(&outcome)) return r->rule;
+  return std::holds_alternative<AlreadySo>(outcome) ? "ignored" : "accepted";
+}
+
+// ---- arithmetic ----------------------------------------------------------------------------
+
+SyncSet set_of(std::vector<int> candidates, uint32_t number) {
+  SyncSet out{.number = number};
+  for (int i : candidates) out.candidates.insert(node(i));
+  return out;
+}
+
+TEST(GroupQuorum, more_than_candidates_minus_need_must_be_fenced) {
+  struct Case {
+    uint32_t candidates, number;
+    size_t needed;
+  };
+  const std::vector<Case> cases = {{0, 0, 0}, {1, 0, 1}, {1, 1, 1}, {2, 0, 2}, {2, 1, 2},
+                                   {2, 2, 1}, {3, 0, 3}, {3, 1, 3}, {3, 2, 2}, {3, 3, 1},
+                                   {4, 2, 3}, {5, 3, 3}};
+  for (const Case& c : cases) {
+    std::vector<int> ids;
+    for (uint32_t i = 1; i <= c.candidates; ++i) ids.push_back(static_cast<int>(i));
+    EXPECT_EQ(fenced_voters_needed(set_of(ids, c.number)), c.needed)
+        << c.number << " of " << c.candidates;
+  }
+}
+
+TEST(GroupQuorum, must_hold_in_each_set) {
+  struct Case {
+    const char* what;
+    std::vector<SyncSet> sets;
+    std::vector<int> fenced;  // the n-th at second n
+    bool is_possible, is_enough;
+    int since;
+    std::vector<int> missing;
+  };
+  const std::vector<Case> cases = {
+      {"no sets", {}, {1}, true, false, 0, {}},
+      {"one of one", {set_of({1}, 1)}, {1}, true, true, 0, {}},
+      {"none of one", {set_of({1}, 1)}, {}, true, false, 0, {1}},
+      {"a stranger", {set_of({1}, 1)}, {2}, true, false, 0, {1}},
+      {"one of two", {set_of({1, 2}, 1)}, {1}, true, false, 0, {2}},
+      {"two of two", {set_of({1, 2}, 1)}, {1, 2}, true, true, 1, {}},
+      {"the second is not needed", {set_of({1, 2}, 2)}, {1, 2}, true, true, 0, {}},
+      {"only in the first", {set_of({1}, 1), set_of({2}, 1)}, {1}, true, false, 0, {2}},
+      {"in both", {set_of({1}, 1), set_of({2}, 1)}, {1, 2}, true, true, 1, {}},
+      {"one has no voters", {set_of({1}, 1), set_of({}, 0)}, {1}, false, false, 0, {}},
+      {"asynchronous", {set_of({1, 2}, 0)}, {1}, true, false, 0, {2}},
+  };
+  for (const Case& c : cases) {
+    std::map<NodeId, TimePoint> fenced;
+    for (size_t i = 0; i < c.fenced.size(); ++i) {
+      fenced[node(c.fenced[i])] = at(static_cast<double>(i));
+    }
+    const Quorum quorum = count_quorum(c.sets, fenced);
+    EXPECT_EQ(quorum.is_possible, c.is_possible) << c.what;
+    EXPECT_EQ(quorum.is_enough, c.is_enough) << c.what;
+    EXPECT_EQ(quorum.is_enough ? quorum.since : at(c.since), at(c.since)) << c.what;
+    std::set<NodeId> missing;
+    for (int i : c.missing) missing.insert(node(i));
+    EXPECT_EQ(quorum.missing, missing) << c.what;
+  }
+}
+
+// ---- a group that loses its primary --------------------------------------------------------
+
+struct Scene : Settled {
+  explicit Scene(int nodes = 3, uint32_t sync = 1) : Settled(nodes, sync) {}
+
+  // So long, with reports of these hosts every 0.2 s; the table runs, probes go out unanswered.
+  std::vector<std::string> pass(double s, const std::vector<int>& reporting) {
+    std::vector<std::string> rules;
+    for (const TimePoint end = group.now + milliseconds(static_cast<int>(s * 1000));
+         group.now < end;) {
+      group.now += milliseconds(100);
+      if (++steps % 2 == 0) {
+        for (int i : reporting) hosts.send(group, i);
+      }
+      for (const std::string& rule : group.run()) {
+        if (rules.empty() || rules.back() != rule) rules.push_back(rule);
+      }
+      const auto probes = due_probes(InstanceId("i"), group.state, group.facts, group.now);
+      if (!probes.empty()) {
+        note_probe(group.facts, probes[0].task.probe_upstream().probe_id(), group.now);
+      }
+    }
+    return rules;
+  }
+  void crash(int i) { hosts.at(i).set_postgres(v1::POSTGRES_STATE_STOPPED); }
+  // Takes FENCED; a primary stops.
+  void fence(int i) {
+    for (const auto& task : tasks(InstanceId("i"), group.state)) {
+      if (task.task.node_id() != node(i).str()) continue;
+      hosts.obey_task(i, task.task.assign_role());
+    }
+    if (hosts.at(i).postgres() == v1::POSTGRES_STATE_OPEN) crash(i);
+    hosts.at(i).clear_standbys();
+    hosts.send(group, i);
+  }
+  bool is_fenced_task(int i) {
+    for (const auto& task : tasks(InstanceId("i"), group.state)) {
+      if (task.task.node_id() == node(i).str()) {
+        return task.task.assign_role().role() == v1::ROLE_FENCED;
+      }
+    }
+    return false;
+  }
+  std::string rule() { return rule_now(group); }
+  v1::PrimaryAssigned promoted() const {
+    for (auto e = group.events.rbegin(); e != group.events.rend(); ++e) {
+      if (e->has_primary_assigned()) return e->primary_assigned();
+    }
+    return {};
+  }
+  // The primary's host is silent until a failover is under way.
+  void lose_primary() {
+    pass(1.6, {1, 2});
+    ASSERT_NE(failover_under_way(group.state), nullptr) << rule();
+  }
+  int steps = 0;
+};
+
+TEST(GroupFailover, a_dead_host_from_silence_to_the_next_primary) {
+  Scene s;
+  EXPECT_THAT(s.pass(1.6, {1, 2}),
+              ElementsAre("as_ordered", "primary_unheard", "failover_primary_silent",
+                          "failover_too_few_voters"));
+  EXPECT_EQ(s.group.state.term, 2u);
+  EXPECT_TRUE(s.is_fenced_task(0) && s.is_fenced_task(1) && s.is_fenced_task(2));
+  s.hosts.at(2).set_flush_lsn(0x3000100);
+  s.fence(1);
+  s.fence(2);
+  EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
+  s.pass(1.0, {1, 2});
+  EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
+  EXPECT_THAT(s.pass(0.3, {1, 2}),
+              ElementsAre("failover_old_primary_may_serve", "failover_promotes",
+                          "standby_unassigned", "standby_of_older_primary", "primary_not_open"));
+  const auto promoted = s.promoted();
+  EXPECT_EQ(promoted.node_id(), node(2).str());
+  EXPECT_EQ(promoted.term(), 2u);
+  EXPECT_EQ(promoted.timeline(), 2u);
+  EXPECT_EQ(promoted.promoted_at_lsn(), 0x3000100u);
+  EXPECT_EQ(assigned_sync_set(s.group.state).candidates, (std::set<NodeId>{node(1)}));
+  EXPECT_EQ(assigned_sync_set(s.group.state).number, 1u);
+  EXPECT_EQ(possible_sync_sets(s.group.state).size(), 2u);
+}
+
+TEST(GroupFailover, what_keeps_a_silent_primary_from_being_suspected) {
+  struct Case {
+    const char* what;
+    std::function<void(Scene&)> change;
+    std::vector<int> reporting;
+    const char* rule;
+  };
+  const std::vector<Case> cases = {
+      {"nothing", [](Scene&) {}, {1, 2}, "failover_too_few_voters"},
+      {"a voter is silent too", [](Scene&) {}, {1}, "primary_away"},
+      {"all are silent", [](Scene&) {}, {}, "primary_away"},
+      {"it reports", [](Scene&) {}, {0, 1, 2}, "as_ordered"},
+      {"the owner is new",
+       [](Scene& s) { s.group.facts.owner_since = s.group.now + milliseconds(100); },
+       {1, 2},
+       "primary_unheard"},
+      {"its standby hears it",
+       [](Scene& s) { s.hosts.at(2).set_upstream_silent_ms(100); },
+       {1, 2},
+       "primary_unheard"},
+      {"another term's upstream is heard",
+       [](Scene& s) {
+         s.hosts.at(2).set_upstream_silent_ms(100);
+         s.hosts.at(2).set_term(0);
+       },
+       {1, 2},
+       "failover_too_few_voters"},
+  };
+  for (const Case& c : cases) {
+    Scene s;
+    c.change(s);
+    s.pass(2.0, c.reporting);
+    EXPECT_EQ(s.rule(), c.rule) << c.what;
+  }
+}
+
+TEST(GroupFailover, an_answered_probe_counts_once) {
+  Scene s;
+  s.pass(1.0, {1, 2});
+  EXPECT_EQ(s.rule(), "primary_unheard");
+  ASSERT_NE(s.group.facts.probe.id, 0u);
+  s.hosts.at(1).mutable_probe()->set_probe_id(s.group.facts.probe.id);
+  s.hosts.at(1).mutable_probe()->set_answered(true);
+  s.pass(0.7, {1, 2});
+  EXPECT_EQ(s.rule(), "primary_unheard");
+  s.pass(0.8, {1, 2});
+  EXPECT_EQ(s.rule(), "failover_too_few_voters") << "the same answer again";
+}
+
+TEST(GroupFailover, a_crash_is_given_the_time_to_restart_in_place) {
+  Scene s;
+  s.crash(0);
+  s.pass(0.8, {0, 1, 2});
+  EXPECT_EQ(failover_under_way(s.group.state), nullptr);
+  s.hosts.open(0);
+  s.pass(0.4, {0, 1, 2});
+  s.crash(0);
+  s.hosts.at(0).set_flush_lsn(0x3000100);  // more than any standby has
+  EXPECT_EQ(s.pass(1.2, {0, 1, 2}).back(), "failover_too_few_voters");
+  s.fence(0);
+  s.fence(1);
+  EXPECT_EQ(s.rule(), "failover_too_few_voters");
+  s.fence(2);
+  EXPECT_EQ(s.rule(), "failover_promotes") << "the old primary's host says that it stopped";
+}
+
+TEST(GroupFailover, one_fact_away_from_a_promotion) {
+  struct Case {
+    const char* what;
+    std::function<void(Scene&)> change;
+    const char* rule;
+  };
+  const auto later = [](Scene& s) { s.group.now += milliseconds(1200); };
+  const std::vector<Case> cases = {
+      {"as it should", [](Scene&) {}, "failover_promotes"},
+      {"a lease was granted",
+       [](Scene& s) { note_lease(s.group.facts, s.group.now); },
+       "failover_old_primary_may_serve"},
+      {"a lease ran out",
+       [](Scene& s) { note_lease(s.group.facts, s.group.now - kSlack - milliseconds(1)); },
+       "failover_promotes"},
+      {"the owner knows no grants of before",
+       [](Scene& s) { s.group.facts.owner_since = s.group.now - kLease; },
+       "failover_old_primary_may_serve"},
+      {"a voter's host fell silent",
+       [&](Scene& s) {
+         s.group.now += kFreshReport + milliseconds(1);
+         s.hosts.send(s.group, 1);
+       },
+       "failover_too_few_voters"},
+      {"a voter lost its data",
+       [](Scene& s) {
+         s.hosts.at(2).set_flush_lsn(0);
+         s.hosts.send(s.group, 2);
+       },
+       "failover_too_few_voters"},
+      {"a voter is not fenced any more",
+       [](Scene& s) {
+         s.hosts.at(2).set_reported_role(v1::ROLE_STANDBY);
+         s.hosts.send(s.group, 2);
+       },
+       "failover_too_few_voters"},
+      {"fenced in another term",
+       [](Scene& s) {
+         s.hosts.at(2).set_term(1);
+         s.hosts.send(s.group, 2);
+       },
+       "failover_too_few_voters"},
+      {"fencing is at work",
+       [](Scene& s) {
+         s.hosts.at(2).mutable_role()->set_state(v1::TASK_STATE_IN_PROGRESS);
+         s.hosts.send(s.group, 2);
+       },
+       "failover_too_few_voters"},
+      {"nobody's data is the log's",
+       [](Scene& s) {
+         for (int i : {1, 2}) {
+           s.hosts.at(i).add_history()->set_timeline(7);
+           s.hosts.send(s.group, i);
+         }
+         s.group.state.history = {{6, 1}};
+       },
+       "failover_nobody_fits"},
+      {"too few nodes",
+       [](Scene& s) { s.group.state.sync_replica_number = 2; s.group.state.members.erase(
+           s.group.state.members.begin()); },
+       "failover_too_few_nodes"},
+  };
+  for (const Case& c : cases) {
+    Scene s;
+    s.lose_primary();
+    s.fence(1);
+    s.fence(2);
+    later(s);
+    s.hosts.send(s.group, 1);
+    s.hosts.send(s.group, 2);
+    c.change(s);
+    EXPECT_EQ(s.rule(), c.rule) << c.what;
+  }
+}
+
+TEST(GroupFailover, with_two_nodes_writes_wait_for_the_old_primary) {
+  Scene s(2, 1);
+  s.pass(1.6, {1});
+  s.fence(1);
+  s.pass(1.3, {1});
+  EXPECT_EQ(s.group.state.primary, node(1));
+  EXPECT_EQ(assigned_sync_set(s.group.state).candidates, (std::set<NodeId>{node(0)}));
+  EXPECT_EQ(assigned_sync_set(s.group.state).number, 1u);
+}
+
+TEST(GroupFailover, a_single_node_has_none_and_the_row_says_so) {
+  Scene s(1, 0);
+  s.pass(10, {});
+  EXPECT_EQ(s.rule(), "primary_away");
+  EXPECT_THAT(judge(s.group.state, s.group.facts, s.group.now).why, HasSubstr("no voters"));
+  EXPECT_EQ(s.group.state.term, 1u);
+}
+
+TEST(GroupFailover, an_asynchronous_one_loses_no_more_than_the_cap) {
+  for (const uint64_t behind : {uint64_t{0}, kLagCap, kLagCap + 1}) {
+    Scene s(2, 0);
+    s.hosts.at(0).set_flush_lsn(0x3000000 + behind);
+    s.hosts.send(s.group);
+    s.pass(1.6, {1});
+    s.fence(1);
+    s.pass(1.3, {1});
+    if (behind > kLagCap) {
+      EXPECT_EQ(s.rule(), "failover_loses_too_much");
+      s.pass(3, {1});
+      const auto& blocked = s.group.events.back();
+      ASSERT_TRUE(blocked.has_failover_blocked());
+      EXPECT_THAT(blocked.failover_blocked().reason().why(), HasSubstr("16777217 bytes"));
+    } else {
+      EXPECT_EQ(s.promoted().node_id(), node(1).str());
+      EXPECT_EQ(s.promoted().lost_bytes(), behind);
+    }
+  }
+}
+
+TEST(GroupFailover, the_old_primary_is_no_voter_for_another) {
+  // Promoted, and gone again before its sync set was in force: it alone may have a write that was
+  // acknowledged before it.
+  struct Case {
+    const char* what;
+    uint64_t lsn_of_1, lsn_of_2;
+    const char* rule;
+  };
+  for (const Case& c : {Case{"ahead", 0x3000100, 0x3000000, "failover_too_few_voters"},
+                        Case{"equal", 0x3000100, 0x3000100, "failover_promotes"}}) {
+    Scene s;
+    s.lose_primary();
+    s.hosts.at(1).set_flush_lsn(c.lsn_of_1);
+    s.hosts.at(2).set_flush_lsn(0x3000000);
+    s.fence(1);
+    s.fence(2);
+    s.pass(1.3, {1, 2});
+    ASSERT_EQ(s.group.state.primary, node(1));
+    s.hosts.obey(s.group);
+    s.hosts.at(1).set_postgres(v1::POSTGRES_STATE_OPEN);
+    s.hosts.at(1).set_sync_version(0);
+    s.pass(0.4, {1, 2});
+    ASSERT_TRUE(s.group.state.primary_open);
+    s.crash(1);
+    s.hosts.at(2).set_flush_lsn(c.lsn_of_2);
+    s.hosts.at(2).set_reported_role(v1::ROLE_STANDBY);
+    v1::GroupCommand failover;
+    auto* decision = failover.mutable_apply_decision();
+    decision->set_group_version(s.group.state.version);
+    decision->mutable_decision()->mutable_failover_started()->set_term(3);
+    s.group.handle(failover);
+    s.fence(1);
+    s.fence(2);
+    EXPECT_EQ(s.rule(), c.rule) << c.what;
+  }
+}
+
+TEST(GroupFailover, the_old_primary_goes_on_where_nobody_else_can) {
+  Scene s;
+  s.crash(0);
+  s.hosts.at(0).set_flush_lsn(0x3000100);  // more than any standby has
+  s.pass(1.2, {0, 1, 2});
+  s.fence(0);
+  s.fence(1);
+  s.pass(2.0, {0, 1});
+  EXPECT_EQ(s.rule(), "failover_too_few_voters");
+  s.pass(2.0, {0, 1});
+  EXPECT_EQ(s.promoted().node_id(), node(0).str());
+  EXPECT_EQ(s.promoted().term(), 2u);
+  EXPECT_EQ(s.promoted().reason().rule(), "old_primary_again");
+  EXPECT_TRUE(s.group.state.sync_pending.empty());
+}
+
+TEST(GroupFailover, a_promoted_primary_that_does_not_open_is_followed_by_another) {
+  Scene s;
+  s.lose_primary();
+  s.fence(1);
+  s.fence(2);
+  s.pass(1.3, {1, 2});
+  ASSERT_EQ(s.group.state.primary, node(1));
+  s.pass(25, {1, 2});
+  EXPECT_EQ(s.group.state.term, 3u);
+  EXPECT_EQ(s.group.state.failover->from, node(1));
+}
+
+TEST(GroupFailover, what_is_waited_for_is_recorded_once_and_when_it_changes) {
+  Scene s;
+  s.lose_primary();
+  s.pass(2.0, {1, 2});
+  EXPECT_TRUE(s.group.events.back().has_failover_started()) << "a short wait is no news";
+  s.pass(1.0, {1, 2});
+  ASSERT_TRUE(s.group.events.back().has_failover_blocked());
+  const size_t count = s.group.events.size();
+  EXPECT_THAT(s.group.events.back().failover_blocked().reason().why(),
+              HasSubstr("not fenced: " + node(1).str() + ", " + node(2).str()));
+  s.pass(5.0, {1, 2});
+  EXPECT_EQ(s.group.events.size(), count);
+  s.fence(1);
+  s.pass(0.2, {1, 2});
+  ASSERT_EQ(s.group.events.size(), count + 1);
+  EXPECT_THAT(s.group.events.back().failover_blocked().reason().why(),
+              HasSubstr("not fenced: " + node(2).str()));
+}
+
+// ---- whose history is the log's ------------------------------------------------------------
+
+TEST(GroupFailover, data_fits_if_it_did_not_leave_the_logs_history) {
+  struct Case {
+    const char* what;
+    std::vector<TimelineBegin> log, own;
+    uint64_t flush_lsn;
+    bool fits;
+  };
+  const std::vector<Case> cases = {
+      {"first timeline", {}, {}, 100, true},
+      {"the same", {{2, 50}}, {{2, 50}}, 100, true},
+      {"behind the switch", {{2, 50}}, {}, 50, true},
+      {"past the switch", {{2, 50}}, {}, 51, false},
+      {"switched elsewhere", {{2, 50}}, {{2, 40}}, 100, false},
+      {"another timeline", {{3, 50}}, {{2, 50}}, 100, false},
+      {"a promotion that was not seen", {{2, 50}}, {{2, 50}, {3, 80}}, 100, true},
+      {"one before it missing", {{2, 50}, {3, 80}}, {{2, 50}}, 80, true},
+      {"one before it missing, and past it", {{2, 50}, {3, 80}}, {{2, 50}}, 81, false},
+  };
+  for (const Case& c : cases) {
+    GroupState state;
+    state.history = c.log;
+    NodeSeen seen;
+    seen.history = c.own;
+    seen.flush_lsn = c.flush_lsn;
+    EXPECT_EQ(history_fits(state, seen), c.fits) << c.what;
+  }
+}
+
+// ---- switchover ----------------------------------------------------------------------------
+
+v1::GroupCommand switchover(int target = -1) {
+  v1::GroupCommand c;
+  c.mutable_request_switchover();
+  if (target >= 0) c.mutable_request_switchover()->set_target_id(node(target).str());
+  return c;
+}
+v1::GroupCommand override_to(int target, bool accept = true) {
+  v1::GroupCommand c;
+  c.mutable_request_failover()->set_accept_data_loss(accept);
+  if (target >= 0) c.mutable_request_failover()->set_target_id(node(target).str());
+  return c;
+}
+
+TEST(GroupSwitchover, is_refused_by_the_rule_that_stands_against_it) {
+  struct Case {
+    const char* what;
+    std::function<void(Scene&)> change;
+    int target;
+    const char* rule;
+  };
+  const std::vector<Case> cases = {
+      {"any", [](Scene&) {}, -1, "accepted"},
+      {"one", [](Scene&) {}, 2, "accepted"},
+      {"itself", [](Scene&) {}, 0, "ignored"},
+      {"unknown", [](Scene&) {}, 4, "switchover_target_unknown"},
+      {"leaving", [](Scene& s) { s.group.handle(membership(2, 1, {0, 1, 2}, {2})); }, 2,
+       "switchover_target_unknown"},
+      {"not streaming",
+       [](Scene& s) {
+         s.hosts.stop_streaming(0, 2);
+         s.hosts.send(s.group);
+       },
+       2, "switchover_target_not_streaming"},
+      {"far behind",
+       [](Scene& s) {
+         s.hosts.at(0).set_flush_lsn(s.hosts.at(2).flush_lsn() + kSwitchoverLag + 1);
+         s.hosts.send(s.group);
+       },
+       2, "switchover_target_behind"},
+      {"primary down",
+       [](Scene& s) {
+         s.crash(0);
+         s.hosts.send(s.group);
+       },
+       2, "primary_not_open"},
+      {"under way", [](Scene& s) { s.group.handle(switchover()); }, 2, "failover_under_way"},
+      {"deleting", [](Scene& s) { s.group.handle(membership(3, 1, {0, 1, 2}, {}, true)); }, 2,
+       "instance_is_deleting"},
+  };
+  for (const Case& c : cases) {
+    Scene s;
+    c.change(s);
+    EXPECT_EQ(rule_of(s.group.handle(switchover(c.target))), c.rule) << c.what;
+  }
+  Scene alone(1, 0);
+  EXPECT_EQ(rule_of(alone.group.handle(switchover())), "group_has_no_standby");
+  EXPECT_EQ(rule_of(Group().handle(switchover())), "group_not_found");
+}
+
+TEST(GroupSwitchover, the_standbys_follow_until_the_old_primary_has_stopped) {
+  Scene s;
+  s.group.handle(switchover(2));
+  EXPECT_TRUE(s.is_fenced_task(0));
+  EXPECT_FALSE(s.is_fenced_task(1) || s.is_fenced_task(2));
+  EXPECT_EQ(s.rule(), "switchover_waits_for_stop");
+  s.hosts.at(0).set_flush_lsn(0x3000200);
+  s.fence(0);
+  EXPECT_EQ(s.rule(), "switchover_waits_for_target");
+  EXPECT_FALSE(due_probes(InstanceId("i"), s.group.state, s.group.facts, s.group.now).empty());
+  s.hosts.at(1).set_flush_lsn(0x3000200);
+  s.hosts.send(s.group, 1);
+  EXPECT_EQ(s.rule(), "switchover_waits_for_target") << "another has it";
+  s.hosts.at(2).set_flush_lsn(0x3000200);
+  s.hosts.send(s.group, 2);
+  EXPECT_THAT(s.group.run(), ElementsAre("switchover_promotes", "standby_unassigned",
+                                         "standby_of_older_primary", "primary_not_open"));
+  EXPECT_EQ(s.promoted().node_id(), node(2).str());
+  EXPECT_EQ(assigned_sync_set(s.group.state).candidates, (std::set<NodeId>{node(1)}));
+}
+
+TEST(GroupSwitchover, that_does_not_come_about_gives_the_old_primary_back) {
+  Scene s;
+  s.group.handle(switchover(2));
+  s.pass(9.0, {0, 1, 2});
+  EXPECT_EQ(s.rule(), "switchover_waits_for_stop");
+  s.pass(1.5, {0, 1, 2});
+  EXPECT_EQ(s.promoted().node_id(), node(0).str());
+  EXPECT_EQ(s.promoted().reason().rule(), "switchover_given_up");
+  EXPECT_EQ(s.group.state.switchovers_given_up, 1u);
+}
+
+TEST(GroupSwitchover, whose_primary_dies_becomes_a_failover) {
+  Scene s;
+  s.group.handle(switchover(2));
+  s.pass(1.2, {1, 2});
+  EXPECT_EQ(s.group.state.term, 3u);
+  EXPECT_EQ(s.group.state.failover->kind, FailoverKind::failover);
+  EXPECT_EQ(s.group.state.failover->from, node(0));
+  EXPECT_TRUE(s.is_fenced_task(1) && s.is_fenced_task(2));
+}
+
+TEST(GroupSwitchover, a_leaving_primary_hands_over_and_goes) {
+  Scene s;
+  s.group.handle(membership(2, 1, {0, 1, 2}, {0}));
+  EXPECT_EQ(s.group.run().back(), "switchover_waits_for_stop");
+  s.fence(0);
+  s.group.step();
+  EXPECT_EQ(s.group.state.primary, node(1));
+  EXPECT_TRUE(s.is_fenced_task(0)) << "until its box goes";
+  s.group.run();
+  EXPECT_EQ(find_member(s.group.state, node(0))->detach, DetachPhase::detached);
+}
+
+// ---- override ------------------------------------------------------------------------------
+
+TEST(GroupOverride, is_refused_by_the_rule_that_stands_against_it) {
+  struct Case {
+    const char* what;
+    std::function<void(Scene&)> change;
+    v1::GroupCommand command;
+    const char* rule;
+  };
+  const auto away = [](Scene& s) { s.pass(2.0, {2}); };
+  const std::vector<Case> cases = {
+      {"healthy", [](Scene&) {}, override_to(2), "failover_not_needed"},
+      {"away", away, override_to(2), "accepted"},
+      {"away, any", away, override_to(-1), "accepted"},
+      {"loss not accepted", away, override_to(2, false), "data_loss_not_accepted"},
+      {"unknown", away, override_to(4), "failover_target_unknown"},
+      {"the old primary", away, override_to(0), "failover_target_unknown"},
+      {"twice",
+       [&](Scene& s) {
+         away(s);
+         s.group.handle(override_to(2));
+       },
+       override_to(2), "ignored"},
+      {"another target",
+       [&](Scene& s) {
+         away(s);
+         s.group.handle(override_to(2));
+       },
+       override_to(1), "accepted"},
+  };
+  for (const Case& c : cases) {
+    Scene s;
+    c.change(s);
+    EXPECT_EQ(rule_of(s.group.handle(c.command)), c.rule) << c.what;
+  }
+}
+
+TEST(GroupOverride, promotes_without_the_missing_voter_and_records_the_loss) {
+  Scene s;
+  s.hosts.at(0).set_flush_lsn(0x3000400);
+  s.hosts.send(s.group);
+  s.pass(2.0, {2});
+  EXPECT_EQ(s.rule(), "primary_away");
+  s.group.handle(override_to(-1));
+  EXPECT_EQ(s.rule(), "override_waits_for_fencing");
+  s.fence(2);
+  EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
+  s.pass(1.3, {2});
+  EXPECT_EQ(s.promoted().node_id(), node(2).str());
+  EXPECT_EQ(s.promoted().lost_bytes(), 0x400u);
+  EXPECT_THAT(s.promoted().reason().facts(), testing::Contains(HasSubstr("is silent for")));
+  EXPECT_EQ(assigned_sync_set(s.group.state).number, 1u) << "the promise is kept from now on";
+}
+
+// ---- leases --------------------------------------------------------------------------------
+
+TEST(GroupLease, is_for_the_primary_of_the_term_while_no_failover_is_under_way) {
+  Scene s;
+  const auto lease = [&](int i, int most = 5000) {
+    return due_lease(s.group.state, HostName(host(i)), milliseconds(most));
+  };
+  ASSERT_TRUE(lease(0));
+  EXPECT_EQ(lease(0)->term(), 1u);
+  EXPECT_EQ(lease(0)->duration_ms(), 2000u);
+  EXPECT_EQ(lease(0, 300)->duration_ms(), 300u);
+  EXPECT_FALSE(lease(0, 0));
+  EXPECT_FALSE(lease(1));
+  s.lose_primary();
+  EXPECT_FALSE(lease(0));
+  s.fence(1);
+  s.fence(2);
+  s.pass(1.3, {1, 2});
+  EXPECT_FALSE(lease(0));
+  ASSERT_TRUE(lease(1)) << "before it is open";
+  EXPECT_EQ(lease(1)->term(), 2u);
+}
+
+}  // namespace
+}  // namespace trunkline::replication::test
