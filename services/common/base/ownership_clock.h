@@ -18,7 +18,7 @@ struct OwnershipRow {
 };
 
 inline constexpr milliseconds kRenewEvery{1000};
-inline constexpr milliseconds kOwnershipLasts{4000};  // from the asking for a renewal that came back
+inline constexpr milliseconds kOwnershipLasts{4000};  // from asking for a renewal that came
 inline constexpr milliseconds kTakeOverAfter{5000};   // of seeing the row unchanged
 
 class OwnershipClock {

@@ -188,7 +188,7 @@ Outcome assign(const GroupState& state, const v1::FailoverStarted& a, const v1::
 
 Outcome assign(const GroupState& state, const v1::FailoverBlocked& a, const v1::Reason& reason) {
   const Failover* under_way = failover_under_way(state);
-  if (under_way == nullptr || a.term() != state.term) return ignore("no such failover is under way");
+  if (under_way == nullptr || a.term() != state.term) return ignore("it is not under way");
   if (under_way->blocked_rule == reason.rule() && under_way->blocked_why == reason.why()) {
     return ignore("that is recorded");
   }

@@ -124,8 +124,8 @@ std::string missing_reporters(const S& s) {
 Quorum fenced_quorum(const S& s) {
   std::map<NodeId, TimePoint> fenced;
   for (const M& m : s.members) {
-    // One that lost its data cannot speak for what it had confirmed. The old primary may have been a
-    // voter before it was promoted; it is not promoted, so what it has is not enough.
+    // One that lost its data cannot speak for what it had confirmed. The old primary may have been
+    // a voter before; it is not the heir, so what it has does not count.
     if (m.member->id == s.state.failover->from) continue;
     if (m.fenced_since && has_data(m)) fenced[m.member->id] = *m.fenced_since;
   }
@@ -194,8 +194,8 @@ const M* switchover_heir(const S& s) {
   if (old == nullptr || old->seen == nullptr || !old_primary_stopped(s)) return nullptr;
   const M* best = nullptr;
   for (const M& m : s.members) {
-    if (!m.is_staying() || !m.is_standby() || m.seen == nullptr || !is_heard(s, *m.member)) continue;
-    if (m.member->upstream != failover.from) continue;
+    if (!m.is_staying() || !m.is_standby() || m.seen == nullptr) continue;
+    if (!is_heard(s, *m.member) || m.member->upstream != failover.from) continue;
     if (!failover.target.empty() && m.member->id != failover.target) continue;
     const bool has_all = m.seen->postgres == PostgresState::recovering &&
                          m.seen->role == ReportedRole::standby &&

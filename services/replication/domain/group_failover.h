@@ -24,8 +24,8 @@ inline constexpr seconds kOpenPatienceAtMost{300};
 inline constexpr seconds kSwitchoverDeadline{10};
 inline constexpr seconds kSwitchoverPause{30};  // after one that was given up, doubling
 inline constexpr seconds kAgainAfter{3};        // no standby can be promoted: the old primary
-inline constexpr milliseconds kBlockedAfter{2500};          // a failover that waits so long says why
-inline constexpr uint64_t kLagCap = 16 * 1024 * 1024;       // that an asynchronous failover may lose
+inline constexpr milliseconds kBlockedAfter{2500};  // a failover that waits so long says why
+inline constexpr uint64_t kLagCap = 16 * 1024 * 1024;  // bytes that an asynchronous one may lose
 inline constexpr uint64_t kSwitchoverLag = 16 * 1024 * 1024;  // behind, a standby is no target
 
 // ---- is the primary dead? ------------------------------------------------------------------
@@ -57,9 +57,12 @@ const MemberSight* old_primary_reporting(const Sight& s);
 // Of the old primary's WAL, what the heir is known not to have.
 uint64_t lost_bytes(const Sight& s, const MemberSight& heir);
 bool loss_is_too_much(const Sight& s);
-// Enough or no voters of theirs report, so that an operator's word can stand in for the rest.
+// Voters and the old primary: of those that are silent an operator says that they are dead.
 std::vector<NodeId> reporting_and_not_fenced(const Sight& s);
-std::optional<SyncSet> next_sync_set(const Sight& s, const MemberSight& heir, bool must_keep_number);
+// The set that the heir opens with: who is fenced, else all who stay, so that the ordered number
+// can be kept. Nothing if it must be and cannot.
+std::optional<SyncSet> next_sync_set(const Sight& s, const MemberSight& heir,
+                                     bool must_keep_number);
 
 // Whether `member`'s data is the log's, or behind it: not forked from it.
 bool history_fits(const GroupState& state, const NodeSeen& seen);

@@ -1,8 +1,8 @@
 // How many voters a failover needs. The candidates of a sync set are its voters. With
-// need = max(number, 1), a primary may serve while `need` of them answer it, and (number > 0) a write
-// is acknowledged when `number` of them have it. So with more than candidates - need fenced, no
-// `need` are left that could answer, and of every `number` that may have confirmed a write at least
-// one is fenced: R + W > N. Pure.
+// need = max(number, 1), a primary may serve while `need` of them answer it, and (number > 0) a
+// write is acknowledged when `number` of them have it. So with more than candidates - need fenced,
+// no `need` are left that could answer, and of every `number` that may have confirmed a write at
+// least one is fenced: R + W > N. Pure.
 #pragma once
 
 #include <map>

@@ -148,7 +148,8 @@ std::vector<HostTask> due_probes(const InstanceId& instance, const GroupState& s
   const Failover* failover = failover_under_way(state);
   if (failover != nullptr && failover->kind != FailoverKind::switchover) return out;
   const Sight sight = look(state, facts, now);
-  const bool is_due = failover != nullptr ? old_primary_stopped(sight) : primary_host_is_silent(sight);
+  const bool is_due =
+      failover != nullptr ? old_primary_stopped(sight) : primary_host_is_silent(sight);
   if (!is_due) return out;
   const auto id = static_cast<uint64_t>(to_unix_us(now));
   for (const MemberSight& member : sight.members) {

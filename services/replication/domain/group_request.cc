@@ -104,7 +104,7 @@ Outcome decide_request(const GroupState& state, const v1::RequestFailover& c,
   }
   const Sight sight = look(state, facts, now);
   if (under_way == nullptr && !primary_is_away(sight) && !primary_host_is_silent(sight)) {
-    return refuse("failover_not_needed", "the primary is not seen to be away: ask for a switchover");
+    return refuse("failover_not_needed", "the primary is not seen to be away: switch over");
   }
   if (!c.accept_data_loss()) {
     return refuse("data_loss_not_accepted",

@@ -32,8 +32,8 @@ inline constexpr milliseconds kSwitchoverPatience{2000};
 
 // A member that had a role is fenced while its term has no primary, and from then on until it has a
 // role in that term. In a switchover that is the old primary only: the others follow it until it
-// has stopped. Nothing for a member without a role, for one that is being detached (its host keeps what it has
-// until the box goes) and in a group that is being deleted.
+// has stopped. Nothing for a member without a role, for one that is being detached (its host keeps
+// what it has until the box goes) and in a group that is being deleted.
 std::optional<RoleDocument> role_document(const GroupState& state, const Member& member);
 
 }  // namespace trunkline::replication

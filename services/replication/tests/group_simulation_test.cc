@@ -1,5 +1,5 @@
 // Whole lives of groups under faults, one a seed: formation, growing, shrinking, changes of the
-// sync number, lost standbys, failovers, switchovers, deletion; losses, delays, doubles and reorders
+// sync number, lost standbys, failovers, switchovers, deletion; losses, delays, doubles, reorders
 // on the bus; cut networks, dead and frozen hosts, agents and controllers, clocks that drift.
 // Held at every instant: no write that was acknowledged under a sync set is missing on a node that
 // opens, never two nodes accept writes, terms and timelines grow and have one promotion each.

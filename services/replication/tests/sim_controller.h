@@ -27,7 +27,11 @@ class SimController {
  public:
   SimController(std::string name, Dice& dice, SimWorld& world, SimLog& log,
                 std::function<void(const v1::GroupEvent&)> on_event)
-      : name_(std::move(name)), dice_(dice), world_(world), log_(log), on_event_(std::move(on_event)) {
+      : name_(std::move(name)),
+        dice_(dice),
+        world_(world),
+        log_(log),
+        on_event_(std::move(on_event)) {
     start();
   }
 

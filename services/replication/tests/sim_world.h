@@ -172,7 +172,7 @@ class SimWorld {
   void post(std::vector<InFlight<Message>>& to, int host, const Message& message);
   template <class Message>
   std::vector<InFlight<Message>> due(std::vector<InFlight<Message>>& from);
-  bool runs(int host) const { return hosts_[host].down_until <= now && hosts_[host].frozen_until <= now; }
+  bool runs(int host) const { return host_is_up(host) && hosts_[host].frozen_until <= now; }
   bool agent_runs(int host) const { return runs(host) && hosts_[host].agent_frozen_until <= now; }
   bool reaches(int from, int to) const { return cut_[from][to] <= now; }
   bool linked(int a, int b) const { return a == b || (reaches(a, b) && reaches(b, a)); }
