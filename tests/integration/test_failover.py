@@ -32,7 +32,8 @@ class Failover(PlatformTest):
 
     def assert_rows_equal_everywhere(self):
         """Asked of each node itself."""
-        question = "select count(*), sum(n), md5(string_agg(n::text, ',' order by id)) from appended"
+        question = ("select count(*), sum(n), md5(string_agg(n::text, ',' order by id))"
+                    " from appended")
         wanted = self.survivor.sql(question)
         for node in self.survivor.nodes():
             dsn = f"host={node['address']} port={node['port']} user=alice dbname=shop"
