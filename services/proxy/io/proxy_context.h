@@ -25,7 +25,7 @@ struct ProxyOptions {
   std::string node_ca_file;          // without it only nodes on a loopback address are served
   std::string mock_secret;           // for salts of users that are not there
   unsigned threads = 0;              // 0: one a processor
-  uint64_t most_connections = 20'000;
+  uint64_t most_connections = 20'000;  // at most what descriptors allow
   uint64_t most_waiting = 2'000;     // for a primary
   std::chrono::milliseconds startup_time{10'000};
   std::chrono::milliseconds login_time{15'000};

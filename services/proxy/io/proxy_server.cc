@@ -20,14 +20,17 @@ namespace trunkline::proxy {
 namespace {
 
 constexpr int kBacklog = 1024;
+constexpr uint64_t kOtherDescriptors = 200;
 constexpr int kAcceptedARound = 64;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-void raise_descriptor_limit() {
+// How many connections there are descriptors for: a client's, and its server's.
+uint64_t raise_descriptor_limit() {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur > kOtherDescriptors ? (limit.rlim_cur - kOtherDescriptors) / 2 : 1;
 }
 
 bool is_loopback(const sockaddr_storage& peer) {
@@ -51,7 +54,7 @@ void prepare_client_socket(int fd) {
 }  // namespace
 
 ProxyServer::ProxyServer(ProxyOptions options) : context_(std::move(options)) {
-  raise_descriptor_limit();
+  most_connections_ = std::min(context_.options.most_connections, raise_descriptor_limit());
   unsigned threads = context_.options.threads;
   if (threads == 0) threads = std::clamp(std::thread::hardware_concurrency(), 1u, 64u);
   for (unsigned i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>(context_));
@@ -167,7 +170,7 @@ void ProxyServer::accept_from(Listener& listener) {
       }
       return;
     }
-    if (context_.connections.load() >= context_.options.most_connections) {
+    if (context_.connections.load() >= most_connections_) {
       const std::string words = fatal({"53300", "sorry, too many clients already"});
       const ssize_t ignored = send(fd, words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       static_cast<void>(ignored);

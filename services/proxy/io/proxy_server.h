@@ -39,6 +39,7 @@ class ProxyServer {
   void pause(Listener& listener);
 
   ProxyContext context_;
+  uint64_t most_connections_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<uint16_t, std::unique_ptr<Listener>> listeners_;  // of the first worker's thread
   uint16_t port_ = 0;

@@ -1,3 +1,4 @@
+#include <fstream>
 #include <thread>
 
 #include "proxy/tests/proxy_fixture.h"
@@ -154,6 +155,25 @@ TEST_F(Forwarding, counts_connections_and_bytes) {
   EXPECT_GT(counters.bytes_out, 100'000u);
   EXPECT_GT(counters.bytes_in, 20u);
   EXPECT_LT(counters.bytes_in, 1'000u);
+}
+
+TEST_F(Forwarding, connections_that_went_leave_nothing_behind) {
+  const auto resident_kb = [] {
+    std::ifstream status("/proc/self/status");
+    std::string word;
+    while (status >> word && word != "VmRSS:") continue;
+    long kb = 0;
+    status >> kb;
+    return kb;
+  };
+  const auto reconnect = [this](int times) {
+    for (int i = 0; i < times; ++i) ASSERT_EQ(PQstatus(connect().get()), CONNECTION_OK);
+  };
+  reconnect(100);
+  const long before = resident_kb();
+  reconnect(400);
+  EXPECT_LT(resident_kb() - before, 1'000);
+  EXPECT_TRUE(await([&] { return proxy_->context().connections.load() == 0; }));
 }
 
 TEST_F(Forwarding, more_connections_than_the_endpoint_may_have_are_refused) {
