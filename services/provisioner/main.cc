@@ -4,12 +4,29 @@
 
 #include "base/ids.h"
 #include "bus/streams.h"
+#include "provisioner/domain/snapshot.h"
 #include "provisioner/io/bootstrap.h"
 #include "provisioner/io/provisioner_shard.h"
 #include "runtime/config.h"
 #include "runtime/service_host.h"
 #include "runtime/shards.h"
 #include "telemetry/telemetry.h"
+
+namespace {
+
+trunkline::provisioner::EndpointPorts::Range endpoint_ports(const nlohmann::json& config) {
+  trunkline::provisioner::EndpointPorts::Range range;
+  const auto given = config.find("endpoint_ports");
+  if (given == config.end()) return range;
+  range.first = given->at("first").get<uint32_t>();
+  range.count = given->at("count").get<uint32_t>();
+  if (range.first == 0 || range.count > 65536 || range.first + range.count > 65536) {
+    throw std::runtime_error("endpoint_ports: not a range of ports");
+  }
+  return range;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace trunkline;
@@ -19,7 +36,8 @@ int main(int argc, char** argv) {
     telemetry::start(config.service);
     const auto bus = bus::Bus::connect(config.bus, std::chrono::seconds(30));
     runtime::ServiceHostOptions options;
-    provisioner::Registry registry;
+    options.snapshot_format = provisioner::kSnapshotFormat;
+    provisioner::Registry registry(endpoint_ports(*config.raw));
     runtime::ServiceHost host(config, *bus, options, [&](size_t index) {
       return std::make_unique<provisioner::ProvisionerShard>(
           config.log_dsn, *bus, registry, [&options, index](const std::string& uuid) {

@@ -96,6 +96,7 @@ class Change {
     NodeView* node = find(view_.nodes, e.node_id());
     if (node == nullptr) return kFine;
     node->leaving = true;
+    if (view_.status == Status::active) view_.status = Status::in_progress;
     return routed();
   }
   Error on(const v1::NodeRemoved& e) {

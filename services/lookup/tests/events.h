@@ -83,6 +83,11 @@ inline v1::InstanceEvent failed(const std::string& code, const std::string& node
   if (!node.empty()) e.set_node_id(id(node));
   return event;
 }
+inline v1::InstanceEvent removal_started(const std::string& node) {
+  v1::InstanceEvent event;
+  event.mutable_node_removal_started()->set_node_id(id(node));
+  return event;
+}
 inline v1::InstanceEvent deletion_started() {
   v1::InstanceEvent event;
   event.mutable_instance_deletion_started();

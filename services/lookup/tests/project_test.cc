@@ -77,6 +77,8 @@ TEST(Status, OfTheInstanceFollowsItsEvents) {
       {"another node placed",
        {created("shop"), node, activated(), placed("b", "host-b", "127.0.0.12")}, "IN_PROGRESS",
        false},
+      {"a node removed from it",
+       {created("shop"), node, activated(), removal_started("a")}, "IN_PROGRESS", false},
       {"failed later", {created("shop"), node, activated(), failed("deadline_missed")}, "ERROR",
        true},
       {"resized in error", {created("shop"), node, failed("x"), resized(4)}, "IN_PROGRESS", false},

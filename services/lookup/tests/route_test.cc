@@ -95,9 +95,7 @@ TEST(Route, AStandbyServesWhileItStreamsAndStays) {
   EXPECT_FALSE(serves());
   given.with(standby_streaming("b"));
   EXPECT_TRUE(serves());
-  v1::InstanceEvent leaving;
-  leaving.mutable_node_removal_started()->set_node_id(id("b"));
-  given.with(leaving);
+  given.with(removal_started("b"));
   EXPECT_FALSE(serves());
 }
 

@@ -51,13 +51,31 @@ HostDecision register_host(const HostState& state, const v1::RegisterHost& c) {
   return accept(std::vector{std::move(event)});
 }
 
+Rejection host_not_found(const HostState& state) {
+  return reject(RejectionBlame::not_found, "host_not_found", "there is no host " + state.id);
+}
+
 HostDecision set_schedulable(const HostState& state, const v1::SetHostSchedulable& c) {
-  if (state.name.empty()) {
-    return reject(RejectionBlame::not_found, "host_not_found", "there is no host " + state.id);
-  }
+  if (state.name.empty()) return host_not_found(state);
   if (state.schedulable == c.schedulable()) return ignore("the host is like this already");
   v1::HostEvent event;
   event.mutable_host_schedulable_set()->set_schedulable(c.schedulable());
+  return accept(std::vector{std::move(event)});
+}
+
+HostDecision drain(const HostState& state) {
+  if (state.name.empty()) return host_not_found(state);
+  if (state.service == HostService::draining) return ignore("the host is drained already");
+  v1::HostEvent event;
+  event.mutable_host_drain_started();
+  return accept(std::vector{std::move(event)});
+}
+
+HostDecision declare_lost(const HostState& state) {
+  if (state.name.empty()) return host_not_found(state);
+  if (state.service == HostService::lost) return ignore("the host is lost already");
+  v1::HostEvent event;
+  event.mutable_host_lost();
   return accept(std::vector{std::move(event)});
 }
 
@@ -71,8 +89,8 @@ HostDecision decide(const HostState& state, const v1::HostCommand& command, cons
     case v1::HostCommand::kRegisterHost: return register_host(state, command.register_host());
     case v1::HostCommand::kSetHostSchedulable:
       return set_schedulable(state, command.set_host_schedulable());
-    case v1::HostCommand::kDrainHost:
-    case v1::HostCommand::kDeclareHostLost:
+    case v1::HostCommand::kDrainHost: return drain(state);
+    case v1::HostCommand::kDeclareHostLost: return declare_lost(state);
     case v1::HostCommand::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");
@@ -94,9 +112,16 @@ void evolve(HostState& state, const v1::HostEvent& event, TimePoint) {
     }
     case v1::HostEvent::kHostSchedulableSet:
       state.schedulable = event.host_schedulable_set().schedulable();
+      if (state.schedulable) state.service = HostService::in_service;
       return;
     case v1::HostEvent::kHostDrainStarted:
+      state.schedulable = false;
+      state.service = HostService::draining;
+      return;
     case v1::HostEvent::kHostLost:
+      state.schedulable = false;
+      state.service = HostService::lost;
+      return;
     case v1::HostEvent::BODY_NOT_SET: return;
   }
 }

@@ -1,6 +1,9 @@
 // The host aggregate (stream `host-<version-5 uuid of "host/" + name>`): what an agent says of its
 // host, and whether an administrator lets nodes be placed there. Pure.
 //
+// A host that is drained or lost takes no new node and is left by those that it has
+// (instance_react.h); setting it schedulable again ends both.
+//
 // Rules: command_empty, host_name_malformed, host_name_mismatch (the stream is another host's),
 // zone_missing, address_missing, capacity_missing: bad_value; host_not_found: not_found.
 #pragma once
@@ -17,6 +20,8 @@
 
 namespace trunkline::provisioner {
 
+enum class HostService { in_service, draining, lost };
+
 struct HostState {
   HostState() = default;
   explicit HostState(std::string uuid) : id(std::move(uuid)) {}
@@ -31,6 +36,7 @@ struct HostState {
   uint64_t disk_gb = 0;
   std::set<std::string> images;
   bool schedulable = true;
+  HostService service = HostService::in_service;
   bool operator==(const HostState&) const = default;
 };
 

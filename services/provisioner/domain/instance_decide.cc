@@ -58,6 +58,8 @@ InstanceDecision create_instance(const InstanceState& state, const v1::CreateIns
   e.set_sync_replica_number(c.sync_replica_number());
   e.set_version_id(c.version_id());
   e.set_image(facts.version.image);
+  e.set_read_write_port(facts.endpoint.read_write);
+  e.set_read_only_port(facts.endpoint.read_only);
   return accept(Events{std::move(event)});
 }
 
@@ -132,7 +134,8 @@ InstanceDecision place_nodes(const InstanceState& state, const v1::PlaceNodes& c
   for (const auto& node : c.nodes()) {
     if (node_id_of(state.id, ordinal++).str() != node.node_id()) return ignore("placed already");
   }
-  if (wanted_nodes(state) + static_cast<uint32_t>(c.nodes_size()) > state.spec.nodes_number) {
+  if (wanted_nodes(state) + static_cast<uint32_t>(c.nodes_size()) >
+      nodes_to_have(state, facts.drained)) {
     return ignore("fewer nodes are ordered now");
   }
   std::set<InstanceFacts::HostPort> taken(facts.taken.begin(), facts.taken.end());
@@ -190,11 +193,13 @@ InstanceDecision start_node_removal(const InstanceState& state, const v1::StartN
   const Node* node = find_node(state, NodeId(c.node_id()));
   if (!node) return ignore("the node is gone");
   if (!node->is_wanted()) return ignore("the node is being removed already");
-  if (holds_data(state, node->id)) {
+  // Of a drained host: replication makes another one the primary before it detaches this one.
+  if (holds_data(state, node->id) && c.why() != kHostDrained) {
     return conflict("primary_must_stay", "node " + c.node_id() + " is the primary");
   }
   if (state.status == InstanceStatus::error) return ignore("the instance waits for a retry");
-  if (c.why() == kScaledDown && wanted_nodes(state) <= state.spec.nodes_number) {
+  const bool makes_fewer = c.why() == kScaledDown || c.why() == kHostDrained;
+  if (makes_fewer && wanted_nodes(state) <= state.spec.nodes_number) {
     return ignore("the node is ordered again");
   }
   v1::InstanceEvent event;

@@ -17,11 +17,13 @@
 // A reactor's command whose time has passed is Ignored: it was computed from an older state.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/decision.h"
+#include "provisioner/domain/endpoint_ports.h"
 #include "provisioner/domain/instance_state.h"
 #include "trunkline/v1/instance.pb.h"
 
@@ -42,6 +44,10 @@ struct InstanceFacts {
     auto operator<=>(const HostPort&) const = default;
   };
   std::vector<HostPort> taken;
+  // For CreateInstance: ports of endpoints that no other instance has.
+  EndpointPair endpoint;
+  // Hosts that are to be left: a node is placed before the one there goes.
+  std::set<HostName> drained;
 };
 
 Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::InstanceCommand& command,

@@ -29,7 +29,9 @@ void on_created(InstanceState& state, const v1::InstanceCreated& e) {
                 .nodes_number = e.nodes_number(),
                 .sync_replica_number = e.sync_replica_number(),
                 .version = VersionId(e.version_id()),
-                .image = e.image()};
+                .image = e.image(),
+                .read_write_port = e.read_write_port(),
+                .read_only_port = e.read_only_port()};
 }
 
 void on_resized(InstanceState& state, const v1::InstanceResized& e) {
@@ -77,7 +79,9 @@ void on_removal_started(InstanceState& state, const v1::NodeRemovalStarted& e, T
   Node* node = find_node(state, NodeId(e.node_id()));
   if (!node) return;
   start_removal(*node, e.why(), at);
-  if (e.why() != kScaledDown) ++state.relocations;
+  if (is_relocation(e.why())) ++state.relocations;
+  // A node of a host that is lost goes from a running instance too, and another one comes.
+  if (state.status == InstanceStatus::active) state.status = InstanceStatus::in_progress;
 }
 
 void on_node_removed(InstanceState& state, const v1::NodeRemoved& e) {
@@ -309,6 +313,7 @@ void evolve_from_group(InstanceState& state, const v1::GroupEvent& event, uint64
       return on_membership(group, event.group_membership_changed());
     case GroupBody::kPrimaryAssigned:
       group.primary = NodeId(event.primary_assigned().node_id());
+      group.streaming.erase(group.primary);
       group.primary_open = false;
       group.settled.reset();
       return;
@@ -317,6 +322,10 @@ void evolve_from_group(InstanceState& state, const v1::GroupEvent& event, uint64
       group.primary_open = true;
       group.ever_open = true;
       group.primary_opened_at = recorded_at;
+      return;
+    case GroupBody::kFailoverStarted:
+      group.primary_open = false;
+      group.settled.reset();
       return;
     case GroupBody::kGroupSettled: {
       GroupView::Settled settled;
@@ -327,18 +336,25 @@ void evolve_from_group(InstanceState& state, const v1::GroupEvent& event, uint64
     }
     case GroupBody::kNodeDetached:
       group.members[NodeId(event.node_detached().node_id())] = Membership::detached;
+      group.streaming.erase(NodeId(event.node_detached().node_id()));
       return;
     case GroupBody::kGroupDeleted:
       group.members.clear();
+      group.streaming.clear();
       group.deleted = true;
       return;
     case GroupBody::kStandbyAssigned:
+      group.streaming.erase(NodeId(event.standby_assigned().node_id()));
+      return;
     case GroupBody::kStandbyStreaming:
+      group.streaming.insert(NodeId(event.standby_streaming().node_id()));
+      return;
     case GroupBody::kStandbyLost:
+      group.streaming.erase(NodeId(event.standby_lost().node_id()));
+      return;
     case GroupBody::kSyncSetAssigned:
     case GroupBody::kSyncSetApplied:
     case GroupBody::kNodeDetachStarted:
-    case GroupBody::kFailoverStarted:
     case GroupBody::kFailoverBlocked:
     case GroupBody::BODY_NOT_SET: return;
   }

@@ -38,6 +38,7 @@ class Reaction {
     }
     if (state_.status != InstanceStatus::deleting) {
       shrink();
+      leave_lost_hosts();
       place();
       apply_objects();
       activate();
@@ -137,17 +138,23 @@ class Reaction {
     issue(std::move(command));
   }
 
+  void record_removed(const Node& node) {
+    v1::InstanceCommand command;
+    command.mutable_record_node_removed()->set_node_id(node.id.str());
+    issue(std::move(command));
+  }
+
   void remove(const Node& node) {
     if (awaits_detach(state_, node)) return;
+    // If that host ever reports, what is still there is nobody's: see orphans().
+    if (watch_.left.lost.contains(node.address.host)) return record_removed(node);
     const Seen at = seen(node);
     if (!at.host) return;
     if (!at.node) {
       // Where the box was made its absence says all; else a task may still be on its way there.
       const bool was_there = node.created_generation > 0;
       if (was_there || at.host->received_at >= node.removal_started_at + kRemovalGrace) {
-        v1::InstanceCommand command;
-        command.mutable_record_node_removed()->set_node_id(node.id.str());
-        return issue(std::move(command));
+        return record_removed(node);
       }
       return send(node, remove_task(state_.id, node.id));
     }
@@ -172,6 +179,7 @@ class Reaction {
     uint32_t wanted = wanted_nodes(state_);
     const Node* primary = find_node(state_, state_.group.primary);
     if (wanted <= state_.spec.nodes_number || !primary || !primary->is_wanted()) return;
+    if (has_wanted_node_on(state_, watch_.left.drained)) return leave_drained_host(*primary);
     for (auto node = state_.nodes.rbegin(); node != state_.nodes.rend(); ++node) {
       if (wanted <= state_.spec.nodes_number) return;
       if (!node->is_wanted() || node->id == primary->id) continue;
@@ -180,22 +188,51 @@ class Reaction {
     }
   }
 
+  // One at a time, and only when all that stay have the data; the primary last.
+  void leave_drained_host(const Node& primary) {
+    if (has_removing_nodes(state_) || !state_.group.primary_open) return;
+    const Node* leaves = nullptr;
+    for (const Node& node : state_.nodes) {
+      if (!watch_.left.drained.contains(node.address.host)) {
+        const bool has_data = node.id == primary.id || state_.group.streaming.contains(node.id);
+        if (!has_data) return;
+      } else if (!leaves || leaves->id == primary.id) {
+        leaves = &node;
+      }
+    }
+    start_removal(*leaves, kHostDrained);
+  }
+
+  void leave_lost_hosts() {
+    if (!is_working(state_) && state_.status != InstanceStatus::active) return;
+    for (const Node& node : state_.nodes) {
+      if (!node.is_wanted() || !watch_.left.lost.contains(node.address.host)) continue;
+      if (!holds_data(state_, node.id)) start_removal(node, kHostLost);
+    }
+  }
+
   void place() {
     const uint32_t wanted = wanted_nodes(state_);
-    if (!is_working(state_) || wanted >= state_.spec.nodes_number) return;
+    const uint32_t to_have = nodes_to_have(state_, watch_.left.drained);
+    const bool replaces = to_have > state_.spec.nodes_number;
+    const bool may = is_working(state_) || (replaces && state_.status == InstanceStatus::active);
+    if (!may || wanted >= to_have) return;
     Needs needs;
     needs.instance = state_.id;
     needs.first_ordinal = state_.nodes_placed;
-    needs.count = state_.spec.nodes_number - wanted;
+    needs.count = to_have - wanted;
     needs.size = state_.spec.size;
     needs.image = state_.spec.image;
     for (const Node& node : state_.nodes) {
-      if (node.is_wanted()) needs.used_hosts.push_back(node.address.host);
-      const bool gave_up = !node.is_wanted() && node.removal_why != kScaledDown &&
+      const bool stays = node.is_wanted() && !watch_.left.drained.contains(node.address.host);
+      if (stays) needs.used_hosts.push_back(node.address.host);
+      const bool gave_up = !node.is_wanted() && is_relocation(node.removal_why) &&
                            node.removal_why != kPortInUse;
       if (gave_up) needs.avoid.push_back(node.address.host);
     }
+    // A replacement that finds no place is asked for again as long as it takes.
     needs.last_chance =
+        wanted < state_.spec.nodes_number &&
         watch_.now >= counted_from(state_.step_started_at) + deadline_of(Step::placing);
     actions_.push_back(NeedPlacement{std::move(needs)});
   }
@@ -291,13 +328,38 @@ class Reaction {
     if (!waits || state_.failure || issued_) return;
     // Of placing, answer_needs() says why it failed.
     if (state_.step == Step::none || state_.step == Step::placing) return;
-    if (watch_.now < counted_from(state_.step_started_at) + deadline_of(state_.step)) return;
+    if (rests_for_group() || is_forming_replacement()) return;
+    if (watch_.now < counted_from(began_at()) + deadline_of(state_.step)) return;
     NodeId node;
     const std::string what = waits_for(&node);
     fail_step({std::string(kDeadlineMissed),
                std::string(step_name(state_.step)) + " was not done within " +
                    std::to_string(deadline_of(state_.step).count()) + " s: " + what},
               node);
+  }
+
+  // A failover is under way: what waits for the group waits for it.
+  bool rests_for_group() const {
+    const bool of_group = state_.step == Step::forming || state_.step == Step::removing_nodes;
+    return of_group && state_.status != InstanceStatus::deleting && state_.group.ever_open &&
+           !state_.group.primary_open;
+  }
+  // What waits for the group begins anew with each primary that opens, and removing with each node
+  // that is asked to go: it may have been its replacement that took long.
+  TimePoint began_at() const {
+    TimePoint begin = state_.step_started_at;
+    if (state_.step != Step::forming && state_.step != Step::removing_nodes) return begin;
+    if (state_.group.primary_open) begin = std::max(begin, state_.group.primary_opened_at);
+    for (const Node& node : state_.nodes) {
+      if (!node.is_wanted()) begin = std::max(begin, node.removal_started_at);
+    }
+    return begin;
+  }
+  // One more node than is ordered copies its data, as long as that takes; those that are to be
+  // replaced serve meanwhile.
+  bool is_forming_replacement() const {
+    return state_.step == Step::removing_nodes && !has_removing_nodes(state_) &&
+           has_wanted_node_on(state_, watch_.left.drained);
   }
 
   std::string waits_for(NodeId* waiting_node) const {
@@ -358,8 +420,9 @@ std::vector<Action> react(const InstanceState& state, const ReportBook& reports,
   return Reaction(state, reports, watch).run();
 }
 
-bool is_at_rest(const InstanceState& state) {
+bool is_at_rest(const InstanceState& state, const LeftHosts& left) {
   if (state.status == InstanceStatus::none || state.status == InstanceStatus::deleted) return true;
+  if (has_wanted_node_on(state, left.drained) || has_wanted_node_on(state, left.lost)) return false;
   return state.status == InstanceStatus::active &&
          state.applied_objects_version >= state.objects_version && !has_removing_nodes(state);
 }

@@ -11,6 +11,12 @@
 // for. Users and databases are no step: they are applied to an open primary whatever the instance
 // waits for, within 30 s of the change.
 //
+// A node of a host that is drained goes when one more is placed elsewhere and streams; one of a host that is lost goes at once, and its removal does not wait for the host. What holds
+// the data goes only as a standby: replication makes another one the primary before.
+//
+// A failover is no step either: the deadlines of what waits for the group begin anew with each
+// primary that opens, and rest while none is open.
+//
 // In ERROR nothing new is begun (no placement, no removal) until a retry; what was assigned stays
 // assigned and is recorded when it comes true, so an instance whose trouble passes gets ACTIVE.
 #pragma once
@@ -50,6 +56,7 @@ struct Watch {
   // Since when the provisioner knows the whole log: deadlines and silence are not counted from
   // before, nobody was there to see.
   TimePoint watching_since;
+  LeftHosts left = {};
 };
 
 std::vector<Action> react(const InstanceState& state, const ReportBook& reports,
@@ -57,7 +64,7 @@ std::vector<Action> react(const InstanceState& state, const ReportBook& reports,
 
 // Whether react() has nothing to do until an event, or a report of the instance's hosts, changes
 // something: the shell need not ask at every tick.
-bool is_at_rest(const InstanceState& state);
+bool is_at_rest(const InstanceState& state, const LeftHosts& left);
 
 // RemoveNode for each node of the report that no instance has (any more). Only of a host's newest
 // report, and only by a thread that knows the whole log. `nodes` as in ReportBook::take().

@@ -64,6 +64,21 @@ Step step_of(const InstanceState& state) {
   return Step::forming;
 }
 
+bool has_wanted_node_on(const InstanceState& state, const std::set<HostName>& hosts) {
+  return !hosts.empty() && std::ranges::any_of(state.nodes, [&](const Node& node) {
+    return node.is_wanted() && hosts.contains(node.address.host);
+  });
+}
+
+uint32_t nodes_to_have(const InstanceState& state, const std::set<HostName>& drained) {
+  const bool replaces = has_wanted_node_on(state, drained) && !has_removing_nodes(state);
+  return state.spec.nodes_number + (replaces ? 1 : 0);
+}
+
+bool is_relocation(std::string_view why) {
+  return why != kScaledDown && why != kHostDrained && why != kHostLost && why != kDeleted;
+}
+
 bool holds_data(const InstanceState& state, const NodeId& id) {
   return state.group.ever_open && state.group.primary == id;
 }

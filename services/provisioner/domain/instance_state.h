@@ -72,6 +72,8 @@ struct InstanceSpec {
   uint32_t sync_replica_number = 0;
   VersionId version;
   std::string image;
+  uint32_t read_write_port = 0;  // of its endpoints; 0: none
+  uint32_t read_only_port = 0;
   bool operator==(const InstanceSpec&) const = default;
 };
 
@@ -139,6 +141,7 @@ struct GroupView {
   };
   uint64_t version = 0;        // of the group's stream
   std::map<NodeId, Membership> members;
+  std::set<NodeId> streaming;  // standbys that have, and keep, what the primary writes
   uint32_t sync_replica_number = 0;
   NodeId primary;              // assigned; empty: none yet
   bool primary_open = false;
@@ -190,6 +193,16 @@ uint32_t wanted_nodes(const InstanceState& state);
 bool has_removing_nodes(const InstanceState& state);
 // The step that the fields other than `step` call for.
 Step step_of(const InstanceState& state);
+// What is to be left, see host_aggregate.h.
+struct LeftHosts {
+  std::set<HostName> drained;
+  std::set<HostName> lost;
+  bool operator==(const LeftHosts&) const = default;
+};
+bool has_wanted_node_on(const InstanceState& state, const std::set<HostName>& hosts);
+// The number that is ordered, and one more while a node is to leave one of these hosts: its
+// replacement comes first. One at a time; not while an earlier one is still going.
+uint32_t nodes_to_have(const InstanceState& state, const std::set<HostName>& drained);
 // The box of this node holds the instance's data: it is never given up or made anew.
 bool holds_data(const InstanceState& state, const NodeId& id);
 // Every wanted node is at its newest generation, there are as many as ordered and no others.
@@ -203,7 +216,10 @@ NodeId node_id_of(const InstanceId& instance, uint32_t ordinal);
 
 // Why a node is removed, as StartNodeRemoval carries it; any other word is the failure code of the
 // host that the node is given up for.
+bool is_relocation(std::string_view why);
 inline constexpr std::string_view kScaledDown = "scaled_down";
+inline constexpr std::string_view kHostDrained = "host_drained";
+inline constexpr std::string_view kHostLost = "host_lost";
 inline constexpr std::string_view kDeleted = "deleted";
 inline constexpr std::string_view kPortInUse = "port_in_use";
 

@@ -134,6 +134,7 @@ void write_group(const GroupView& group, v1::InstanceSnapshot::Group* m) {
     m->mutable_settled()->set_sync_replica_number(group.settled->sync_replica_number);
   }
   m->set_deleted(group.deleted);
+  for (const NodeId& id : group.streaming) m->add_streaming_ids(id.str());
 }
 
 bool read_group(const v1::InstanceSnapshot::Group& m, GroupView* group) {
@@ -154,6 +155,7 @@ bool read_group(const v1::InstanceSnapshot::Group& m, GroupView* group) {
     group->settled->sync_replica_number = m.settled().sync_replica_number();
   }
   group->deleted = m.deleted();
+  for (const auto& id : m.streaming_ids()) group->streaming.insert(NodeId(id));
   return true;
 }
 
@@ -177,6 +179,8 @@ v1::InstanceSnapshot to_snapshot(const InstanceState& state) {
   m.set_sync_replica_number(state.spec.sync_replica_number);
   m.set_version_id(state.spec.version.str());
   m.set_image(state.spec.image);
+  m.set_read_write_port(state.spec.read_write_port);
+  m.set_read_only_port(state.spec.read_only_port);
   for (const Node& node : state.nodes) write_node(node, m.add_nodes());
   m.set_nodes_placed(state.nodes_placed);
   m.set_relocations(state.relocations);
@@ -201,7 +205,9 @@ std::optional<InstanceState> from_snapshot(const v1::InstanceSnapshot& m) {
                 .nodes_number = m.nodes_number(),
                 .sync_replica_number = m.sync_replica_number(),
                 .version = VersionId(m.version_id()),
-                .image = m.image()};
+                .image = m.image(),
+                .read_write_port = m.read_write_port(),
+                .read_only_port = m.read_only_port()};
   for (const auto& in : m.nodes()) {
     if (!read_node(in, &state.nodes.emplace_back())) return std::nullopt;
   }
@@ -226,6 +232,7 @@ v1::HostSnapshot to_snapshot(const HostState& state) {
   m.set_disk_gb(state.disk_gb);
   for (const auto& image : state.images) m.add_images(image);
   m.set_schedulable(state.schedulable);
+  m.set_service(static_cast<uint32_t>(state.service));
   return m;
 }
 
@@ -240,6 +247,7 @@ std::optional<HostState> from_snapshot(const v1::HostSnapshot& m) {
   state.disk_gb = m.disk_gb();
   state.images = {m.images().begin(), m.images().end()};
   state.schedulable = m.schedulable();
+  if (!read_enum(m.service(), HostService::lost, &state.service)) return std::nullopt;
   return state;
 }
 

@@ -57,7 +57,7 @@ void ProvisionerShard::load(const v1::ServiceSnapshot::Aggregate& aggregate) {
   if (aggregate.aggregate() == InstanceAggregate::kName) {
     const auto& state = load_shell<v1::InstanceSnapshot>(instances_, aggregate);
     registry_.set_instance(state);
-    if (!is_at_rest(state)) restless_.insert(aggregate.uuid());
+    if (!is_at_rest(state, left_)) restless_.insert(aggregate.uuid());
   } else if (aggregate.aggregate() == HostAggregate::kName) {
     registry_.set_host(load_shell<v1::HostSnapshot>(hosts_, aggregate));
   } else if (aggregate.aggregate() == VersionAggregate::kName) {
@@ -130,7 +130,7 @@ void ProvisionerShard::instance_changed(const std::string& uuid, const eventlog:
   if (state == nullptr) return;
   registry_.set_instance(*state);
   causes_[uuid] = {cause.command_id, cause.correlation_id, cause.traceparent};
-  if (is_at_rest(*state)) {
+  if (is_at_rest(*state, left_)) {
     restless_.erase(uuid);
   } else {
     restless_.insert(uuid);
@@ -162,8 +162,11 @@ v1::CommandAnswer ProvisionerShard::decide(const v1::Command& command) {
   switch (command.body_case()) {
     case v1::Command::kInstance: {
       const InstanceId id(command.aggregate_id());
-      return instances_.handle(command, command.instance(),
-                               registry_.facts_for(id, command.instance()), true);
+      auto answer = instances_.handle(command, command.instance(),
+                                      registry_.facts_for(id, command.instance()), true);
+      const bool refused = command.instance().has_create_instance() && !answer.has_accepted();
+      if (refused) registry_.not_created(id);
+      return answer;
     }
     case v1::Command::kHost: {
       auto answer = hosts_.handle(command, command.host(), {}, true);
@@ -193,7 +196,7 @@ void ProvisionerShard::drive(const std::string& uuid) {
     const InstanceState* state = state_of(uuid);
     if (state == nullptr) return;
     bool changed = false;
-    for (const Action& action : react(*state, reports_, {runtime::now(), watching_since_})) {
+    for (const Action& action : react(*state, reports_, {runtime::now(), watching_since_, left_})) {
       if (perform(uuid, action)) {
         changed = true;
         break;  // the rest was meant for the state before
@@ -250,7 +253,7 @@ bool ProvisionerShard::issue(const std::string& uuid, const v1::InstanceCommand&
   if (state == nullptr) return false;
   registry_.set_instance(*state);
   causes_[uuid].command_id = command.command_id();
-  if (is_at_rest(*state)) {
+  if (is_at_rest(*state, left_)) {
     restless_.erase(uuid);
   } else {
     restless_.insert(uuid);
@@ -311,8 +314,19 @@ void ProvisionerShard::register_host(const v1::HostReport& report, TimePoint now
   }
 }
 
+void ProvisionerShard::look_at_hosts() {
+  const uint64_t revision = registry_.left_hosts_revision();
+  if (revision == left_revision_) return;
+  left_revision_ = revision;
+  left_ = registry_.left_hosts();
+  for (const auto& [uuid, entry] : instances_.entries()) {
+    if (entry.poison.empty() && !is_at_rest(entry.state, left_)) restless_.insert(uuid);
+  }
+}
+
 void ProvisionerShard::on_tick() {
   if (!ready_) return;
+  look_at_hosts();
   registry_.expire_reservations(runtime::now());
   const std::set<std::string> now_restless = restless_;
   for (const std::string& uuid : now_restless) drive(uuid);

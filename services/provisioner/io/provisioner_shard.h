@@ -49,6 +49,8 @@ class ProvisionerShard : public runtime::ShardLogic {
   // True if the instance changed.
   bool perform(const std::string& uuid, const Action& action);
   bool issue(const std::string& uuid, const v1::InstanceCommand& body);
+  // What is to be left may be otherwise than at the last call: whom that concerns rests no more.
+  void look_at_hosts();
   void register_host(const v1::HostReport& report, TimePoint now);
   InstanceState* state_of(const std::string& uuid);
 
@@ -64,6 +66,8 @@ class ProvisionerShard : public runtime::ShardLogic {
   std::unordered_map<std::string, Cause> causes_;
   std::set<std::string> restless_;  // instances that every tick asks about
   std::unordered_map<std::string, std::string> refused_hosts_;  // uuid -> rule; said once
+  LeftHosts left_;
+  uint64_t left_revision_ = 0;  // of left_
   bool ready_ = false;
   TimePoint watching_since_;
 };

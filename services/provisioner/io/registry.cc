@@ -5,6 +5,15 @@ namespace trunkline::provisioner {
 void Registry::set_host(const HostState& host) {
   const std::lock_guard lock(mutex_);
   fleet_.set_host(host);
+  if (host.name.empty()) return;
+  LeftHosts left = left_;
+  left.drained.erase(host.name);
+  left.lost.erase(host.name);
+  if (host.service == HostService::draining) left.drained.insert(host.name);
+  if (host.service == HostService::lost) left.lost.insert(host.name);
+  if (left == left_) return;
+  left_ = std::move(left);
+  ++left_revision_;
 }
 
 void Registry::set_version(const VersionState& version) {
@@ -15,6 +24,12 @@ void Registry::set_version(const VersionState& version) {
 void Registry::set_instance(const InstanceState& instance) {
   const std::lock_guard lock(mutex_);
   fleet_.set_instance(instance);
+  const bool was_ordered = instance.status != InstanceStatus::none;
+  if (instance.status == InstanceStatus::deleted) {
+    ports_.free(instance.id);
+  } else if (was_ordered) {
+    ports_.record(instance.id, {instance.spec.read_write_port, instance.spec.read_only_port});
+  }
   if (instance.exists()) {
     version_of_[instance.id] = instance.spec.version;
   } else {
@@ -27,6 +42,9 @@ void Registry::forget_instances() {
   fleet_ = Fleet();
   versions_.clear();
   version_of_.clear();
+  ports_ = EndpointPorts(range_);
+  left_ = {};
+  ++left_revision_;
 }
 
 void Registry::host_reported(const v1::HostReport& report, TimePoint received_at) {
@@ -44,7 +62,7 @@ std::map<HostName, TimePoint> Registry::hosts_reported_at() const {
 }
 
 InstanceFacts Registry::facts_for(const InstanceId& instance,
-                                  const v1::InstanceCommand& command) const {
+                                  const v1::InstanceCommand& command) {
   const std::lock_guard lock(mutex_);
   InstanceFacts facts;
   if (command.has_create_instance()) {
@@ -53,11 +71,23 @@ InstanceFacts Registry::facts_for(const InstanceId& instance,
       facts.version = {version->second.created, version->second.is_offered(),
                        version->second.image};
     }
+    facts.endpoint = ports_.give(instance);
   }
   if (command.has_place_nodes()) {
+    facts.drained = left_.drained;
     facts.taken = fleet_.taken_by_others(instance, command.place_nodes());
   }
   return facts;
+}
+
+void Registry::not_created(const InstanceId& instance) {
+  const std::lock_guard lock(mutex_);
+  ports_.give_back(instance);
+}
+
+LeftHosts Registry::left_hosts() const {
+  const std::lock_guard lock(mutex_);
+  return left_;
 }
 
 VersionFacts Registry::facts_for(const VersionId& version) const {

@@ -1,12 +1,14 @@
 // What the provisioner's shards share: the fleet, and who uses which version. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
 
+#include "provisioner/domain/endpoint_ports.h"
 #include "provisioner/domain/fleet.h"
 #include "provisioner/domain/placement.h"
 #include "provisioner/domain/version_aggregate.h"
@@ -16,6 +18,8 @@ namespace trunkline::provisioner {
 
 class Registry {
  public:
+  explicit Registry(EndpointPorts::Range ports = {}) : ports_(ports), range_(ports) {}
+
   void set_host(const HostState& host);
   void set_version(const VersionState& version);
   void set_instance(const InstanceState& instance);
@@ -24,8 +28,14 @@ class Registry {
   void host_reported(const v1::HostReport& report, TimePoint received_at);
   std::map<HostName, TimePoint> hosts_reported_at() const;
 
-  InstanceFacts facts_for(const InstanceId& instance, const v1::InstanceCommand& command) const;
+  // Of a CreateInstance, ports are held for it until set_instance(), or not_created().
+  InstanceFacts facts_for(const InstanceId& instance, const v1::InstanceCommand& command);
+  void not_created(const InstanceId& instance);
   VersionFacts facts_for(const VersionId& version) const;
+
+  LeftHosts left_hosts() const;
+  // Another number whenever they are others.
+  uint64_t left_hosts_revision() const { return left_revision_; }
 
   // As placement.h says; the reservation is held in here.
   std::optional<v1::InstanceCommand> answer_needs(const Needs& needs, TimePoint now);
@@ -35,6 +45,10 @@ class Registry {
  private:
   mutable std::mutex mutex_;
   Fleet fleet_;
+  EndpointPorts ports_;
+  const EndpointPorts::Range range_;
+  LeftHosts left_;
+  std::atomic<uint64_t> left_revision_{0};
   std::map<VersionId, VersionState> versions_;
   std::unordered_map<InstanceId, VersionId> version_of_;  // of instances that are not deleted
 };

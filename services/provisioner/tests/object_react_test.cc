@@ -13,7 +13,7 @@ TEST_F(React, AppliesObjectsToTheOpenPrimaryUntilItsHostHasTakenThemUp) {
   active(2, 1);
   decide(create_user(kAlice, "alice"));
   decide(create_database(kApp, "app", kAlice));
-  EXPECT_FALSE(is_at_rest(state_));
+  EXPECT_FALSE(is_at_rest(state_, {}));
   EXPECT_THAT(outline(), ElementsAre("objects 0"));
   auto& task = *report(0).mutable_objects();
   task.set_generation(state_.objects_version - 1);
@@ -26,7 +26,7 @@ TEST_F(React, AppliesObjectsToTheOpenPrimaryUntilItsHostHasTakenThemUp) {
   EXPECT_THAT(outline(), ElementsAre("record_objects_applied with 0 failures"));
   decide(objects_applied(state_.objects_version));
   EXPECT_THAT(outline(), IsEmpty());
-  EXPECT_TRUE(is_at_rest(state_));
+  EXPECT_TRUE(is_at_rest(state_, {}));
 }
 
 TEST_F(React, ObjectsOfANewPrimaryAreAppliedAnew) {

@@ -105,6 +105,31 @@ TEST(SetHostSchedulable, OutAndIn) {
   scene.when(v1::HostCommand()).then("rejected: command_empty (bad_value)");
 }
 
+TEST(HostService, DrainedAndLostUntilItIsSchedulableAgain) {
+  v1::HostCommand in, out, drain, lose;
+  in.mutable_set_host_schedulable()->set_schedulable(true);
+  out.mutable_set_host_schedulable()->set_schedulable(false);
+  drain.mutable_drain_host();
+  lose.mutable_declare_host_lost();
+  auto scene = host_a();
+  scene.when(drain).then("rejected: host_not_found (not_found)");
+  scene.when(lose).then("rejected: host_not_found (not_found)");
+  scene.when(register_host()).when(drain).then("accepted: host_drain_started");
+  EXPECT_EQ(scene.state().service, HostService::draining);
+  EXPECT_FALSE(scene.state().schedulable);
+  scene.when(drain).then("ignored");
+  scene.when(out).then("ignored");
+  scene.when(register_host()).then("ignored");
+  scene.when(lose).then("accepted: host_lost");
+  EXPECT_EQ(scene.state().service, HostService::lost);
+  scene.when(lose).then("ignored");
+  scene.when(drain).then("accepted: host_drain_started");
+  scene.when(in).then("accepted: host_schedulable_set");
+  EXPECT_EQ(scene.state().service, HostService::in_service);
+  EXPECT_TRUE(scene.state().schedulable);
+  scene.when(out).when(lose).then("accepted: host_lost");
+}
+
 // ---- versions ------------------------------------------------------------------------------
 
 v1::VersionCommand create_version() {

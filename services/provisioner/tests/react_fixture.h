@@ -36,11 +36,14 @@ class React : public ::testing::Test {
     settled_group(nodes, sync);
   }
   void decide(const Command& command) {
-    state_ = play(state_, command);
+    InstanceFacts facts = offered();
+    facts.drained = left_.drained;
+    state_ = play(state_, command, facts);
     now_ = std::max(now_, kStart + seconds(state_.version));
   }
-  static InstanceState play(InstanceState state, const Command& command) {
-    const auto decision = provisioner::decide(state, command, offered(),
+  static InstanceState play(InstanceState state, const Command& command,
+                            const InstanceFacts& facts = offered()) {
+    const auto decision = provisioner::decide(state, command, facts,
                                               kStart + seconds(state.version) + milliseconds(500));
     const auto* events = std::get_if<std::vector<Event>>(&decision);
     EXPECT_TRUE(events) << trunkline::testing::describe(decision);
@@ -91,6 +94,16 @@ class React : public ::testing::Test {
     event.mutable_primary_opened()->set_node_id(node_id(ordinal));
     group(event);
   }
+  void streams(uint32_t ordinal) {
+    v1::GroupEvent event;
+    event.mutable_standby_streaming()->set_node_id(node_id(ordinal));
+    group(event);
+  }
+  void failover_started(uint32_t from) {
+    v1::GroupEvent event;
+    event.mutable_failover_started()->set_from_node_id(node_id(from));
+    group(event);
+  }
   void detached(uint32_t ordinal) {
     v1::GroupEvent event;
     event.mutable_node_detached()->set_node_id(node_id(ordinal));
@@ -116,7 +129,7 @@ class React : public ::testing::Test {
       if (reports_.contains(i)) *host.add_nodes() = reports_.at(i);
       book.take(host, now_ - report_age_);
     }
-    return react(state_, book, {now_, watching_since_});
+    return react(state_, book, {now_, watching_since_, left_});
   }
   // "ensure 0", "place 2", "record_node_created 0": tasks and commands with the node's ordinal.
   std::vector<std::string> outline() {
@@ -177,6 +190,7 @@ class React : public ::testing::Test {
   InstanceState state_;
   std::map<uint32_t, v1::NodeReport> reports_;
   std::set<uint32_t> silent_;
+  LeftHosts left_;
   TimePoint now_ = kStart;
   milliseconds report_age_{100};
   TimePoint watching_since_ = kStart - seconds(3600);

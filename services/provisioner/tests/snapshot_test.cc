@@ -33,7 +33,9 @@ InstanceState full_instance() {
   Scene scene;
   Command order = create(3, 1);
   order.mutable_create_instance()->set_description("for orders");
-  scene.after(order).after(place(0, 3));
+  InstanceFacts facts = offered();
+  facts.endpoint = {20000, 20001};
+  scene.when(order, facts).after(place(0, 3));
   scene.after(node_created(0, 2)).after(start_removal(2, "disk_full"));
   scene.after(create_user(kAlice, "alice")).after(create_user(kBob, "bob"));
   scene.after(create_database(kApp, "app", kAlice));
@@ -54,6 +56,8 @@ InstanceState full_instance() {
   members.set_sync_replica_number(1);
   evolve_from_group(state, event, ++version, kStart);
   event.mutable_primary_opened()->set_node_id(node_id(0));
+  evolve_from_group(state, event, ++version, kStart);
+  event.mutable_standby_streaming()->set_node_id(node_id(1));
   evolve_from_group(state, event, ++version, kStart);
   event.mutable_node_detached()->set_node_id(node_id(2));
   evolve_from_group(state, event, ++version, kStart);
@@ -112,8 +116,10 @@ TEST(Snapshot, SmallAggregatesRoundTrip) {
   host.ram_mb = 4096;
   host.disk_gb = 100;
   host.images = {"postgresql-14", "postgresql-15"};
+  host.service = HostService::draining;
   expect_round_trip(host);
   expect_all_set(to_snapshot(host));
+  host.service = HostService::lost;
   host.schedulable = false;
   expect_round_trip(host);
 
