@@ -272,9 +272,10 @@ class Fuzzer:
         body = None
         if "requestBody" in operation:
             body = self.body_for(path, method, operation)
-        # An empty PUT of a host would do no harm, but one with `schedulable` would.
-        if path.startswith("/v1/hosts/") and method == "PUT":
-            url = "/v1/hosts/" + str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        # What takes the hosts away from all other tests is asked of hosts that are not there.
+        if path.startswith("/v1/hosts/") and method in ("PUT", "POST"):
+            url = path.replace("{uuid}", str(uuid.UUID(int=self.random.getrandbits(128),
+                                                       version=4)))
         else:
             url = self.path_for(path, operation)
         url += self.query_for(operation)

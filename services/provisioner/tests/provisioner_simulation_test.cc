@@ -36,10 +36,12 @@ Outcome live(uint64_t seed) {
               .replication_sleeps = shape.below(20), .max_delay_ms = 20 + shape.below(1000)};
   }
   world.set_faults(faults);
+  const bool troubled = shape.chance(50);
   const uint64_t busy = 5 + shape.below(40);
   world.customer();
   for (uint64_t i = 0; i < busy; ++i) {
     if (shape.chance(20)) world.customer();
+    if (shape.chance(troubled ? 10 : 0)) world.administrator();
     world.step();
   }
   world.set_faults({});
@@ -88,7 +90,7 @@ TEST(ProvisionerSimulation, EveryLifeConverges) {
   // A simulation that never meets a thing proves nothing about it.
   for (const char* what : {"instance_failed", "instance_retried", "instance_deleted",
                            "node_removal_started", "node_removed", "database_activated",
-                           "restart", "orphan"}) {
+                           "restart", "orphan", "drain", "undrain", "lost", "switchover"}) {
     EXPECT_GT(counts[what], 0u) << what;
   }
 }

@@ -1,6 +1,7 @@
 // What replication does in the simulated world: it reads the log at its own pace, assigns, opens,
 // detaches and settles.
 #include <algorithm>
+#include <utility>
 
 #include "provisioner/tests/instance_builders.h"
 #include "provisioner/tests/sim_world.h"
@@ -52,6 +53,44 @@ void World::read_order(size_t instance) {
   append(instance, event);
 }
 
+bool World::look_at_standbys(size_t instance) {
+  Group& group = groups_[instance];
+  v1::GroupEvent event;
+  for (const auto& [id, leaving] : group.members) {
+    if (id == group.primary) continue;
+    const bool streams = box_is_ready(instance, id);
+    if (streams == group.streaming.contains(id)) continue;
+    if (streams) {
+      group.streaming.insert(id);
+      event.mutable_standby_streaming()->set_node_id(id);
+    } else {
+      group.streaming.erase(id);
+      event.mutable_standby_lost()->set_node_id(id);
+    }
+    append(instance, event);
+    return true;
+  }
+  return false;
+}
+
+// A primary that is asked to leave hands over to a standby that stays.
+bool World::switch_over(size_t instance) {
+  Group& group = groups_[instance];
+  const auto member = group.members.find(group.primary);
+  if (member == group.members.end() || !member->second) return false;
+  const auto heir = std::ranges::find_if(group.order, [&](const std::string& id) {
+    return group.streaming.contains(id) && group.members.contains(id) && !group.members.at(id);
+  });
+  if (heir == group.order.end()) return false;
+  ++counts_["switchover"];
+  group.heir = *heir;
+  group.open = group.settled = false;
+  v1::GroupEvent event;
+  event.mutable_failover_started()->set_from_node_id(group.primary);
+  append(instance, event);
+  return true;
+}
+
 void World::run_replication(size_t instance) {
   Group& group = groups_[instance];
   if (rng_.chance(faults_.replication_sleeps)) group.sleeps_until = now_ + rng_.up_to(5'000);
@@ -76,12 +115,19 @@ void World::run_replication(size_t instance) {
     return append(instance, event);
   }
   if (!group.open) {
+    if (!group.heir.empty()) {
+      group.streaming.erase(group.heir);
+      group.primary = std::exchange(group.heir, {});
+      event.mutable_primary_assigned()->set_node_id(group.primary);
+      return append(instance, event);
+    }
     if (!box_is_ready(instance, group.primary)) return;
     find_box(group.primary)->has_data = true;
     group.open = group.ever_open = true;
     event.mutable_primary_opened()->set_node_id(group.primary);
     return append(instance, event);
   }
+  if (look_at_standbys(instance) || switch_over(instance)) return;
   for (const auto& [id, leaving] : group.members) {
     if (!leaving || group.detached.contains(id)) continue;
     if (id == group.primary) continue;

@@ -76,6 +76,7 @@ void World::append(size_t instance, const v1::GroupEvent& event) {
 bool World::decide_and_append(size_t instance, const v1::InstanceCommand& command) {
   InstanceFacts facts = offered();
   if (command.has_place_nodes()) {
+    facts.drained = left_.drained;
     facts.taken = fleet_.taken_by_others(states_[instance].id, command.place_nodes());
   }
   const auto decision = decide(states_[instance], command, facts, now_);
@@ -91,7 +92,7 @@ void World::look_at_event(size_t instance, const v1::InstanceEvent& event) {
   if (event.has_node_placed() && !placed_ever_.insert(event.node_placed().node_id()).second) {
     violation("node placed twice: " + event.node_placed().node_id());
   }
-  if (event.has_node_removal_started() &&
+  if (event.has_node_removal_started() && event.node_removal_started().why() != kHostDrained &&
       event.node_removal_started().node_id() == groups_[instance].primary &&
       groups_[instance].ever_open && states_[instance].group.ever_open) {
     violation("the primary is removed");
@@ -211,7 +212,7 @@ void World::run_provisioner(size_t instance) {
   for (int round = 0;; ++round) {
     if (round == kMaxRounds) return violation("the reactor does not come to rest");
     bool changed = false;
-    for (Action& action : react(states_[instance], book_, {now_, watching_since_})) {
+    for (Action& action : react(states_[instance], book_, {now_, watching_since_, left_})) {
       if (dies_here()) return;
       if (auto* issue = std::get_if<IssueCommand>(&action)) {
         issued_.emplace_back(instance, issue->command);
@@ -280,8 +281,55 @@ void World::customer() {
   decide_and_append(instance, command);
 }
 
+bool World::may_be_lost(const HostName& name) const {
+  const auto& boxes = agents_.at(name).boxes;
+  return std::ranges::none_of(groups_, [&](const Group& group) {
+    return boxes.contains(group.primary) || boxes.contains(group.heir);
+  });
+}
+
+void World::set_service(Agent& agent, HostService service) {
+  agent.host.service = service;
+  agent.host.schedulable = service == HostService::in_service;
+  left_.drained.erase(agent.host.name);
+  left_.lost.erase(agent.host.name);
+  if (service == HostService::draining) left_.drained.insert(agent.host.name);
+  if (service == HostService::lost) left_.lost.insert(agent.host.name);
+  fleet_.set_host(agent.host);
+}
+
+void World::administrator() {
+  auto at = std::next(agents_.begin(), static_cast<ptrdiff_t>(rng_.below(agents_.size())));
+  Agent& agent = at->second;
+  if (agent.host.service == HostService::lost) return;
+  if (agent.host.service == HostService::draining) {
+    ++counts_["undrain"];
+    return set_service(agent, HostService::in_service);
+  }
+  if (rng_.chance(30) && may_be_lost(at->first)) {
+    ++counts_["lost"];
+    agent.boxes.clear();
+    agent.silent_until = now_ + seconds(100'000);
+    return set_service(agent, HostService::lost);
+  }
+  ++counts_["drain"];
+  set_service(agent, HostService::draining);
+}
+
+// A host that was lost comes back empty, when nobody counts on it any more. At least one is always
+// there to place nodes on.
 void World::mend() {
-  for (auto& [name, agent] : agents_) agent.failing_until = agent.silent_until = now_;
+  for (auto& [name, agent] : agents_) {
+    const bool counted_on = std::ranges::any_of(states_, [&](const InstanceState& state) {
+      return state.exists() && has_wanted_node_on(state, {name});
+    });
+    if (agent.host.service == HostService::lost && counted_on) continue;
+    agent.failing_until = agent.silent_until = now_;
+    if (agent.host.service == HostService::lost) set_service(agent, HostService::in_service);
+  }
+  if (left_.drained.size() + left_.lost.size() == agents_.size() && !left_.drained.empty()) {
+    set_service(agents_.at(*left_.drained.begin()), HostService::in_service);
+  }
   for (Group& group : groups_) group.sleeps_until = now_;
   for (size_t i = 0; i < states_.size(); ++i) {
     v1::InstanceCommand retry;
@@ -335,6 +383,8 @@ std::string World::why_not_converged() const {
              (state.failure ? ": " + state.failure->failure.message : "");
     }
     if (state.exists() && state.nodes.size() != state.spec.nodes_number) return "nodes differ";
+    if (state.exists() && has_wanted_node_on(state, left_.drained)) return "a host is not left";
+    if (state.exists() && has_wanted_node_on(state, left_.lost)) return "a lost host is not left";
     for (const Node& node : state.nodes) wanted[node.id.str()] = node.address.host.str();
   }
   for (const auto& [name, agent] : agents_) {

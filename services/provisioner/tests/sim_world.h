@@ -50,6 +50,8 @@ class World {
   void step();
   // A customer does something, good or bad.
   void customer();
+  // An administrator drains a host, or puts it back, or one dies and is declared lost.
+  void administrator();
   // Puts an end to what still hangs: failing hosts are mended; an instance in ERROR is retried.
   void mend();
 
@@ -110,6 +112,8 @@ class World {
     uint32_t nodes_number = 0, sync = 0;
     bool deleting = false, deleted = false, ever_open = false, open = false, settled = false;
     std::string primary;
+    std::string heir;  // of a switchover that has begun
+    std::set<std::string> streaming;
   };
 
   void append(size_t instance, const v1::InstanceEvent& event);
@@ -129,6 +133,10 @@ class World {
   void take_task(Agent& agent, const v1::Task& task);
   v1::HostReport report_of(Agent& agent);
   void run_replication(size_t instance);
+  bool look_at_standbys(size_t instance);
+  bool switch_over(size_t instance);
+  bool may_be_lost(const HostName& name) const;
+  void set_service(Agent& agent, HostService service);
   void read_order(size_t instance);
   bool box_is_ready(size_t instance, const std::string& node) const;
   Box* find_box(const std::string& node);
@@ -145,6 +153,7 @@ class World {
   std::vector<Flight> flights_;
   uint64_t flights_made_ = 0;
   std::vector<std::pair<size_t, v1::InstanceCommand>> issued_;  // by the reactor, ever
+  LeftHosts left_;
   ReportBook book_;
   Fleet fleet_;
   std::set<std::string> placed_ever_;
