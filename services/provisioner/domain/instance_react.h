@@ -11,8 +11,9 @@
 // for. Users and databases are no step: they are applied to an open primary whatever the instance
 // waits for, within 30 s of the change.
 //
-// A node of a host that is drained goes when one more is placed elsewhere and streams; one of a host that is lost goes at once, and its removal does not wait for the host. What holds
-// the data goes only as a standby: replication makes another one the primary before.
+// A node of a host that is drained goes when one more is placed elsewhere and streams; one of a
+// host that is lost goes at once, and its removal does not wait for the host. What holds the data
+// goes only as a standby: replication makes another one the primary before.
 //
 // A failover is no step either: the deadlines of what waits for the group begin anew with each
 // primary that opens, and rest while none is open.
