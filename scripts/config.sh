@@ -60,7 +60,7 @@ END
   nats_user provisioner 'tl.task.>' 'tl.cmd.provisioner.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${provisioner_api[@]}" \
     -- 'tl.deliver.provisioner' 'tl.report.>' 'tl.evt.>' 'tl.inbox.provisioner.>'
-  nats_user replication 'tl.task.>' 'tl.cmd.replication.>' 'tl.log.appended' \
+  nats_user replication 'tl.task.>' 'tl.lease.*' 'tl.cmd.replication.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${replication_api[@]}" \
     -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.inbox.replication.>'
   nats_user lookup 'tl.evt.>' 'tl.route.>' 'tl.inbox.gateway.>' 'tl.inbox.proxy.>' \
@@ -71,7 +71,8 @@ END
     'tl.inbox.lookup.>'
   nats_user proxy 'tl.query.lookup' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
-    nats_user "agent-$host" "tl.report.$host" -- "tl.task.$host" "tl.inbox.agent-$host.>"
+    nats_user "agent-$host" "tl.report.$host" -- "tl.task.$host" "tl.lease.$host" \
+      "tl.inbox.agent-$host.>"
   done
   printf '    ]\n  }\n}\n'
 }

@@ -61,6 +61,7 @@ class BusLink {
   ~BusLink() {
     stopping_ = true;
     thread_.join();
+    leases_.reset();
     subscription_.reset();
   }
   void send(const trunkline::v1::HostReport& report) {
@@ -76,6 +77,9 @@ class BusLink {
         subscription_ = bus_->subscribe(
             trunkline::bus::task_subject(host_),
             [this](trunkline::bus::Message&& message) { agent_.on_task(message.data); });
+        leases_ = bus_->subscribe(
+            trunkline::bus::lease_subject(host_),
+            [this](trunkline::bus::Message&& message) { agent_.on_lease(message.data); });
         ready_ = true;
       } catch (const std::exception& e) {
         spdlog::warn("no bus yet: {}", e.what());
@@ -88,6 +92,7 @@ class BusLink {
   trunkline::agent::HostAgent& agent_;
   std::unique_ptr<trunkline::bus::Bus> bus_;
   std::unique_ptr<trunkline::bus::Subscription> subscription_;
+  std::unique_ptr<trunkline::bus::Subscription> leases_;
   std::atomic<bool> ready_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -21,6 +21,8 @@ TABLE = [
     ("tl.evt.token.t1", "lookup", "provisioner replication lookup gateway"),
     ("tl.task.host-a", "provisioner replication", "agent-host-a"),
     ("tl.task.host-b", "provisioner replication", "agent-host-b"),
+    ("tl.lease.host-a", "replication", "agent-host-a"),
+    ("tl.lease.host-c", "replication", "agent-host-c"),
     ("tl.report.host-a", "agent-host-a", "provisioner replication lookup"),
     ("tl.report.host-c", "agent-host-c", "provisioner replication lookup"),
     ("tl.inbox.gateway.x", "provisioner replication lookup", "gateway"),
@@ -49,6 +51,7 @@ TABLE = [
     ("tl.>", "-", "-"),
     ("tl.inbox.>", "-", "-"),
     ("tl.task.*", "-", "-"),
+    ("tl.lease.*", "-", "-"),
 ]
 
 

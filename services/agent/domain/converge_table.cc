@@ -12,6 +12,15 @@ bool primary(const M& m) {
 bool standby(const M& m) {
   return m.role && m.role->role == NodeRole::standby;
 }
+bool fenced(const M& m) {
+  return m.role && m.role->role == NodeRole::fenced;
+}
+bool has_data(const S& s) {
+  return s.data == DataState::primary || s.data == DataState::standby;
+}
+bool runs(const S& s) {
+  return s.postmaster_alive || s.keeper_alive;
+}
 bool first_formation(const M& m) {
   return !m.role->opened_before && !m.formed;
 }
@@ -27,6 +36,18 @@ const std::vector<Row> kTable = {
     {"data_gone_under_postmaster",
      [](const M&, const S& s) { return s.postmaster_alive && s.data_gone_under_postmaster; },
      Step::kill_without_data, TaskKind::role, "the data directory of a running postmaster is gone"},
+    {"fenced_primary_parts",
+     [](const M& m, const S& s) {
+       return fenced(m) && s.data == DataState::primary && s.postgres == PostgresState::open &&
+              !s.patience_over;
+     },
+     Step::checkpoint_and_part, TaskKind::role, "its clients are given time to leave"},
+    {"fenced_primary_runs",
+     [](const M& m, const S& s) { return fenced(m) && s.data == DataState::primary && runs(s); },
+     Step::stop_primary, TaskKind::role, "a fenced primary does not serve"},
+    {"former_primary_runs",
+     [](const M& m, const S& s) { return standby(m) && s.data == DataState::primary && runs(s); },
+     Step::stop_primary, TaskKind::role, "another is primary now"},
     {"keeper_lost", [](const M&, const S& s) { return s.postmaster_alive && !s.keeper_alive; },
      Step::adopt, TaskKind::role, "the postmaster runs without its keeper"},
     {"image_missing", [](const M&, const S& s) { return !s.image_here && !s.postmaster_alive; },
@@ -34,14 +55,34 @@ const std::vector<Row> kTable = {
     {"box_not_ready", [](const M&, const S& s) { return !s.box_ready; }, Step::make_box,
      TaskKind::ensure, "directories and limits are not as ordered"},
 
-    {"primary_was_standby",
-     [](const M& m, const S& s) { return primary(m) && s.data == DataState::standby; },
+    {"fenced_without_data", [](const M& m, const S& s) { return fenced(m) && !has_data(s); },
+     Step::refuse, TaskKind::role, "no_data: the node has nothing that it could hold"},
+    {"fenced_primary_stopped",
+     [](const M& m, const S& s) { return fenced(m) && s.data == DataState::primary; }, Step::none,
+     TaskKind::none, "it has stopped and is not started"},
+
+    {"promotion_cut",
+     [](const M& m, const S& s) { return primary(m) && s.promotion_cut && !s.postmaster_alive; },
+     Step::resume_promotion, TaskKind::role, "the promotion did not come to its end"},
+    {"promotion_not_fenced",
+     [](const M& m, const S& s) {
+       return primary(m) && s.data == DataState::standby && m.fenced_term != m.role->term;
+     },
      Step::refuse, TaskKind::role,
-     "promotion_not_available: the node's data is a standby's; it is opened by promotion only"},
+     "not_fenced: the standby was not fenced in the term that it is to be primary in"},
+    {"standby_left_history",
+     [](const M& m, const S& s) {
+       return standby(m) && has_data(s) && s.lineage == Lineage::rewind;
+     },
+     Step::rewind, TaskKind::role, "its WAL goes on where the group's history left the timeline"},
+    {"standby_of_another_history",
+     [](const M& m, const S& s) {
+       return standby(m) && has_data(s) && s.lineage == Lineage::replace;
+     },
+     Step::replace_by_base_backup, TaskKind::role, "its timelines are not those of the group"},
     {"standby_was_primary",
      [](const M& m, const S& s) { return standby(m) && s.data == DataState::primary; },
-     Step::refuse, TaskKind::role,
-     "rejoin_not_available: the node's data is a primary's; it cannot become a standby yet"},
+     Step::become_standby, TaskKind::role, "the group's history goes on from where it stopped"},
     {"primary_first",
      [](const M& m, const S& s) {
        return primary(m) && s.data == DataState::absent && first_formation(m);
@@ -77,6 +118,24 @@ const std::vector<Row> kTable = {
      },
      Step::replace_by_base_backup, TaskKind::role, "the standby's postmaster does not stay up"},
 
+    {"guard_not_in_force",
+     [](const M& m, const S& s) {
+       return m.role && s.keeper_alive && s.guard_differs && s.lease_held;
+     },
+     Step::set_guard, TaskKind::role, "the keeper does not know the voters yet"},
+    {"lease_awaited",
+     [](const M& m, const S& s) {
+       return primary(m) && s.keeper_alive && (s.guard_differs || s.keeper_fenced);
+     },
+     Step::wait, TaskKind::role, "it serves, and takes new voters, only under a lease"},
+    {"keeper_held",
+     [](const M& m, const S& s) {
+       return m.role && s.keeper_held && !(primary(m) && s.data == DataState::standby);
+     },
+     Step::release_keeper, TaskKind::role, "its postmaster may be started again"},
+    {"fenced_standby_waits",
+     [](const M& m, const S& s) { return fenced(m) && s.last_wal_awaited; }, Step::wait,
+     TaskKind::role, "its upstream is given time to send its last"},
     {"files_differ", [](const M& m, const S& s) { return m.role && s.files_differ; },
      Step::write_files, TaskKind::role, "configuration on disk is not as ordered"},
     {"stopped",
@@ -92,6 +151,21 @@ const std::vector<Row> kTable = {
      TaskKind::role, "the postmaster is not accepting yet"},
     {"files_not_in_force", [](const M& m, const S& s) { return m.role && !s.files_in_force; },
      Step::reload, TaskKind::role, "the postmaster has not read its configuration"},
+    {"promotion_sync_not_armed",
+     [](const M& m, const S& s) {
+       return primary(m) && s.data == DataState::standby && !s.sync_armed;
+     },
+     Step::confirm_sync_set, TaskKind::role, "its first commit must wait for the sync set"},
+    {"promotion",
+     [](const M& m, const S& s) { return primary(m) && s.data == DataState::standby; },
+     Step::promote, TaskKind::role, "the node is to be primary"},
+    {"fenced_standby_receives",
+     [](const M& m, const S& s) { return fenced(m) && !s.receiver_ended; },
+     Step::end_receiver, TaskKind::role, "a fenced standby takes nothing more"},
+    {"fenced_standby_replays", [](const M& m, const S& s) { return fenced(m) && !s.end_known; },
+     Step::wait, TaskKind::role, "what it has is not known before it is replayed"},
+    {"fenced_standby", [](const M& m, const S&) { return fenced(m); }, Step::none, TaskKind::none,
+     "it holds still"},
     {"restart_pending", [](const M& m, const S& s) { return m.role && s.restart_pending; },
      Step::restart, TaskKind::ensure, "a setting needs a restart"},
     {"data_not_synced", [](const M& m, const S& s) { return standby(m) && s.data_unsynced; },
@@ -103,7 +177,8 @@ const std::vector<Row> kTable = {
      Step::apply_slots, TaskKind::role, "replication slots are not as ordered"},
     {"sync_set_not_confirmed",
      [](const M& m, const S& s) {
-       return primary(m) && s.postgres == PostgresState::open && !s.sync_confirmed;
+       return (standby(m) || (primary(m) && s.postgres == PostgresState::open)) &&
+              !s.sync_confirmed;
      },
      Step::confirm_sync_set, TaskKind::role, "the sync set is not known to be in force"},
     {"objects_differ",
@@ -159,6 +234,24 @@ const char* to_text(Step step) {
       return "restarting postmaster";
     case Step::reload:
       return "reloading configuration";
+    case Step::set_guard:
+      return "telling the keeper its voters";
+    case Step::release_keeper:
+      return "releasing the keeper";
+    case Step::promote:
+      return "promoting";
+    case Step::resume_promotion:
+      return "resuming promotion";
+    case Step::become_standby:
+      return "becoming a standby";
+    case Step::rewind:
+      return "rewinding";
+    case Step::checkpoint_and_part:
+      return "waiting for clients to leave";
+    case Step::stop_primary:
+      return "stopping the former primary";
+    case Step::end_receiver:
+      return "ending the WAL receiver";
     case Step::apply_slots:
       return "applying replication slots";
     case Step::confirm_sync_set:

@@ -45,6 +45,18 @@ struct Seen {
   bool objects_check_due = false;
   bool port_in_use = false;   // the postmaster died of it, more than once
   std::string cannot_follow;  // why a standby cannot go on from its upstream, or ""
+  Lineage lineage = Lineage::follows;  // of a standby's data, to the assigned history
+  // The keeper's guard and lease (see keeper/keeper.h).
+  bool guard_differs = false;   // a keeper that is there does not guard as assigned
+  bool lease_held = false;      // one of the assigned term, or none is needed
+  bool keeper_fenced = false;   // it runs no postmaster for want of a lease
+  bool keeper_held = false;     // it would not start the postmaster again
+  bool sync_armed = true;       // sessions will wait from a promotion's first commit on
+  bool promotion_cut = false;   // died within its promotion: neither standby nor new primary
+  bool receiver_ended = false;  // no WAL receiver runs, and none can connect
+  bool last_wal_awaited = false;  // of a fenced standby that may take what its upstream still sends
+  bool end_known = false;       // of a fenced standby: its reported position is all that it has
+  bool patience_over = true;    // of a fenced primary: nobody is waited for (any more)
 };
 
 // The kind of task that a row works for; its TaskReport shows the progress.
@@ -63,6 +75,15 @@ enum class Step {
   kill_without_data,  // a postmaster whose directory is gone
   restart,
   reload,
+  set_guard,
+  release_keeper,
+  promote,
+  resume_promotion,  // makes a standby again of what died within its promotion
+  become_standby,    // of a primary's data that the upstream's goes on from
+  rewind,
+  checkpoint_and_part,  // a fenced primary takes leave of its clients
+  stop_primary,         // and its keeper
+  end_receiver,
   apply_slots,
   confirm_sync_set,
   sync_data,

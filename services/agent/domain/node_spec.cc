@@ -47,7 +47,8 @@ std::string invalid_reason(const EnsureSpec& spec) {
 }
 
 std::string invalid_reason(const RoleSpec& spec) {
-  if (spec.role == NodeRole::none) return "role must be primary or standby";
+  if (spec.role == NodeRole::none) return "role must be primary, standby or fenced";
+  if (spec.role == NodeRole::fenced) return "";
   if (spec.role == NodeRole::standby) {
     if (!is_uuid(spec.upstream_node_id)) return "upstream_node_id is not a UUID";
     return invalid_address(spec.upstream, "upstream");

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/domain/lineage.h"
+
 namespace trunkline::agent {
 
 struct NodeSize {
@@ -32,7 +34,8 @@ struct EnsureSpec {
   bool operator==(const EnsureSpec&) const = default;
 };
 
-enum class NodeRole { none, primary, standby };
+// fenced: holds still, whatever its data is, until another role comes.
+enum class NodeRole { none, primary, standby, fenced };
 
 struct RoleSpec {
   uint64_t generation = 0;
@@ -45,6 +48,8 @@ struct RoleSpec {
   std::vector<std::string> sync_candidates;
   uint32_t sync_number = 0;
   bool opened_before = false;
+  std::vector<TimelineSwitch> history;  // of the group
+  uint32_t patience_ms = 0;             // of one that is fenced
   bool operator==(const RoleSpec&) const = default;
 };
 
@@ -85,6 +90,12 @@ struct Manifest {
   std::string unsynced_boot_id;  // boot in which the directory was made, until it is on disk
   uint64_t opened_term = 0;      // newest term in which it accepted connections in its role
   std::string confirmed_sync;    // synchronous_standby_names that was last known in force
+  uint64_t fenced_term = 0;      // newest term in which it was known to hold still
+  uint32_t fenced_timeline = 0;  // of its WAL then
+  uint64_t promoted_term = 0;    // newest term in which its promotion was begun
+  uint32_t promoted_timeline = 0;  // that the promotion began, once it is known
+  std::vector<TimelineSwitch> promotions;  // of the group, as far as roles have told
+  bool rewinding = false;        // its data is neither the old nor the new
   bool operator==(const Manifest&) const = default;
 };
 

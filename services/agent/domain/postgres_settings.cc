@@ -26,7 +26,7 @@ class ConfText {
 };
 
 void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings& sized) {
-  const bool standby = in.role.role == NodeRole::standby;
+  const bool standby = in.in_recovery;
   conf.text("listen_addresses", in.ensure.address.address);
   conf.number("port", in.ensure.address.port);
   conf.text("unix_socket_directories", in.socket_dir);
@@ -48,6 +48,7 @@ void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings&
   conf.number("tcp_keepalives_idle", 10, "s");
   conf.number("tcp_keepalives_interval", 3, "s");
   conf.number("tcp_keepalives_count", 3);
+  conf.number("tcp_user_timeout", 15, "s");
 }
 
 void add_memory_and_wal(ConfText& conf, const SizedSettings& sized) {
@@ -60,7 +61,7 @@ void add_memory_and_wal(ConfText& conf, const SizedSettings& sized) {
   conf.number("min_wal_size", 80, "MB");
   conf.word("wal_level", "replica");
   conf.word("wal_log_hints", "on");
-  conf.number("wal_keep_size", 64, "MB");
+  conf.number("wal_keep_size", 128, "MB");
   conf.number("max_slot_wal_keep_size", sized.max_slot_wal_keep_size_mb, "MB");
 }
 
@@ -69,13 +70,19 @@ void add_replication(ConfText& conf, const ConfigInput& in) {
   conf.number("max_wal_senders", 24);
   conf.number("max_replication_slots", 24);
   conf.number("wal_receiver_status_interval", 1, "s");
-  conf.number("wal_sender_timeout", 10, "s");
-  conf.number("wal_receiver_timeout", 10, "s");
+  conf.number("wal_sender_timeout", 5, "s");
+  conf.number("wal_receiver_timeout", 5, "s");
   conf.number("wal_retrieve_retry_interval", 100, "ms");
   conf.text("synchronous_standby_names", synchronous_standby_names(in.role));
   if (in.role.role == NodeRole::standby) {
-    conf.text("primary_conninfo", primary_conninfo(in.node_id, in.role, in.tls_dir));
+    conf.text("primary_conninfo",
+              primary_conninfo(in.node_id, in.role, in.tls_dir, in.upstream_key));
     conf.text("primary_slot_name", slot_name(in.node_id));
+  }
+  if (in.role.role == NodeRole::fenced) {
+    // No query on it may hold up the replay of what it has.
+    conf.number("max_standby_streaming_delay", 0);
+    conf.number("max_standby_archive_delay", 0);
   }
 }
 
@@ -113,9 +120,8 @@ SizedSettings sized_settings(const NodeSize& size) {
 }
 
 std::string synchronous_standby_names(const RoleSpec& role) {
-  if (role.role != NodeRole::primary || role.sync_number == 0 || role.sync_candidates.empty()) {
-    return "";
-  }
+  if (role.role != NodeRole::primary) return kNoSyncSet;
+  if (role.sync_number == 0 || role.sync_candidates.empty()) return "";
   std::string out = "ANY " + std::to_string(role.sync_number) + " (";
   for (size_t i = 0; i < role.sync_candidates.size(); ++i) {
     if (i > 0) out += ", ";
@@ -124,8 +130,8 @@ std::string synchronous_standby_names(const RoleSpec& role) {
   return out + ")";
 }
 
-std::string primary_conninfo(const std::string& node_id, const RoleSpec& role,
-                             const std::string& tls_dir) {
+std::string primary_conninfo(const std::string& name, const RoleSpec& role,
+                             const std::string& tls_dir, const std::string& key) {
   const bool named = !role.upstream.host.empty();
   std::string out = "user=" + std::string(kReplicatorRole);
   if (named) out += " host=" + quote_conninfo(role.upstream.host);
@@ -134,9 +140,10 @@ std::string primary_conninfo(const std::string& node_id, const RoleSpec& role,
   out += std::string(" sslmode=") + (named ? "verify-full" : "verify-ca");
   out += " sslrootcert=" + quote_conninfo(tls_dir + "/ca.crt");
   out += " sslcert=" + quote_conninfo(tls_dir + "/host.crt");
-  out += " sslkey=" + quote_conninfo(tls_dir + "/host.key");
-  out += " application_name=" + quote_conninfo(node_id);
-  out += " connect_timeout=3 gssencmode=disable";
+  out += " sslkey=" + quote_conninfo(key);
+  out += " application_name=" + quote_conninfo(name);
+  out += " connect_timeout=3 gssencmode=disable keepalives_idle=2 keepalives_interval=1"
+         " keepalives_count=3 tcp_user_timeout=5000";
   return out;
 }
 
@@ -168,17 +175,30 @@ std::string pg_hba_conf() {
          "local   replication  all                   reject\n"
          "hostssl replication  trunkline_replicator  all  cert map=trunkline_hosts\n"
          "host    replication  all                   all  reject\n"
+         "hostssl postgres     trunkline_replicator  all  cert map=trunkline_hosts\n"
          "host    all          trunkline_replicator  all  reject\n"
          "host    all          postgres              all  reject\n"
          "host    all          all                   all  scram-sha-256\n";
 }
 
-std::string pg_ident_conf(const std::string& agent_user) {
-  return "# Written by the Trunkline agent.\n"
-         "trunkline        " +
-         quote_identifier(agent_user) +
-         "  postgres\n"
-         "trunkline_hosts  \"/^[a-z0-9][a-z0-9._-]*$\"  trunkline_replicator\n";
+std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user) {
+  std::string out = "# Written by the Trunkline agent.\n";
+  for (const auto& user : {agent_user, node_user}) {
+    out += "trunkline        " + quote_identifier(user) + "  postgres\n";
+    if (agent_user == node_user) break;
+  }
+  return out + "trunkline_hosts  \"/^[a-z0-9][a-z0-9._-]*$\"  trunkline_replicator\n";
+}
+
+std::string rewind_grants_sql() {
+  const std::string to = std::string(" TO ") + kReplicatorRole + ";\n";
+  std::string out = "GRANT CONNECT ON DATABASE postgres" + to;
+  for (const char* function :
+       {"pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)",
+        "pg_read_binary_file(text)", "pg_read_binary_file(text, bigint, bigint, boolean)"}) {
+    out += std::string("GRANT EXECUTE ON FUNCTION pg_catalog.") + function + to;
+  }
+  return out;
 }
 
 }  // namespace trunkline::agent

@@ -38,9 +38,11 @@ struct ConfigInput {
   std::string node_id;
   EnsureSpec ensure;
   RoleSpec role;       // NodeRole::none: neither replication source nor target yet
-  StandbyFloor floor;  // used for a standby
+  StandbyFloor floor;       // used in recovery
+  bool in_recovery = true;  // the data is a standby's
   std::string socket_dir;
-  std::string tls_dir;     // ca.crt, host.crt, host.key
+  std::string tls_dir;       // ca.crt, host.crt, host.key
+  std::string upstream_key;  // path of a link to host.key that a standby connects with
   bool read_only = false;  // the disk is nearly full
 };
 
@@ -49,17 +51,27 @@ std::string postgresql_conf(const ConfigInput& input);
 // The digest that postgresql_conf() wrote into `text`, or "".
 std::string config_mark(const std::string& text);
 
-// Value of synchronous_standby_names: ANY n ("id", ...), or "" for asynchronous.
+// Stands for the sync set where nobody writes: when a promotion replaces it, sessions wait from the
+// first commit on (what tells them to wait at all is set long before).
+inline constexpr char kNoSyncSet[] = "\"trunkline-nobody\"";
+
+// Value of synchronous_standby_names: ANY n ("id", ...), "" for asynchronous, kNoSyncSet for what
+// is no primary.
 std::string synchronous_standby_names(const RoleSpec& role);
 // How a standby reaches its upstream: TLS, verified by the host's name, with the host's
-// certificate.
-std::string primary_conninfo(const std::string& node_id, const RoleSpec& role,
-                             const std::string& tls_dir);
+// certificate and the key in `key`. The name is shown in pg_stat_replication; only a standby's
+// server may use its node id there, because it votes.
+std::string primary_conninfo(const std::string& name, const RoleSpec& role,
+                             const std::string& tls_dir, const std::string& key);
+inline constexpr char kCopyName[] = "trunkline-copy";  // a base backup, or a rewind
 
 // First match wins there, so the order is the policy: the superuser by unix socket only, the
 // replication role by client certificate only, everybody else with a password.
 std::string pg_hba_conf();
-// `agent_user` is the operating system's user that the agent runs as.
-std::string pg_ident_conf(const std::string& agent_user);
+// The operating system's users that the agent and the node (its keeper) run as.
+std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user);
+
+// What the replication role needs beside replication: pg_rewind's questions. For database postgres.
+std::string rewind_grants_sql();
 
 }  // namespace trunkline::agent

@@ -67,7 +67,9 @@ NodePaths node_paths(const AgentPaths& agent, const std::string& node_id) {
           dir + "/postgres.log",
           dir + "/keeper.pid",
           sockets,
-          sockets + "/keeper.sock"};
+          sockets + "/keeper.sock",
+          dir + "/upstream.key",
+          dir + "/forked"};
 }
 
 }  // namespace trunkline::agent

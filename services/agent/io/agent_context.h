@@ -35,6 +35,8 @@ struct NodePaths {
   std::string keeper_pid;
   std::string socket_dir;
   std::string control;  // the keeper's socket
+  std::string upstream_key;  // link that a standby's server connects with; gone while it is fenced
+  std::string forked;        // WAL that the group's history has left behind
 };
 NodePaths node_paths(const AgentPaths& agent, const std::string& node_id);
 

@@ -158,6 +158,20 @@ size_t file_bytes(const std::string& path) {
   return ::lstat(path.c_str(), &st) == 0 ? static_cast<size_t>(st.st_size) : 0;
 }
 
+bool exists_link(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
+std::string read_at(const std::string& path, uint64_t offset, size_t bytes) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  std::string out(bytes, '\0');
+  if (!fd.valid()) return "";
+  const ssize_t n = ::pread(fd.get(), out.data(), bytes, static_cast<off_t>(offset));
+  out.resize(n > 0 ? static_cast<size_t>(n) : 0);
+  return out;
+}
+
 std::optional<std::string> read_file(const std::string& path) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) {

@@ -56,6 +56,9 @@ class Fd {
 
 bool exists(const std::string& path);
 size_t file_bytes(const std::string& path);                     // 0 if it is not there
+bool exists_link(const std::string& path);  // itself, wherever it leads
+// Fewer if the file is shorter or not there.
+std::string read_at(const std::string& path, uint64_t offset, size_t bytes);
 std::optional<std::string> read_file(const std::string& path);  // nothing if it is not there
 // The last `bytes` of a file; "" if it is not there.
 std::string read_tail(const std::string& path, size_t bytes);

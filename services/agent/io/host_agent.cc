@@ -15,6 +15,7 @@
 #include "agent/keeper/proc_scan.h"
 #include "base/ids.h"
 #include "runtime/random.h"
+#include "trunkline/v1/lease.pb.h"
 
 namespace trunkline::agent {
 namespace {
@@ -23,10 +24,11 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr milliseconds kReportEvery{500};
+constexpr milliseconds kReportEvery{400};
 constexpr milliseconds kCoalesce{2};
 constexpr size_t kMostEarly = 1024;
 constexpr size_t kMostNodes = 10'000;
+constexpr uint32_t kLongestLeaseMs = 60'000;
 
 std::string user_name(uid_t uid) {
   std::vector<char> buffer(16384);
@@ -171,6 +173,19 @@ void HostAgent::on_task(const std::string& bytes) {
   if (NodeActor* node = node_for(node_id, *assignment)) node->assign(std::move(*assignment));
 }
 
+void HostAgent::on_lease(const std::string& bytes) {
+  v1::LeaseGrant grant;
+  if (!grant.ParseFromString(bytes) || grant.agent_id() != agent_id_) return;
+  const std::lock_guard lock(mutex_);
+  const auto& [sequence, sent] = sent_at_[grant.sequence() % sent_at_.size()];
+  if (stopped_ || sequence != grant.sequence() || sequence == 0) return;
+  for (const auto& lease : grant.leases()) {
+    const auto node = nodes_.find(lease.node_id());
+    if (node == nodes_.end()) continue;
+    node->second->grant(lease.term(), sent + std::min(lease.duration_ms(), kLongestLeaseMs));
+  }
+}
+
 NodeActor* HostAgent::node_for(const std::string& node_id, const Assignment& assignment) {
   const auto found = nodes_.find(node_id);
   if (found != nodes_.end()) return found->second.get();
@@ -178,6 +193,7 @@ NodeActor* HostAgent::node_for(const std::string& node_id, const Assignment& ass
     early_.erase(node_id);
     return nullptr;  // not there: the reports say so
   }
+  if (std::holds_alternative<ProbeOrder>(assignment.body)) return nullptr;
   if (!std::holds_alternative<EnsureSpec>(assignment.body)) {
     auto& waiting = early_[node_id];
     std::erase_if(waiting, [&](const Assignment& other) {
@@ -249,12 +265,17 @@ v1::HostReport HostAgent::report() {
     disk_checked_ = now;
     disk_free_gb_ = disk_total_and_free_gb(context_.paths.host_dir).second;
   }
+  {
+    const std::lock_guard lock(mutex_);
+    ++sequence_;
+    sent_at_[sequence_ % sent_at_.size()] = {sequence_, boot_ms()};
+  }
   v1::HostReport out;
   out.set_host(options_.host);
   out.set_zone(options_.zone);
   out.set_address(options_.address);
   out.set_agent_id(agent_id_);
-  out.set_sequence(++sequence_);
+  out.set_sequence(sequence_);
   out.set_sent_unix_us(to_unix_us(runtime::now()));
   out.set_cpu(options_.cpu);
   out.set_ram_mb(options_.ram_mb);

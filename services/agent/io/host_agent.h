@@ -2,6 +2,7 @@
 // whether or not there is a bus. Thread-safe.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -43,13 +44,15 @@ class HostAgent {
   explicit HostAgent(HostOptions options);
   ~HostAgent();
 
-  // Takes up the nodes that were assigned before, and sends reports: every half second, and within
+  // Takes up the nodes that were assigned before, and sends reports: every 0.4 s, and within
   // milliseconds of a change. `send` may throw; the next report is sent anyway.
   void start(SendReport send);
   // No more reports after this; nodes' threads end, the nodes go on. Also done by the destructor.
   void stop();
   // A task's bytes, as they came. Never blocks; what is malformed is logged and dropped.
   void on_task(const std::string& bytes);
+  // A LeaseGrant's bytes, as they came. Never blocks.
+  void on_lease(const std::string& bytes);
   v1::HostReport report();
 
  private:
@@ -66,6 +69,9 @@ class HostAgent {
   AgentContext context_;
   std::string agent_id_;
   uint64_t sequence_ = 0;
+  // When the newest reports were about to be sent, by sequence (CLOCK_BOOTTIME): their leases run
+  // from then. Under mutex_.
+  std::array<std::pair<uint64_t, int64_t>, 128> sent_at_{};
   uint64_t disk_free_gb_ = 0;
   std::chrono::steady_clock::time_point disk_checked_{};
   SendReport send_;

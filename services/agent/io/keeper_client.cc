@@ -35,6 +35,7 @@ void start_keeper(const KeeperStart& start, const NodeUser& user) {
   if (user.switched) {
     argv.insert(argv.end(), {"--uid", std::to_string(user.uid), "--gid", std::to_string(user.gid)});
   }
+  if (!start.guard.empty()) argv.insert(argv.end(), {"--guard", start.guard});
   if (start.adopt > 0) argv.insert(argv.end(), {"--adopt", std::to_string(start.adopt)});
   run_program(argv, user, false, "", std::chrono::seconds(10));
 }
@@ -62,11 +63,22 @@ KeeperAnswer ask_keeper(const std::string& control, const std::string& request, 
   }
   pollfd ready{fd.get(), POLLIN, 0};
   if (::poll(&ready, 1, timeout_ms) <= 0) return KeeperAnswer::no_answer;
-  char buffer[512];
+  char buffer[4096];
   const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, 0);
   if (n < 0) return KeeperAnswer::nobody;
   if (reply != nullptr) reply->assign(buffer, static_cast<size_t>(n));
   return KeeperAnswer::ok;
+}
+
+void tell_keeper(const std::string& control, const std::string& request) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (control.size() >= sizeof address.sun_path) return;
+  std::memcpy(address.sun_path, control.c_str(), control.size() + 1);
+  const Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return;
+  ::sendto(fd.get(), request.data(), request.size(), MSG_NOSIGNAL,
+           reinterpret_cast<const sockaddr*>(&address), sizeof address);
 }
 
 std::optional<KeeperStatus> keeper_status(const std::string& control, bool* frozen) {
@@ -89,6 +101,11 @@ std::optional<KeeperStatus> keeper_status(const std::string& control, bool* froz
     if (name == "restarts") status.restarts = static_cast<uint64_t>(number);
     if (name == "quick_deaths") status.quick_deaths = static_cast<uint32_t>(number);
     if (name == "started_unix_us") status.started_unix_us = number;
+    if (name == "held") status.held = number != 0;
+    if (name == "term") status.guard.term = static_cast<uint64_t>(number);
+    if (name == "need") status.guard.need = static_cast<uint32_t>(number);
+    if (name == "voters") status.guard.voters = value;
+    if (name == "until_ms") status.lease_until_ms = number;
     if (name == "exit") status.last_exit = static_cast<int>(number);
   }
   return status;

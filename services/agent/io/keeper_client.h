@@ -9,17 +9,21 @@
 #include <vector>
 
 #include "agent/io/file_ops.h"
+#include "agent/keeper/lease_cell.h"
 
 namespace trunkline::agent {
 
 struct KeeperStatus {
-  std::string state;  // "running", "waiting", "stopping"
+  std::string state;  // "running", "waiting", "stopping", "fenced"
   pid_t postmaster_pid = 0;
   pid_t keeper_pid = 0;
   uint64_t restarts = 0;
   uint32_t quick_deaths = 0;
   int64_t started_unix_us = 0;
   int last_exit = 0;
+  bool held = false;
+  Guard guard;
+  int64_t lease_until_ms = 0;  // CLOCK_BOOTTIME; of a guard that is on
 };
 
 struct KeeperStart {
@@ -32,6 +36,7 @@ struct KeeperStart {
   std::vector<std::string> cgroup_procs;
   pid_t adopt = 0;
   uint64_t restarts = 0;
+  std::string guard;  // words of the request; not for one that is adopted
 };
 
 // Returns when the keeper listens. Throws std::runtime_error with what it said.
@@ -40,6 +45,8 @@ void start_keeper(const KeeperStart& start, const NodeUser& user);
 enum class KeeperAnswer { ok, nobody, no_answer };  // nobody: no keeper is there
 KeeperAnswer ask_keeper(const std::string& control, const std::string& request, std::string* reply,
                         int timeout_ms = 300);
+// Sends and does not wait for the answer: for any thread.
+void tell_keeper(const std::string& control, const std::string& request);
 // Nothing if nobody is there or it does not answer; `*frozen` tells the two apart.
 std::optional<KeeperStatus> keeper_status(const std::string& control, bool* frozen);
 

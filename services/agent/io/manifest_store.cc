@@ -15,6 +15,30 @@ namespace trunkline::agent {
 
 using nlohmann::json;
 
+namespace {
+
+const char* role_text(NodeRole role) {
+  switch (role) {
+    case NodeRole::none:
+      return "none";
+    case NodeRole::primary:
+      return "primary";
+    case NodeRole::standby:
+      return "standby";
+    case NodeRole::fenced:
+      return "fenced";
+  }
+  return "none";
+}
+
+NodeRole role_from(const std::string& text) {
+  if (text == "primary") return NodeRole::primary;
+  if (text == "fenced") return NodeRole::fenced;
+  return text == "standby" ? NodeRole::standby : NodeRole::none;
+}
+
+}  // namespace
+
 // Found by name by the JSON library, so they are in the structs' own namespace.
 static void to_json(json& j, const NodeAddress& a) {
   j = {{"host", a.host}, {"zone", a.zone}, {"address", a.address}, {"port", a.port}};
@@ -32,22 +56,30 @@ static void from_json(const json& j, EnsureSpec& e) {
        {j.at("cpu"), j.at("ram_mb"), j.at("disk_gb")},
        j.at("address").get<NodeAddress>()};
 }
+static void to_json(json& j, const TimelineSwitch& t) {
+  j = {{"timeline", t.timeline}, {"begin_lsn", t.begin_lsn}, {"term", t.term}};
+}
+static void from_json(const json& j, TimelineSwitch& t) {
+  t = {j.at("timeline"), j.at("begin_lsn"), j.at("term")};
+}
 static void to_json(json& j, const RoleSpec& r) {
   j = {{"generation", r.generation},
        {"term", r.term},
-       {"role", r.role == NodeRole::primary ? "primary" : "standby"},
+       {"role", role_text(r.role)},
        {"upstream_node_id", r.upstream_node_id},
        {"upstream", r.upstream},
        {"standby_node_ids", r.standby_node_ids},
        {"sync_version", r.sync_version},
        {"sync_candidates", r.sync_candidates},
        {"sync_number", r.sync_number},
-       {"opened_before", r.opened_before}};
+       {"opened_before", r.opened_before},
+       {"patience_ms", r.patience_ms},
+       {"history", r.history}};
 }
 static void from_json(const json& j, RoleSpec& r) {
   r.generation = j.at("generation");
   r.term = j.at("term");
-  r.role = j.at("role") == "primary" ? NodeRole::primary : NodeRole::standby;
+  r.role = role_from(j.at("role"));
   r.upstream_node_id = j.at("upstream_node_id");
   r.upstream = j.at("upstream").get<NodeAddress>();
   r.standby_node_ids = j.at("standby_node_ids").get<std::vector<std::string>>();
@@ -55,6 +87,8 @@ static void from_json(const json& j, RoleSpec& r) {
   r.sync_candidates = j.at("sync_candidates").get<std::vector<std::string>>();
   r.sync_number = j.at("sync_number");
   r.opened_before = j.at("opened_before");
+  r.patience_ms = j.value("patience_ms", 0u);
+  r.history = j.value("history", std::vector<TimelineSwitch>{});
 }
 static void to_json(json& j, const UserSpec& u) {
   j = {{"id", u.id}, {"name", u.name}, {"scram_verifier", u.scram_verifier}};
@@ -82,27 +116,6 @@ static void from_json(const json& j, ObjectsSpec& o) {
        j.at("dropped_database_ids").get<std::vector<std::string>>()};
 }
 
-namespace {
-
-const char* role_text(NodeRole role) {
-  switch (role) {
-    case NodeRole::none:
-      return "none";
-    case NodeRole::primary:
-      return "primary";
-    case NodeRole::standby:
-      return "standby";
-  }
-  return "none";
-}
-
-NodeRole role_from(const std::string& text) {
-  if (text == "primary") return NodeRole::primary;
-  return text == "standby" ? NodeRole::standby : NodeRole::none;
-}
-
-}  // namespace
-
 std::string manifest_to_json(const Manifest& m) {
   json j = {{"format", 1},
             {"node_id", m.node_id},
@@ -112,7 +125,13 @@ std::string manifest_to_json(const Manifest& m) {
             {"formed_as", role_text(m.formed_as)},
             {"unsynced_boot_id", m.unsynced_boot_id},
             {"opened_term", m.opened_term},
-            {"confirmed_sync", m.confirmed_sync}};
+            {"confirmed_sync", m.confirmed_sync},
+            {"fenced_term", m.fenced_term},
+            {"fenced_timeline", m.fenced_timeline},
+            {"promoted_term", m.promoted_term},
+            {"promoted_timeline", m.promoted_timeline},
+            {"promotions", m.promotions},
+            {"rewinding", m.rewinding}};
   if (m.ensure) j["ensure"] = *m.ensure;
   if (m.role) j["role"] = *m.role;
   if (m.objects) j["objects"] = *m.objects;
@@ -135,6 +154,12 @@ Manifest manifest_from_json(const std::string& text) {
   m.unsynced_boot_id = j.at("unsynced_boot_id");
   m.opened_term = j.at("opened_term");
   m.confirmed_sync = j.at("confirmed_sync");
+  m.fenced_term = j.value("fenced_term", uint64_t{0});
+  m.fenced_timeline = j.value("fenced_timeline", 0u);
+  m.promoted_term = j.value("promoted_term", uint64_t{0});
+  m.promoted_timeline = j.value("promoted_timeline", 0u);
+  m.promotions = j.value("promotions", std::vector<TimelineSwitch>{});
+  m.rewinding = j.value("rewinding", false);
   return m;
 }
 

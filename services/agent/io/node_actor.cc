@@ -15,7 +15,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kIdle{500};
+constexpr milliseconds kIdle{350};
+constexpr milliseconds kLeasePoll{20};
 constexpr milliseconds kStartingPoll{2};
 constexpr milliseconds kUnsettledPoll{12};
 constexpr milliseconds kConfirmPoll{4};
@@ -38,6 +39,7 @@ NodeActor::NodeActor(AgentContext& context, Manifest manifest)
   if (manifest_.role) progress_[TaskKind::role].generation = manifest_.role->generation;
   if (manifest_.objects) progress_[TaskKind::objects].generation = manifest_.objects->version;
   if (manifest_.remove) progress_[TaskKind::remove].generation = 1;
+  if (manifest_.role) probe_target_ = manifest_.role->upstream;
   report_ = build_report();
 }
 
@@ -55,6 +57,10 @@ void NodeActor::start() {
 }
 
 void NodeActor::assign(Assignment assignment) {
+  if (const auto* order = std::get_if<ProbeOrder>(&assignment.body)) {
+    probe(order->probe_id);
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
     // Tasks are repeated until the report shows them; a node that is busy must not collect them.
@@ -68,8 +74,25 @@ void NodeActor::assign(Assignment assignment) {
 }
 
 v1::NodeReport NodeActor::report() const {
-  const std::lock_guard lock(mutex_);
-  return report_;
+  v1::NodeReport out;
+  {
+    const std::lock_guard lock(mutex_);
+    out = report_;
+  }
+  const std::lock_guard lock(lease_mutex_);
+  const int64_t now = boot_ms();
+  int64_t until = served_until_ms_;
+  out.set_lease_term(guard_term_);
+  if (lease_term_ >= guard_term_) {
+    until = lease_term_ == guard_term_ ? std::max(until, lease_until_ms_) : lease_until_ms_;
+    out.set_lease_term(lease_term_);
+  }
+  out.set_lease_ms(static_cast<uint32_t>(std::max<int64_t>(until - now, 0)));
+  if (probe_answered_id_ > 0) {
+    out.mutable_probe()->set_probe_id(probe_answered_id_);
+    out.mutable_probe()->set_answered(probe_answered_);
+  }
+  return out;
 }
 
 void NodeActor::run() {
@@ -146,7 +169,15 @@ bool NodeActor::take(const Assignment& assignment) {
       return false;
     }
     manifest_.role = *role;
+    if (!role->history.empty()) manifest_.promotions = role->history;
+    history_timeline_ = 0;
     new_upstream_ = true;
+    fence_holds_ = false;
+    closing_checkpoint_.reset();
+    if (role->upstream.port != 0) {
+      const std::lock_guard lock(lease_mutex_);
+      probe_target_ = role->upstream;
+    }
     renew(TaskKind::role, role->generation);
     return true;
   }
@@ -169,15 +200,22 @@ void NodeActor::settle(const Decision& decision) {
   };
   const bool accepting =
       seen_.postgres == PostgresState::open || seen_.postgres == PostgresState::recovering;
+  fence_holds_ = decision.rule == "fenced_standby" || decision.rule == "fenced_primary_stopped";
+  if (fence_holds_ && manifest_.fenced_term < manifest_.role->term) {
+    manifest_.fenced_term = manifest_.role->term;
+    manifest_.fenced_timeline = own_timeline();
+    save_later();  // the assignment itself is on disk
+  }
   // A server that was open once has a new size only when it runs with it.
-  const bool in_force =
-      manifest_.opened_term == 0 || !manifest_.role || mark_in_force_ == config_mark(conf_on_disk_);
+  const bool in_force = manifest_.opened_term == 0 || !manifest_.role || fence_holds_ ||
+                        mark_in_force_ == config_mark(conf_on_disk_);
   done_unless(TaskKind::ensure, manifest_.ensure.has_value(),
               decision.kind == TaskKind::ensure || decision.kind == TaskKind::remove ||
                   !seen_.box_ready || !seen_.image_here || seen_.files_differ || !in_force);
   done_unless(TaskKind::role, manifest_.role.has_value(),
               decision.kind == TaskKind::ensure || decision.kind == TaskKind::role ||
-                  decision.kind == TaskKind::remove || !manifest_.ensure || !accepting);
+                  decision.kind == TaskKind::remove || !manifest_.ensure ||
+                  !(accepting || fence_holds_));
   done_unless(TaskKind::objects, manifest_.objects.has_value(),
               objects_applied_ < (manifest_.objects ? manifest_.objects->version : 0));
   if (decision.kind == TaskKind::none) return;
@@ -240,6 +278,8 @@ milliseconds NodeActor::paced(milliseconds least) const {
 }
 
 milliseconds NodeActor::idle_time() const {
+  if (fence_holds_) return kIdle;
+  if (lease_awaited_) return kLeasePoll;
   if (!manifest_.role) return kIdle;
   if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : kIdle;
   if (seen_.postgres == PostgresState::starting) return paced(kStartingPoll);
@@ -256,6 +296,7 @@ void NodeActor::publish() {
   significant.set_replay_lsn(0);
   significant.set_data_bytes(0);
   significant.set_connections(0);
+  significant.set_upstream_silent_ms(0);
   significant.clear_databases();
   for (auto& standby : *significant.mutable_standbys()) {
     standby.set_flush_lsn(0);
@@ -334,12 +375,27 @@ v1::NodeReport NodeActor::build_report() const {
   if (seen_.data == DataState::primary) out.set_reported_role(v1::ROLE_PRIMARY);
   if (seen_.data == DataState::standby) out.set_reported_role(v1::ROLE_STANDBY);
   out.set_term(manifest_.opened_term);
+  out.set_upstream_silent_ms(facts_ ? facts_->upstream_silent_ms : -1);
   *out.mutable_address() = report_address();
   for (const auto& size : database_sizes_) {
     v1::DatabaseReport* database = out.add_databases();
     database->set_database_id(size.database_id);
     database->set_name(size.name);
     database->set_bytes(size.bytes);
+  }
+  if (fence_holds_) {
+    out.set_reported_role(v1::ROLE_FENCED);
+    out.set_term(manifest_.role->term);
+  }
+  for (const TimelineSwitch& step : reported_history_) {
+    v1::TimelineSwitch* entry = out.add_history();
+    entry->set_timeline(step.timeline);
+    entry->set_begin_lsn(step.begin_lsn);
+    entry->set_term(step.term);
+  }
+  if (!facts_ && stopped_end_) {
+    out.set_timeline(stopped_end_->timeline);
+    out.set_flush_lsn(stopped_end_->lsn);
   }
   if (!facts_) return out;
   out.set_timeline(facts_->timeline);
@@ -358,6 +414,10 @@ v1::NodeReport NodeActor::build_report() const {
     entry->set_lag_bytes(
         facts_->flush_lsn > standby.flush_lsn ? facts_->flush_lsn - standby.flush_lsn : 0);
     entry->set_reply_unix_us(standby.reply_unix_us);
+  }
+  if (fence_holds_ && facts_->in_recovery) {
+    out.set_timeline(std::max(reported_timeline_, 1u));
+    out.set_flush_lsn(std::max(facts_->flush_lsn, facts_->replay_lsn));
   }
   if (seen_.postgres == PostgresState::open) out.set_sync_version(sync_in_force_);
   for (const auto& slot : facts_->slots) out.add_slots(slot.node_id);

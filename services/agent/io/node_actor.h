@@ -1,7 +1,7 @@
 // One node on this host: a thread of its own that makes the node as assigned, looks at it, and says
 // what it sees. A node that hangs (a frozen postmaster, a slow disk, a base backup that takes
-// hours) therefore holds up nobody else. assign(), report() and finished() may be called from any
-// thread; everything else happens on the node's thread.
+// hours) therefore holds up nobody else. assign(), grant(), report() and finished() may be called
+// from any thread; everything else happens on the node's thread.
 #pragma once
 
 #include <sys/types.h>
@@ -31,10 +31,13 @@
 namespace trunkline::agent {
 
 struct RemoveOrder {};
+struct ProbeOrder {
+  uint64_t probe_id = 0;
+};
 struct Assignment {
   std::string instance_id;
   std::string traceparent;
-  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder> body;
+  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder, ProbeOrder> body;
 };
 
 class NodeActor {
@@ -47,6 +50,9 @@ class NodeActor {
 
   void start();
   void assign(Assignment assignment);
+  // A lease of the node as primary of `term`, until then on CLOCK_BOOTTIME. Reaches the keeper at
+  // once, whatever the node's thread does.
+  void grant(uint64_t term, int64_t until_ms);
   v1::NodeReport report() const;
   bool finished() const { return finished_; }  // removed; may be destroyed
 
@@ -120,6 +126,38 @@ class NodeActor {
   void remove_node();
   PgConnection& sql();
 
+  // node_lease.cc
+  std::optional<Guard> wanted_guard() const;  // nothing: whatever the keeper has
+  std::string guard_words(const Guard& guard) const;
+  void observe_lease();
+  void set_guard();
+  void probe(uint64_t probe_id);
+
+  // node_failover.cc
+  void observe_fence();
+  void observe_history();
+  std::vector<std::string> wal_names() const;
+  uint32_t own_timeline() const;
+  std::vector<TimelineSwitch> own_history(uint32_t timeline);
+  std::optional<ControlData> read_control() const;
+  void read_stopped_end();
+  void promote();
+  void resume_promotion();
+  void part();
+  void stop_primary();
+  void end_receiver();
+  bool checkpoint_closed();  // nothing is outstanding of closing_checkpoint_
+  void link_upstream_key(bool there) const;
+
+  // node_rejoin.cc
+  void observe_lineage();
+  void become_standby();
+  void rewind();
+  bool run_rewind(const RoleSpec& role, std::string* complaint);
+  void keep_forked_wal();
+  void make_standby_of_data();
+  bool upstream_ready_for_rewind(const RoleSpec& role) const;
+
   AgentContext& context_;
   const NodePaths paths_;
   Manifest manifest_;
@@ -167,6 +205,34 @@ class NodeActor {
   size_t log_mark_ = 0;        // lines of the server's log before this place are old
   Clock::time_point not_streaming_since_{};
   Clock::time_point following_checked_{};
+
+  std::optional<PgConnection> closing_checkpoint_;  // of a fenced primary; or after a promotion
+  uint64_t last_flush_lsn_ = 0;                     // of facts that are gone
+  bool fence_holds_ = false;                        // the newest decision found it holding still
+  std::atomic<bool> lease_awaited_{false};
+  Clock::time_point end_seen_at_{};                 // when a fenced standby's end was first known
+  struct StoppedEnd {
+    uint32_t timeline = 0;
+    uint64_t lsn = 0;
+    bool exact = false;
+  };
+  std::optional<StoppedEnd> stopped_end_;  // of a primary's data that is not running
+  uint32_t reported_timeline_ = 0;  // of a fenced standby's end
+  std::vector<TimelineSwitch> reported_history_;
+  uint32_t history_timeline_ = 0;
+  std::vector<TimelineSwitch> history_;
+ 
+  mutable std::mutex lease_mutex_;  // down to probe_answered_
+  uint64_t lease_term_ = 0;
+  int64_t lease_until_ms_ = 0;
+  int64_t served_until_ms_ = 0;  // as the keeper said last, of guard_term_
+  uint64_t guard_term_ = 0;
+  NodeAddress probe_target_;
+  uint64_t probe_id_ = 0;
+  bool probe_running_ = false;
+  uint64_t probe_answered_id_ = 0;
+  bool probe_answered_ = false;
+  std::future<void> probing_;
 
   uint64_t objects_applied_ = 0;
   std::vector<ObjectFailure> object_failures_;

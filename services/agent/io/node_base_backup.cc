@@ -1,15 +1,12 @@
 // A standby's data directory, from its upstream.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
+#include "agent/io/upstream_probe.h"
 
 namespace trunkline::agent {
 namespace {
@@ -19,34 +16,6 @@ using std::chrono::seconds;
 
 constexpr milliseconds kRetry{20};
 constexpr seconds kUpstreamPatience{15};
-
-// True if something accepts connections there; waits at most a second.
-bool listens(const NodeAddress& address) {
-  sockaddr_storage to{};
-  socklen_t size = 0;
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&to);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&to);
-  if (::inet_pton(AF_INET, address.address.c_str(), &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(static_cast<uint16_t>(address.port));
-    size = sizeof *v4;
-  } else if (::inet_pton(AF_INET6, address.address.c_str(), &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(static_cast<uint16_t>(address.port));
-    size = sizeof *v6;
-  } else {
-    return false;
-  }
-  const Fd fd(::socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0) return true;
-  if (errno != EINPROGRESS) return false;
-  pollfd ready{fd.get(), POLLOUT, 0};
-  if (::poll(&ready, 1, 1000) <= 0) return false;
-  int error = 0;
-  socklen_t length = sizeof error;
-  ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-  return error == 0;
-}
 
 // The newest line of pg_basebackup's complaint.
 std::string complaint(const std::string& output) {
@@ -71,7 +40,7 @@ void NodeActor::base_backup(bool replace) {
       wait(paced(kRetry));
     }
   };
-  if (!listens(role.upstream)) {
+  if (!listens(role.upstream, seconds(1))) {
     try_again("upstream_unreachable", "the upstream node does not answer");
     return;
   }
@@ -84,7 +53,8 @@ void NodeActor::base_backup(bool replace) {
   ChildProcess child(
       {context_.templates->program(manifest_.ensure->image, "pg_basebackup"),
        "--pgdata=" + paths_.incoming,
-       "--dbname=" + primary_conninfo(manifest_.node_id, role, context_.paths.tls_dir),
+       "--dbname=" + primary_conninfo(kCopyName, role, context_.paths.tls_dir,
+                                       context_.paths.tls_dir + "/host.key"),
        // The slot keeps the WAL from here on: the standby streams it when it starts.
        "--wal-method=none", "--checkpoint=fast", "--no-sync", "--no-password", "--no-manifest"},
       context_.user, true);

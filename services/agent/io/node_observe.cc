@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr milliseconds kFactsAge{450};
+constexpr milliseconds kFactsAge{300};
 constexpr milliseconds kUnsettledFactsAge{8};
 constexpr milliseconds kFactsDeadline{1000};
 constexpr seconds kSlowCheck{10};
@@ -41,11 +41,15 @@ void NodeActor::observe() {
     save_manifest();
   }
   observe_process();
+  observe_lease();
   if (!conf_loaded_ && seen_.data != DataState::absent) load_files();
   observe_slow();
   seen_.files_differ = manifest_.ensure && manifest_.role && seen_.data != DataState::absent &&
                        wanted_conf() != conf_on_disk_;
   observe_facts();
+  observe_fence();
+  observe_lineage();
+  observe_history();
   observe_following();
   observe_port();
   seen_.objects_differ = manifest_.objects && objects_applied_ < manifest_.objects->version;
@@ -60,7 +64,7 @@ void NodeActor::load_files() {
   conf_on_disk_ = text("postgresql.conf");
   // All three are written together, so one that is wrong makes all of them wrong.
   if (text("pg_hba.conf") != pg_hba_conf() ||
-      text("pg_ident.conf") != pg_ident_conf(context_.agent_user)) {
+      text("pg_ident.conf") != pg_ident_conf(context_.agent_user, context_.user.name)) {
     conf_on_disk_.clear();
   }
   conf_loaded_ = true;
@@ -71,6 +75,7 @@ DataState NodeActor::data_state() const {
   if (!manifest_.unsynced_boot_id.empty() && manifest_.unsynced_boot_id != boot_id()) {
     return DataState::unsynced;
   }
+  if (manifest_.rewinding) return DataState::unsynced;
   return exists(paths_.data + "/standby.signal") ? DataState::standby : DataState::primary;
 }
 
@@ -121,7 +126,7 @@ void NodeActor::observe_facts() {
     return;
   }
   const bool settled = facts_ && seen_.files_in_force && !barrier_ &&
-                       (standbys_streaming() || !is_unsettled());
+                       (standbys_streaming() || fence_holds_ || !is_unsettled());
   const auto age = Clock::now() - facts_at_;
   try {
     if (!facts_ || age >= (settled ? kFactsAge : paced(kUnsettledFactsAge))) {
@@ -133,6 +138,7 @@ void NodeActor::observe_facts() {
     const std::string start = mark + "/" + std::to_string(facts_->started_unix_us);
     if (seen_.files_in_force && restart_checked_ != start) {
       seen_.restart_pending = read_restart_pending(sql());
+      if (!facts_->in_recovery) ensure_rewind_grants(sql());
       if (!seen_.restart_pending) restart_checked_ = start;
     }
     if (seen_.files_in_force && !seen_.restart_pending) mark_in_force_ = mark;
@@ -150,10 +156,22 @@ void NodeActor::observe_facts() {
   seen_.slots_differ = slots_differ();
   seen_.sync_confirmed = sync_confirmed();
   if (!manifest_.role) return;
-  if (seen_.sync_confirmed && seen_.files_in_force && !seen_.files_differ) {
+  if (!facts_->in_recovery && closing_checkpoint_ &&
+      manifest_.role->role == NodeRole::primary && checkpoint_closed()) {
+    closing_checkpoint_.reset();
+  }
+  if (seen_.sync_confirmed && seen_.files_in_force && !seen_.files_differ && !facts_->in_recovery &&
+      !seen_.guard_differs) {
     sync_in_force_ = std::max(sync_in_force_, manifest_.role->sync_version);
   }
   const bool in_role = (manifest_.role->role == NodeRole::standby) == facts_->in_recovery;
+  if (manifest_.role->role == NodeRole::fenced) return;
+  if (in_role && manifest_.promoted_term == manifest_.role->term &&
+      manifest_.promoted_timeline == 0 && !facts_->in_recovery) {
+    manifest_.promoted_timeline = facts_->timeline;
+    history_timeline_ = 0;
+    save_later();
+  }
   if (in_role && manifest_.opened_term < manifest_.role->term) {
     manifest_.opened_term = manifest_.role->term;
     save_later();
@@ -181,9 +199,10 @@ bool NodeActor::slots_differ() const {
 // In force everywhere: sessions have it, each standby's sender has it, and the checkpointer, which
 // tells sessions whether to wait at all, has read it (see confirm_sync_set()).
 bool NodeActor::sync_confirmed() const {
-  if (!facts_ || !manifest_.role || manifest_.role->role != NodeRole::primary) return true;
+  if (!facts_ || !manifest_.role || manifest_.role->role == NodeRole::fenced) return true;
   const std::string wanted = synchronous_standby_names(*manifest_.role);
   if (facts_->sync_names != wanted) return false;
+  if (manifest_.role->role == NodeRole::standby) return !manifest_.confirmed_sync.empty();
   const auto& candidates = manifest_.role->sync_candidates;
   for (const auto& standby : facts_->standbys) {
     if (standby.state != "streaming") continue;
@@ -274,7 +293,9 @@ std::string NodeActor::wanted_conf() const {
   if (manifest_.role) input.role = *manifest_.role;
   input.floor = floor_;
   input.socket_dir = paths_.socket_dir;
+  input.in_recovery = input.role.role == NodeRole::standby || seen_.data == DataState::standby;
   input.tls_dir = context_.paths.tls_dir;
+  input.upstream_key = paths_.upstream_key;
   input.read_only = read_only_;
   return postgresql_conf(input);
 }

@@ -79,6 +79,33 @@ void NodeActor::perform(const Decision& decision) {
       case Step::reload:
         reload();
         break;
+      case Step::set_guard:
+        set_guard();
+        break;
+      case Step::release_keeper:
+        ask_keeper(paths_.control, "release", nullptr);
+        break;
+      case Step::promote:
+        promote();
+        break;
+      case Step::resume_promotion:
+        resume_promotion();
+        break;
+      case Step::become_standby:
+        become_standby();
+        break;
+      case Step::rewind:
+        rewind();
+        break;
+      case Step::checkpoint_and_part:
+        part();
+        break;
+      case Step::stop_primary:
+        stop_primary();
+        break;
+      case Step::end_receiver:
+        end_receiver();
+        break;
       case Step::apply_slots:
         apply_slots();
         break;
@@ -157,6 +184,9 @@ void NodeActor::put_data_in_place(NodeRole role, bool synced) {
     // Without it the data would look like a primary's.
     write_file_atomically(paths_.incoming + "/standby.signal", "", 0600, true);
   }
+  manifest_.rewinding = false;
+  manifest_.promoted_term = manifest_.promoted_timeline = 0;
+  history_timeline_ = 0;
   const bool had_data = exists(paths_.data);
   if (had_data) {
     remove_tree(paths_.old);
@@ -171,11 +201,13 @@ void NodeActor::put_data_in_place(NodeRole role, bool synced) {
 void NodeActor::write_files(const std::string& directory) {
   const std::string conf = wanted_conf();
   const AsNodeUser rights(context_.user);
+  const bool follows = manifest_.role && manifest_.role->role == NodeRole::standby;
+  link_upstream_key(follows);
   // Not forced to disk: what a crash of the machine leaves of them is compared before they are
   // used.
   write_file_atomically(directory + "/pg_hba.conf", pg_hba_conf(), 0600, false);
-  write_file_atomically(directory + "/pg_ident.conf", pg_ident_conf(context_.agent_user), 0600,
-                        false);
+  write_file_atomically(directory + "/pg_ident.conf",
+                        pg_ident_conf(context_.agent_user, context_.user.name), 0600, false);
   write_file_atomically(directory + "/postgresql.conf", conf, 0600, false);
   conf_on_disk_ = conf;
 }
@@ -199,6 +231,8 @@ void NodeActor::start_postmaster(pid_t adopt) {
   start.cgroup_procs = cgroup_procs_;
   start.adopt = adopt;
   start.restarts = restarts_;
+  const Guard guard = wanted_guard().value_or(Guard{});
+  if (guard.on()) start.guard = guard_words(guard);
   start_keeper(start, context_.user);
   facts_at_ = {};
 }

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agent/domain/postgres_settings.h"
 #include "agent/domain/sql_text.h"
 #include "base/ids.h"
 
@@ -18,7 +19,7 @@ select r.recovery,
                   (select timeline_id from pg_control_checkpoint()))
     else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end,
   case when r.recovery
-    then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn
+    then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn
     else pg_current_wal_flush_lsn() - '0/0'::pg_lsn end,
   case when r.recovery then pg_last_wal_replay_lsn() - '0/0'::pg_lsn else 0 end,
   (select w.status from pg_stat_wal_receiver w join pg_stat_activity a using (pid)
@@ -33,7 +34,13 @@ select r.recovery,
      from pg_replication_slots where slot_type = 'physical' and not temporary),
   (select count(*) from pg_stat_activity
     where backend_type = 'client backend' and usename <> 'postgres'),
-  (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint
+  (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
+  (select pid from pg_stat_activity where backend_type = 'walreceiver' limit 1),
+  r.recovery and (pg_last_wal_receive_lsn() is not null or exists (
+    select from pg_stat_activity where backend_type = 'startup'
+      and wait_event in ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval'))),
+  (select (extract(epoch from clock_timestamp() - last_msg_receipt_time) * 1000)::bigint
+     from pg_stat_wal_receiver)
 from (select pg_is_in_recovery() as recovery) r)sql";
 
 uint64_t number(const std::optional<std::string>& text) {
@@ -44,7 +51,7 @@ uint64_t number(const std::optional<std::string>& text) {
 
 PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds deadline) {
   const PgRows rows = connection.exec_prepared("facts", kFactsSql, deadline);
-  if (rows.size() != 1 || rows[0].size() != 11) throw PgError("facts of an unknown shape", "");
+  if (rows.size() != 1 || rows[0].size() != 14) throw PgError("facts of an unknown shape", "");
   const PgRow& row = rows[0];
   PostgresFacts facts;
   facts.in_recovery = row[0].value_or("") == "t";
@@ -69,6 +76,9 @@ PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds dea
   }
   facts.connections = static_cast<uint32_t>(number(row[9]));
   facts.started_unix_us = static_cast<int64_t>(number(row[10]));
+  facts.receiver_pid = static_cast<int32_t>(number(row[11]));
+  facts.end_known = row[12].value_or("") == "t";
+  if (row[13]) facts.upstream_silent_ms = std::strtoll(row[13]->c_str(), nullptr, 10);
   return facts;
 }
 
@@ -77,6 +87,16 @@ bool read_restart_pending(PgConnection& connection) {
              .at(0)
              .at(0)
              .value_or("") == "t";
+}
+
+void ensure_rewind_grants(PgConnection& connection) {
+  const auto granted = connection.exec(
+      "select has_function_privilege($1, 'pg_read_binary_file(text)', 'execute')"
+      " and has_database_privilege($1, 'postgres', 'connect')",
+      {kReplicatorRole});
+  if (granted.at(0).at(0).value_or("") == "t") return;
+  connection.exec("begin; set local synchronous_commit = local;\n" + rewind_grants_sql() +
+                  "commit");
 }
 
 std::vector<DatabaseSize> read_database_sizes(PgConnection& connection) {

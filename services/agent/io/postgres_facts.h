@@ -26,7 +26,7 @@ struct SlotFacts {
 struct PostgresFacts {
   bool in_recovery = false;
   uint32_t timeline = 0;
-  uint64_t flush_lsn = 0;   // primary: flushed; standby: received and flushed
+  uint64_t flush_lsn = 0;   // primary: flushed; standby: the end of what it is known to have
   uint64_t replay_lsn = 0;  // standby
   bool wal_receiver_streaming = false;
   std::string config_mark;  // of the configuration that is in force (see postgres_settings.h)
@@ -35,6 +35,10 @@ struct PostgresFacts {
   std::vector<SlotFacts> slots;  // ours
   uint32_t connections = 0;      // client backends, without the platform's own
   int64_t started_unix_us = 0;
+  int32_t receiver_pid = 0;  // of the WAL receiver, whatever it does; 0: there is none
+  // Of a standby: flush_lsn is all that it has; otherwise there may be more on its disk.
+  bool end_known = false;
+  int64_t upstream_silent_ms = -1;
 };
 
 struct DatabaseSize {
@@ -46,6 +50,8 @@ struct DatabaseSize {
 // All throw PgError.
 PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds deadline);
 bool read_restart_pending(PgConnection& connection);
+// Of an open primary: lets the replication role answer pg_rewind, where it may not yet.
+void ensure_rewind_grants(PgConnection& connection);
 std::vector<DatabaseSize> read_database_sizes(PgConnection& connection);
 
 }  // namespace trunkline::agent

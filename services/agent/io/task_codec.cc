@@ -22,6 +22,7 @@ RoleSpec read(const v1::AssignRole& in) {
   out.term = in.term();
   if (in.role() == v1::ROLE_PRIMARY) out.role = NodeRole::primary;
   if (in.role() == v1::ROLE_STANDBY) out.role = NodeRole::standby;
+  if (in.role() == v1::ROLE_FENCED) out.role = NodeRole::fenced;
   out.upstream_node_id = in.upstream_node_id();
   out.upstream = read(in.upstream());
   out.standby_node_ids.assign(in.standby_node_ids().begin(), in.standby_node_ids().end());
@@ -29,6 +30,10 @@ RoleSpec read(const v1::AssignRole& in) {
   out.sync_candidates.assign(in.sync_candidates().begin(), in.sync_candidates().end());
   out.sync_number = in.sync_number();
   out.opened_before = in.opened_before();
+  for (const auto& step : in.history()) {
+    out.history.push_back({step.timeline(), step.begin_lsn(), step.term()});
+  }
+  out.patience_ms = in.patience_ms();
   return out;
 }
 
@@ -81,6 +86,8 @@ std::optional<Assignment> read_task(const v1::Task& task, std::string* node_id,
       *error = take(read(task.apply_objects()), out);
       break;
     case v1::Task::kProbeUpstream:
+      out.body = ProbeOrder{task.probe_upstream().probe_id()};
+      break;
     case v1::Task::BODY_NOT_SET:
       *error = "the task is empty";
       break;

@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "agent/keeper/keeper.h"
+#include "agent/keeper/proc_scan.h"
 
 namespace {
 
@@ -27,6 +29,7 @@ struct Arguments {
   std::string log;
   std::string control;
   std::string pid_file;
+  std::string guard;  // as in the request; not for an adopted postmaster
   std::vector<std::string> cgroups;
   long uid = -1;
   long gid = -1;
@@ -60,6 +63,8 @@ Arguments parse(int argc, char** argv) {
       a.gid = std::strtol(value, nullptr, 10);
     else if (name == "--adopt")
       a.options.adopt = static_cast<pid_t>(std::strtol(value, nullptr, 10));
+    else if (name == "--guard")
+      a.guard = value;
     else if (name == "--restarts")
       a.options.restarts = std::strtoull(value, nullptr, 10);
     else if (name == "--fast-ms")
@@ -102,6 +107,25 @@ int bind_control(const std::string& path) {
   return fd;
 }
 
+// A postmaster that runs goes on under the guard that it has run under.
+void set_guard(Arguments& a) {
+  auto& options = a.options;
+  options.cell = trunkline::agent::map_lease_cell(options.pid_file + ".lease");
+  if (options.adopt > 0 || trunkline::agent::running_postmaster(options.command.data_directory)) {
+    return;
+  }
+  trunkline::agent::Guard guard;
+  int64_t until = 0;
+  std::istringstream in(a.guard);
+  if (in >> guard.term >> until >> guard.need >> guard.voters) {
+    if (!trunkline::agent::is_voter_list(guard.voters)) die("--guard");
+  } else {
+    guard = {};
+  }
+  options.cell->until_ms = until;
+  write_guard(*options.cell, guard);
+}
+
 void write_pid(int fd) {
   const std::string text = std::to_string(getpid()) + "\n";
   if (ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) < 0) die("pid file");
@@ -123,7 +147,9 @@ int main(int argc, char** argv) {
 
   const int pid_fd = open(a.pid_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (pid_fd < 0) die(a.pid_file);
+  a.options.pid_file = a.pid_file;
   if (flock(pid_fd, LOCK_EX | LOCK_NB) != 0) die("another keeper of this node runs");
+  set_guard(a);
   a.options.command.log_fd =
       open(a.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (a.options.command.log_fd < 0) die(a.log);

@@ -60,4 +60,19 @@ void kill_orphaned_backends(const std::string& data_directory) {
   }
 }
 
+void kill_server(const std::string& data_directory) {
+  if (const pid_t postmaster = running_postmaster(data_directory)) {
+    const auto children = children_of(postmaster);
+    ::kill(postmaster, SIGKILL);
+    for (const pid_t child : children) ::kill(child, SIGKILL);
+  }
+  // Whom the postmaster started while it was asked for its children.
+  for (int i = 0; i < 2000; ++i) {
+    const auto left = postgres_processes_in(data_directory);
+    if (left.empty()) return;
+    for (const pid_t pid : left) ::kill(pid, SIGKILL);
+    ::usleep(1000);
+  }
+}
+
 }  // namespace trunkline::agent

@@ -30,4 +30,8 @@ void remove_stale_lock_files(const PostmasterCommand& command);
 // the shared memory that the next postmaster must not find in use. Waits up to two seconds.
 void kill_orphaned_backends(const std::string& data_directory);
 
+// Ends the directory's server at once: the postmaster first, so that nothing new begins, then all
+// that it has started. Nothing of it serves anybody when this returns.
+void kill_server(const std::string& data_directory);
+
 }  // namespace trunkline::agent

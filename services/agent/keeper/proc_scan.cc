@@ -83,6 +83,30 @@ pid_t running_postmaster(const std::string& data_directory) {
   return pid;
 }
 
+std::vector<pid_t> children_of(pid_t pid) {
+  const std::string id = std::to_string(pid);
+  const std::string path = "/proc/" + id + "/task/" + id + "/children";
+  std::vector<pid_t> out;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return out;
+  std::string text;
+  char buffer[4096];
+  ssize_t n;
+  while ((n = ::read(fd, buffer, sizeof buffer)) > 0) text.append(buffer, static_cast<size_t>(n));
+  ::close(fd);
+  char* at = text.data();
+  while (const long child = std::strtol(at, &at, 10)) out.push_back(static_cast<pid_t>(child));
+  return out;
+}
+
+std::string postmaster_socket(const std::string& data_directory) {
+  const std::string text = read_small(data_directory + "/postmaster.pid");
+  const std::string port = line_of(text, 4);
+  const std::string directory = line_of(text, 5);
+  if (port.empty() || directory.empty()) return "";
+  return directory + "/.s.PGSQL." + port;
+}
+
 std::string postmaster_status(const std::string& data_directory) {
   std::string status = line_of(read_small(data_directory + "/postmaster.pid"), 8);
   while (!status.empty() && status.back() == ' ') status.pop_back();

@@ -22,6 +22,12 @@ std::vector<pid_t> postgres_processes_in(const std::string& data_directory);
 // 0.
 pid_t running_postmaster(const std::string& data_directory);
 
+// Children of a process, as the kernel lists them.
+std::vector<pid_t> children_of(pid_t pid);
+
+// The Unix socket of the directory's postmaster, or "" if postmaster.pid does not name it yet.
+std::string postmaster_socket(const std::string& data_directory);
+
 // The status word of postmaster.pid's eighth line ("starting", "ready", "standby", "stopping"), or
 // "" if there is none yet.
 std::string postmaster_status(const std::string& data_directory);

@@ -63,8 +63,37 @@ const Row kRows[] = {
      [](Manifest&, Seen& s) { s.image_here = false; }},
     {"box_not_ready", NodeRole::primary, running(NodeRole::primary),
      [](Manifest&, Seen& s) { s.box_ready = false; }},
-    {"primary_was_standby", NodeRole::primary, down(DataState::standby), nullptr},
-    {"primary_was_standby", NodeRole::primary, running(NodeRole::standby), nullptr},
+    {"fenced_primary_parts", NodeRole::fenced, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.patience_over = false; }},
+    {"fenced_primary_runs", NodeRole::fenced, running(NodeRole::primary), nullptr},
+    {"fenced_primary_runs", NodeRole::fenced, running(NodeRole::primary),
+     [](Manifest&, Seen& s) {
+       s.keeper_alive = false;
+       s.patience_over = false;
+       s.postgres = PostgresState::starting;
+     }},
+    {"fenced_primary_runs", NodeRole::fenced, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.postmaster_alive = false; }},
+    {"fenced_primary_stopped", NodeRole::fenced, down(DataState::primary), nullptr},
+    {"former_primary_runs", NodeRole::standby, running(NodeRole::primary), nullptr},
+    {"fenced_without_data", NodeRole::fenced, down(DataState::absent), nullptr},
+    {"fenced_without_data", NodeRole::fenced, down(DataState::unsynced), nullptr},
+    {"promotion_cut", NodeRole::primary, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.promotion_cut = true; }},
+    {"promotion_not_fenced", NodeRole::primary, down(DataState::standby), nullptr},
+    {"promotion_not_fenced", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen&) {
+       m.fenced_term = 1;
+       m.role->term = 2;
+     }},
+    {"standby_left_history", NodeRole::standby, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.lineage = Lineage::rewind; }},
+    {"standby_left_history", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.lineage = Lineage::rewind; }},
+    {"standby_of_another_history", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.lineage = Lineage::replace; }},
+    {"standby_of_another_history", NodeRole::standby, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.lineage = Lineage::replace; }},
     {"standby_was_primary", NodeRole::standby, down(DataState::primary), nullptr},
     {"primary_first", NodeRole::primary, down(DataState::absent), nullptr},
     {"primary_data_lost", NodeRole::primary, down(DataState::absent),
@@ -87,6 +116,40 @@ const Row kRows[] = {
      [](Manifest&, Seen& s) { s.cannot_follow = "wal_removed"; }},
     {"standby_crash_loop", NodeRole::standby, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.quick_deaths = kCrashLoopDeaths; }},
+    {"guard_not_in_force", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.guard_differs = s.lease_held = s.files_differ = true; }},
+    {"lease_awaited", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.guard_differs = s.files_differ = true; }},
+    {"lease_awaited", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) {
+       s.keeper_fenced = true;
+       s.postmaster_alive = false;
+       s.postgres = PostgresState::stopped;
+     }},
+    {"keeper_held", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.keeper_held = true; }},
+    {"fenced_standby_waits", NodeRole::fenced, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.last_wal_awaited = s.files_differ = true; }},
+    {"files_differ", NodeRole::fenced, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.files_differ = true; }},
+    {"stopped", NodeRole::fenced, down(DataState::standby), nullptr},
+    {"promotion_sync_not_armed", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.fenced_term = 1;
+       s.sync_armed = false;
+     }},
+    {"promotion", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.fenced_term = 1;
+       s.keeper_held = s.restart_pending = true;
+     }},
+    {"fenced_standby_receives", NodeRole::fenced, running(NodeRole::standby), nullptr},
+    {"fenced_standby_replays", NodeRole::fenced, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.receiver_ended = true; }},
+    {"fenced_standby", NodeRole::fenced, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.receiver_ended = s.end_known = s.restart_pending = true; }},
+    {"sync_set_not_confirmed", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.sync_confirmed = false; }},
     {"files_differ", NodeRole::primary, down(DataState::primary),
      [](Manifest&, Seen& s) { s.files_differ = true; }},
     {"stopped", NodeRole::primary, down(DataState::primary), nullptr},
@@ -164,22 +227,39 @@ TEST(ConvergeTable, GoldenOrder) {
             "remove_assigned -> removing [remove]\n"
             "box_not_described ->  [none]\n"
             "data_gone_under_postmaster -> stopping postmaster without data [role]\n"
+            "fenced_primary_parts -> waiting for clients to leave [role]\n"
+            "fenced_primary_runs -> stopping the former primary [role]\n"
+            "former_primary_runs -> stopping the former primary [role]\n"
             "keeper_lost -> adopting postmaster [role]\n"
             "image_missing -> refused [ensure]\n"
             "box_not_ready -> making directories and limits [ensure]\n"
-            "primary_was_standby -> refused [role]\n"
-            "standby_was_primary -> refused [role]\n"
+            "fenced_without_data -> refused [role]\n"
+            "fenced_primary_stopped ->  [none]\n"
+            "promotion_cut -> resuming promotion [role]\n"
+            "promotion_not_fenced -> refused [role]\n"
+            "standby_left_history -> rewinding [role]\n"
+            "standby_of_another_history -> base backup (rebuild) [role]\n"
+            "standby_was_primary -> becoming a standby [role]\n"
             "primary_first -> copying template [role]\n"
             "primary_data_lost -> refused [role]\n"
             "standby_first -> base backup [role]\n"
             "port_in_use -> refused [role]\n"
             "standby_cannot_follow -> base backup (rebuild) [role]\n"
             "standby_crash_loop -> base backup (rebuild) [role]\n"
+            "guard_not_in_force -> telling the keeper its voters [role]\n"
+            "lease_awaited -> starting postmaster [role]\n"
+            "keeper_held -> releasing the keeper [role]\n"
+            "fenced_standby_waits -> starting postmaster [role]\n"
             "files_differ -> writing configuration [role]\n"
             "stopped -> starting postmaster [role]\n"
             "primary_crash_loop -> refused [role]\n"
             "starting -> starting postmaster [role]\n"
             "files_not_in_force -> reloading configuration [role]\n"
+            "promotion_sync_not_armed -> confirming sync set [role]\n"
+            "promotion -> promoting [role]\n"
+            "fenced_standby_receives -> ending the WAL receiver [role]\n"
+            "fenced_standby_replays -> starting postmaster [role]\n"
+            "fenced_standby ->  [none]\n"
             "restart_pending -> restarting postmaster [ensure]\n"
             "data_not_synced -> writing data to disk [role]\n"
             "slots_differ -> applying replication slots [role]\n"
@@ -189,10 +269,11 @@ TEST(ConvergeTable, GoldenOrder) {
             "as_ordered ->  [none]\n");
 }
 
-// Whatever is seen, data that was a standby's is never started as a primary by itself, and a
-// primary's data is never replaced.
+// Whatever is seen: data that was a standby's is opened only by a promotion in the term that it was
+// fenced in, a primary's data is never replaced, and a fenced node neither starts a primary nor
+// changes its data.
 TEST(ConvergeTable, NothingSeenOpensAStandbyOrReplacesAPrimary) {
-  for (unsigned bits = 0; bits < (1u << 12); ++bits) {
+  for (unsigned bits = 0; bits < (1u << 14); ++bits) {
     Seen s;
     s.image_here = bits & 1;
     s.box_ready = bits & 2;
@@ -205,6 +286,8 @@ TEST(ConvergeTable, NothingSeenOpensAStandbyOrReplacesAPrimary) {
     s.quick_deaths = (bits & 256) ? kCrashLoopDeaths : 0;
     s.cannot_follow = (bits & 512) ? "diverged" : "";
     s.postgres = (bits & 1024) ? PostgresState::open : PostgresState::stopped;
+    s.guard_differs = bits & 4096;
+    s.lease_held = bits & 8192;
     Manifest m = manifest(NodeRole::primary);
     m.formed = bits & 2048;
     s.data = DataState::standby;
@@ -215,7 +298,15 @@ TEST(ConvergeTable, NothingSeenOpensAStandbyOrReplacesAPrimary) {
     s.data = DataState::primary;
     const Step own = decide_step(m, s).step;
     EXPECT_FALSE(own == Step::create_from_template || own == Step::take_base_backup ||
-                 own == Step::replace_by_base_backup)
+                 own == Step::replace_by_base_backup || own == Step::rewind ||
+                 own == Step::become_standby)
+        << bits;
+    if (s.keeper_alive && s.postmaster_alive && s.guard_differs) {
+      EXPECT_FALSE(own == Step::reload || own == Step::write_files || own == Step::promote) << bits;
+    }
+    const Step held = decide_step(manifest(NodeRole::fenced), s).step;
+    EXPECT_TRUE(held == Step::stop_primary || held == Step::refuse || held == Step::make_box ||
+                held == Step::none)
         << bits;
   }
 }

@@ -86,7 +86,7 @@ TEST(Specs, HostileTasksAreRefused) {
   objects.users = {{"11111111-1111-4111-8111-111111111111", "ann", "plain password"}};
   EXPECT_EQ(invalid_reason(objects), "users has a scram_verifier that is not one");
   RoleSpec role;
-  EXPECT_EQ(invalid_reason(role), "role must be primary or standby");
+  EXPECT_EQ(invalid_reason(role), "role must be primary, standby or fenced");
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ ConfigInput input(NodeRole role) {
   in.role.upstream = {"host-b", "b", "127.31.0.2", 5433};
   in.socket_dir = "/run/s/host-a/x";
   in.tls_dir = "/srv/tls";
+  in.upstream_key = "/srv/key";
+  in.in_recovery = role != NodeRole::primary;
   return in;
 }
 
@@ -76,17 +78,20 @@ TEST(PostgresqlConf, StandbyNeverHasLessThanItsDataNeeds) {
   EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 400"));
   EXPECT_TRUE(has_line(postgresql_conf(in), "max_worker_processes = 40"));
   in.role.role = NodeRole::primary;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 400")) << "not promoted yet";
+  in.in_recovery = false;
   EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 102"));
 }
 
 TEST(PostgresqlConf, StandbyFollowsByNameAndCertificate) {
   const ConfigInput in = input(NodeRole::standby);
-  const std::string conninfo = primary_conninfo(kNode, in.role, "/srv/tls");
+  const std::string conninfo = primary_conninfo(kNode, in.role, "/srv/tls", "/srv/key");
   EXPECT_EQ(conninfo,
             "user=trunkline_replicator host='host-b' hostaddr='127.31.0.2' port=5433"
             " sslmode=verify-full sslrootcert='/srv/tls/ca.crt' sslcert='/srv/tls/host.crt'"
-            " sslkey='/srv/tls/host.key' application_name='11111111-1111-4111-8111-111111111111'"
-            " connect_timeout=3 gssencmode=disable");
+            " sslkey='/srv/key' application_name='11111111-1111-4111-8111-111111111111'"
+            " connect_timeout=3 gssencmode=disable keepalives_idle=2 keepalives_interval=1"
+            " keepalives_count=3 tcp_user_timeout=5000");
   const std::string conf = postgresql_conf(in);
   EXPECT_TRUE(has_line(conf, "primary_conninfo = " + quote_setting(conninfo)));
   EXPECT_TRUE(has_line(conf, "primary_slot_name = 'tl_11111111_1111_4111_8111_111111111111'"));
@@ -115,7 +120,8 @@ TEST(SyncNames, AnyOfTheCandidatesOrNothing) {
       {NodeRole::primary, {"a", "b"}, 2, "ANY 2 (\"a\", \"b\")"},
       {NodeRole::primary, {"a"}, 0, ""},
       {NodeRole::primary, {}, 0, ""},
-      {NodeRole::standby, {"a"}, 1, ""},
+      {NodeRole::standby, {"a"}, 1, kNoSyncSet},
+      {NodeRole::fenced, {"a"}, 1, kNoSyncSet},
   };
   for (const Row& row : rows) {
     RoleSpec role;
@@ -135,13 +141,25 @@ TEST(PgHba, OrderOfRules) {
             "local   replication  all                   reject\n"
             "hostssl replication  trunkline_replicator  all  cert map=trunkline_hosts\n"
             "host    replication  all                   all  reject\n"
+            "hostssl postgres     trunkline_replicator  all  cert map=trunkline_hosts\n"
             "host    all          trunkline_replicator  all  reject\n"
             "host    all          postgres              all  reject\n"
             "host    all          all                   all  scram-sha-256\n");
 }
 
-TEST(PgIdent, OnlyTheAgentIsTheSuperuser) {
-  const std::string text = pg_ident_conf("trunkline");
+TEST(PostgresqlConf, FencedNodeFollowsNobodyAndWaitsForNoQuery) {
+  const std::string conf = postgresql_conf(input(NodeRole::fenced));
+  EXPECT_EQ(conf.find("primary_conninfo"), std::string::npos);
+  EXPECT_EQ(conf.find("primary_slot_name"), std::string::npos);
+  EXPECT_TRUE(has_line(conf, "max_standby_streaming_delay = 0"));
+  EXPECT_TRUE(has_line(conf, "max_standby_archive_delay = 0"));
+}
+
+TEST(PgIdent, TheAgentAndTheKeeperAreTheSuperuser) {
+  const std::string both = pg_ident_conf("root", "node");
+  EXPECT_NE(both.find("trunkline        \"root\"  postgres\n"), std::string::npos);
+  EXPECT_NE(both.find("trunkline        \"node\"  postgres\n"), std::string::npos);
+  const std::string text = pg_ident_conf("trunkline", "trunkline");
   EXPECT_NE(text.find("trunkline        \"trunkline\"  postgres\n"), std::string::npos);
   EXPECT_EQ(text.find("  postgres\n"), text.rfind("  postgres\n"));
 }

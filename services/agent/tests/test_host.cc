@@ -123,9 +123,16 @@ void TestHost::start_agent() {
   }
   agent_ = std::make_unique<HostAgent>(options_);
   agent_->start([this](const v1::HostReport& report) {
-    const std::lock_guard lock(mutex_);
-    report_ = report;
-    changed_.notify_all();
+    v1::LeaseGrant grant;
+    {
+      const std::lock_guard lock(mutex_);
+      report_ = report;
+      for (const auto& [id, lease] : leases_) *grant.add_leases() = lease;
+      changed_.notify_all();
+    }
+    grant.set_agent_id(report.agent_id());
+    grant.set_sequence(report.sequence());
+    if (grant.leases_size() > 0) agent_->on_lease(grant.SerializeAsString());
   });
   const std::string images = paths().templates_dir + "/postgresql-15/";
   for (int i = 0; i < 3000 && !exists(images + "data"); ++i) ::usleep(20'000);
@@ -149,6 +156,15 @@ bool TestHost::await_node(const std::string& id,
       longest);
   if (!fine) std::fprintf(stderr, "last report: %s\n", newest_node(id).DebugString().c_str());
   return fine;
+}
+
+void TestHost::grant(const std::string& node_id, uint64_t term, uint32_t duration_ms) {
+  const std::lock_guard lock(mutex_);
+  v1::NodeLease& lease = leases_[node_id];
+  lease.set_node_id(node_id);
+  lease.set_term(term);
+  lease.set_duration_ms(duration_ms);
+  if (term == 0) leases_.erase(node_id);
 }
 
 v1::HostReport TestHost::newest() {
@@ -187,11 +203,28 @@ void order_box(TestHost& host, const TestNode& node, uint64_t generation, uint32
   host.agent().on_task(task.SerializeAsString());
 }
 
+void order_role(TestHost& host, const TestNode& node, const v1::AssignRole& role) {
+  v1::Task task = task_for(node);
+  *task.mutable_assign_role() = role;
+  if (role.role() == v1::ROLE_PRIMARY) host.grant(node.id, role.term());
+  if (role.role() != v1::ROLE_PRIMARY) host.grant(node.id, 0);
+  host.agent().on_task(task.SerializeAsString());
+}
+
+void order_fenced(TestHost& host, const TestNode& node, uint64_t generation, uint64_t term,
+                  uint32_t patience_ms) {
+  v1::AssignRole role;
+  role.set_generation(generation);
+  role.set_term(term);
+  role.set_role(v1::ROLE_FENCED);
+  role.set_patience_ms(patience_ms);
+  order_role(host, node, role);
+}
+
 void order_primary(TestHost& host, const TestNode& node, uint64_t generation,
                    const std::vector<std::string>& standbys, const std::vector<std::string>& sync,
                    uint64_t sync_version, bool opened_before) {
-  v1::Task task = task_for(node);
-  auto& role = *task.mutable_assign_role();
+  v1::AssignRole role;
   role.set_generation(generation);
   role.set_term(1);
   role.set_role(v1::ROLE_PRIMARY);
@@ -200,7 +233,7 @@ void order_primary(TestHost& host, const TestNode& node, uint64_t generation,
   role.set_sync_number(sync.empty() ? 0 : 1);
   role.set_sync_version(sync_version);
   role.set_opened_before(opened_before);
-  host.agent().on_task(task.SerializeAsString());
+  order_role(host, node, role);
 }
 
 void order_standby(TestHost& host, const TestNode& node, const TestNode& upstream,

@@ -5,12 +5,14 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "agent/io/host_agent.h"
+#include "trunkline/v1/lease.pb.h"
 
 namespace trunkline::agent::testing {
 
@@ -51,6 +53,8 @@ class TestHost {
              milliseconds longest = seconds(20));
   bool await_node(const std::string& id, const std::function<bool(const v1::NodeReport&)>& fits,
                   milliseconds longest = seconds(20));
+  // Answers reports with a lease of the node as primary of `term`; 0: no more.
+  void grant(const std::string& node_id, uint64_t term, uint32_t duration_ms = 2000);
   v1::HostReport newest();
   v1::NodeReport newest_node(const std::string& id);
 
@@ -59,6 +63,7 @@ class TestHost {
   std::mutex mutex_;
   std::condition_variable changed_;
   v1::HostReport report_;
+  std::map<std::string, v1::NodeLease> leases_;
   std::unique_ptr<HostAgent> agent_;
 };
 
@@ -77,6 +82,9 @@ void order_primary(TestHost& host, const TestNode& node, uint64_t generation = 1
                    bool opened_before = false);
 void order_standby(TestHost& host, const TestNode& node, const TestNode& upstream,
                    uint64_t generation = 1);
+void order_role(TestHost& host, const TestNode& node, const v1::AssignRole& role);
+void order_fenced(TestHost& host, const TestNode& node, uint64_t generation, uint64_t term,
+                  uint32_t patience_ms = 0);
 void order_remove(TestHost& host, const TestNode& node);
 void order_objects(TestHost& host, const TestNode& node, const v1::ApplyObjects& objects);
 

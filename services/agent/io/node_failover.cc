@@ -1,0 +1,269 @@
+// Fencing and promotion of a node.
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "agent/io/node_actor.h"
+#include "agent/keeper/proc_scan.h"
+
+namespace trunkline::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kFastStop{5000};
+constexpr milliseconds kImmediateStop{300};
+constexpr seconds kPromotionPatience{60};
+
+}  // namespace
+
+// ---- what is seen -------------------------------------------------------------------------------
+
+std::vector<std::string> NodeActor::wal_names() const {
+  std::vector<std::string> names;
+  const AsNodeUser rights(context_.user);
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(paths_.data + "/pg_wal", error), end;
+       !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename());
+  }
+  return names;
+}
+
+// The newest that there is WAL of.
+uint32_t NodeActor::own_timeline() const {
+  uint32_t newest = 1;
+  for (const auto& name : wal_names()) {
+    if (name.size() != 24 || name.find_first_not_of("0123456789ABCDEF") != std::string::npos) {
+      continue;
+    }
+    newest = std::max(newest,
+                      static_cast<uint32_t>(std::strtoul(name.substr(0, 8).c_str(), nullptr, 16)));
+  }
+  return newest;
+}
+
+std::vector<TimelineSwitch> NodeActor::own_history(uint32_t timeline) {
+  if (timeline <= 1) return {};
+  if (history_timeline_ == timeline) return history_;
+  std::optional<std::string> text;
+  {
+    const AsNodeUser rights(context_.user);
+    text = read_file(paths_.data + "/pg_wal/" + history_file_name(timeline));
+  }
+  if (!text) return {};
+  history_ = parse_history(*text, timeline);
+  history_timeline_ = timeline;
+  for (TimelineSwitch& step : history_) {
+    if (step.timeline == manifest_.promoted_timeline) step.term = manifest_.promoted_term;
+    if (step.term != 0) continue;
+    for (const TimelineSwitch& known : manifest_.promotions) {
+      const bool same = known.timeline == step.timeline && known.begin_lsn == step.begin_lsn;
+      if (same) step.term = known.term;
+    }
+  }
+  return history_;
+}
+
+std::optional<ControlData> NodeActor::read_control() const {
+  if (!manifest_.ensure || !context_.templates->has_image(manifest_.ensure->image)) return {};
+  ChildProcess child(
+      {context_.templates->program(manifest_.ensure->image, "pg_controldata"), paths_.data},
+      context_.user, true);
+  if (!child.wait(seconds(5)) || child.exit_code() != 0) return {};
+  return parse_control_data("\n" + child.output());
+}
+
+// The end of the WAL of a primary that has stopped. Known exactly if it stopped cleanly; otherwise
+// the newest position that it was seen at.
+void NodeActor::read_stopped_end() {
+  if (stopped_end_) return;
+  const auto control = read_control();
+  if (!control) return;
+  StoppedEnd end;
+  end.timeline = std::max({control->timeline, control->recovery_timeline, own_timeline()});
+  end.lsn = std::max(control->checkpoint_lsn, last_flush_lsn_);
+  if (control->shut_down) {
+    // Its last record is the checkpoint of the shutdown; the record begins with its length.
+    char name[64];
+    const uint64_t segment = control->checkpoint_lsn >> 24;
+    std::snprintf(name, sizeof name, "/pg_wal/%08X%08X%08X", control->timeline,
+                  static_cast<uint32_t>(segment >> 8), static_cast<uint32_t>(segment & 0xFF));
+    const AsNodeUser rights(context_.user);
+    const auto bytes = read_at(paths_.data + name, control->checkpoint_lsn & 0xFFFFFF, 4);
+    uint32_t length = 0;
+    if (bytes.size() == 4) std::memcpy(&length, bytes.data(), 4);
+    if (length >= 24 && length < 4096) {
+      end.lsn = record_end(control->checkpoint_lsn, length);
+      end.exact = true;
+    }
+  }
+  stopped_end_ = end;
+}
+
+void NodeActor::observe_fence() {
+  if (facts_) last_flush_lsn_ = facts_->flush_lsn;
+  const bool stopped = !seen_.postmaster_alive && !seen_.keeper_alive;
+  if (!stopped || seen_.data != DataState::primary) stopped_end_.reset();
+  seen_.sync_armed = true;
+  seen_.promotion_cut = false;
+  seen_.receiver_ended = seen_.end_known = false;
+  seen_.last_wal_awaited = false;
+  seen_.patience_over = true;
+  if (!manifest_.role) return;
+  const RoleSpec& role = *manifest_.role;
+  const auto now = Clock::now();
+  const bool patient = now - progress_[TaskKind::role].since < milliseconds(role.patience_ms);
+  if (role.role == NodeRole::primary) {
+    seen_.sync_armed =
+        synchronous_standby_names(role).empty() || !manifest_.confirmed_sync.empty();
+    const bool cut = seen_.data == DataState::primary && !seen_.postmaster_alive &&
+                     manifest_.promoted_term == role.term && manifest_.opened_term < role.term &&
+                     manifest_.promoted_timeline == 0;
+    if (cut) {
+      const auto control = read_control();
+      seen_.promotion_cut =
+          control && std::max(control->timeline, control->recovery_timeline) <=
+                         std::max<uint32_t>(manifest_.fenced_timeline, 1);
+    }
+    return;
+  }
+  if (role.role != NodeRole::fenced) return;
+  if (seen_.data == DataState::primary) {
+    if (stopped) read_stopped_end();
+    if (!facts_) return;
+    const bool parted = closing_checkpoint_ && checkpoint_closed();
+    seen_.patience_over = !patient || (parted && facts_->connections == 0);
+    return;
+  }
+  seen_.last_wal_awaited = patient && facts_ && facts_->wal_receiver_streaming;
+  seen_.receiver_ended = facts_ && facts_->receiver_pid == 0 && seen_.files_in_force &&
+                         !seen_.files_differ && !exists_link(paths_.upstream_key);
+  if (!seen_.receiver_ended || !facts_->end_known) {
+    end_seen_at_ = {};
+    return;
+  }
+  // The position that goes with it is read after it was known to be the end.
+  if (end_seen_at_ == Clock::time_point{}) {
+    end_seen_at_ = facts_at_;
+    facts_at_ = {};
+  }
+  seen_.end_known = facts_at_ > end_seen_at_;
+}
+
+// Of a primary, and of what is fenced.
+void NodeActor::observe_history() {
+  reported_timeline_ = 0;
+  reported_history_.clear();
+  const bool is_fenced = manifest_.role && manifest_.role->role == NodeRole::fenced;
+  if (facts_ && !facts_->in_recovery) {
+    reported_timeline_ = facts_->timeline;
+  } else if (facts_ && is_fenced) {
+    const uint64_t end = std::max(facts_->flush_lsn, facts_->replay_lsn);
+    reported_timeline_ = timeline_of_segment(wal_names(), end);
+  } else if (stopped_end_ && is_fenced) {
+    reported_timeline_ = stopped_end_->timeline;
+  }
+  reported_history_ = own_history(reported_timeline_);
+}
+
+bool NodeActor::checkpoint_closed() {
+  try {
+    return !closing_checkpoint_ || closing_checkpoint_->finished();
+  } catch (const PgError& e) {
+    spdlog::warn("node {}: checkpoint: {}", manifest_.node_id, e.what());
+    return true;
+  }
+}
+
+// ---- what is done -------------------------------------------------------------------------------
+
+// A server that has yet to hear of its new configuration cannot connect without the key, whatever
+// it tries.
+void NodeActor::link_upstream_key(bool there) const {
+  if (!there) {
+    if (::unlink(paths_.upstream_key.c_str()) != 0 && errno != ENOENT) {
+      throw std::system_error(errno, std::generic_category(), paths_.upstream_key);
+    }
+    return;
+  }
+  const std::string target = context_.paths.tls_dir + "/host.key";
+  if (::symlink(target.c_str(), paths_.upstream_key.c_str()) != 0 && errno != EEXIST) {
+    throw std::system_error(errno, std::generic_category(), paths_.upstream_key);
+  }
+}
+
+void NodeActor::end_receiver() {
+  if (facts_ && facts_->receiver_pid > 0) {
+    signal_process(facts_->receiver_pid, context_.user, SIGTERM);
+  }
+  facts_at_ = {};
+  wait(milliseconds(2));
+}
+
+// Its dirty pages go first, so that the stop takes no time; then whoever is left is waited for.
+void NodeActor::part() {
+  if (!closing_checkpoint_) {
+    closing_checkpoint_.emplace(paths_.socket_dir, context_.user.name,
+                                manifest_.ensure->address.port, "postgres", seconds(2));
+    closing_checkpoint_->exec("set statement_timeout = 0");
+    closing_checkpoint_->send("checkpoint");
+  }
+  facts_at_ = {};
+  wait(milliseconds(4));
+}
+
+void NodeActor::stop_primary() {
+  const bool patient = manifest_.role->role == NodeRole::fenced && manifest_.role->patience_ms > 0;
+  closing_checkpoint_.reset();
+  stop_postmaster(patient ? kFastStop : milliseconds(0), kImmediateStop);
+}
+
+void NodeActor::promote() {
+  const uint64_t term = manifest_.role->term;
+  if (own_timeline() != std::max<uint32_t>(manifest_.fenced_timeline, 1)) {
+    set_failed(TaskKind::role, "promotion_moved",
+               "the node's timeline is not the one at which it was fenced");
+    return;
+  }
+  telemetry::Span span("promote", telemetry::SpanKind::internal,
+                       progress_[TaskKind::role].traceparent);
+  span.set("node.id", manifest_.node_id);
+  const auto begun = Clock::now();
+  manifest_.promoted_term = term;
+  manifest_.promoted_timeline = 0;
+  save_manifest();
+  if (ask_keeper(paths_.control, "hold", nullptr) != KeeperAnswer::ok) {
+    throw std::runtime_error("the keeper does not answer");
+  }
+  sql().exec("select pg_promote(false)");
+  while (Clock::now() - begun < kPromotionPatience && !stopping_) {
+    if (sql().exec("select pg_is_in_recovery()").at(0).at(0).value_or("") == "f") break;
+    wait(milliseconds(2));
+  }
+  facts_at_ = {};
+  spdlog::info("node {}: promoted in term {} within {} ms", manifest_.node_id, term,
+               std::chrono::duration_cast<milliseconds>(Clock::now() - begun).count());
+  // A server that is rewound against this one must find its timeline in pg_control.
+  closing_checkpoint_.emplace(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port,
+                              "postgres", seconds(2));
+  closing_checkpoint_->exec("set statement_timeout = 0");
+  closing_checkpoint_->send("checkpoint");
+}
+
+// The signal file went before the new timeline was on disk: started like this it would go on as a
+// primary of the old timeline.
+void NodeActor::resume_promotion() {
+  stop_postmaster(milliseconds(0), kImmediateStop);
+  const AsNodeUser rights(context_.user);
+  write_file_atomically(paths_.data + "/standby.signal", "", 0600, true);
+}
+
+}  // namespace trunkline::agent

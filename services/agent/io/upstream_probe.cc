@@ -1,0 +1,69 @@
+#include "agent/io/upstream_probe.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "agent/io/file_ops.h"
+
+namespace trunkline::agent {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+bool ready(const Fd& fd, short events, Clock::time_point until) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+  pollfd one{fd.get(), events, 0};
+  return ::poll(&one, 1, static_cast<int>(std::max<int64_t>(left, 0))) > 0;
+}
+
+Fd connect_to(const NodeAddress& address, Clock::time_point until) {
+  sockaddr_storage to{};
+  socklen_t size = 0;
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&to);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&to);
+  if (::inet_pton(AF_INET, address.address.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(static_cast<uint16_t>(address.port));
+    size = sizeof *v4;
+  } else if (::inet_pton(AF_INET6, address.address.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(static_cast<uint16_t>(address.port));
+    size = sizeof *v6;
+  } else {
+    return Fd();
+  }
+  Fd fd(::socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0) return fd;
+  if (errno != EINPROGRESS || !ready(fd, POLLOUT, until)) return Fd();
+  int error = 0;
+  socklen_t length = sizeof error;
+  ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+  return error == 0 ? std::move(fd) : Fd();
+}
+
+}  // namespace
+
+bool listens(const NodeAddress& address, std::chrono::milliseconds longest) {
+  return connect_to(address, Clock::now() + longest).valid();
+}
+
+bool postmaster_answers(const NodeAddress& address, std::chrono::milliseconds longest) {
+  const auto until = Clock::now() + longest;
+  const Fd fd = connect_to(address, until);
+  if (!fd.valid()) return false;
+  constexpr unsigned char kSslRequest[] = {0, 0, 0, 8, 4, 210, 22, 47};
+  if (::send(fd.get(), kSslRequest, sizeof kSslRequest, MSG_NOSIGNAL) != sizeof kSslRequest) {
+    return false;
+  }
+  char answer = 0;
+  return ready(fd, POLLIN, until) && ::recv(fd.get(), &answer, 1, 0) == 1 &&
+         (answer == 'S' || answer == 'N');
+}
+
+}  // namespace trunkline::agent

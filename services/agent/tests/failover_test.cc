@@ -1,0 +1,343 @@
+// Leases, fencing, promotion and rejoin against real PostgreSQL servers.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "agent/keeper/proc_scan.h"
+#include "agent/tests/test_host.h"
+
+namespace trunkline::agent::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+bool role_done(const v1::NodeReport& node, uint64_t generation) {
+  return node.role().generation() == generation && node.role().state() == v1::TASK_STATE_SUCCEEDED;
+}
+
+bool is_fenced(const v1::NodeReport& node) {
+  return node.reported_role() == v1::ROLE_FENCED && node.flush_lsn() > 0 &&
+         node.role().state() == v1::TASK_STATE_SUCCEEDED;
+}
+
+class FailoverTest : public ::testing::Test {
+ protected:
+  TestPlatform platform_;
+  TestHost a_{platform_, "host-a", "127.31.77.21"};
+  TestHost b_{platform_, "host-b", "127.31.77.22"};
+  TestNode one_ = make_node(a_);
+  TestNode two_ = make_node(b_);
+
+  // `one` is primary with `two` as its voter.
+  void form(uint32_t sync_number) {
+    order_box(b_, two_);
+    order_standby(b_, two_, one_);
+    order_box(a_, one_);
+    order_primary(a_, one_, 1, {two_.id});
+    ASSERT_TRUE(b_.await_node(two_.id, is_streaming, seconds(60)));
+    order_role(a_, one_, primary(2, 1, {two_.id}, sync_number, 2));
+    ASSERT_TRUE(a_.await_node(one_.id, [](const auto& n) {
+      return n.sync_version() == 2 && role_done(n, 2);
+    }));
+    ASSERT_TRUE(b_.await_node(two_.id, [](const auto& n) { return role_done(n, 1); }));
+    query(a_, one_, "create table public.t (x int)");
+    query(a_, one_, "insert into public.t select generate_series(1, 100)");
+  }
+  static v1::AssignRole primary(uint64_t generation, uint64_t term,
+                                const std::vector<std::string>& voters, uint32_t number,
+                                uint64_t sync_version) {
+    v1::AssignRole role;
+    role.set_generation(generation);
+    role.set_term(term);
+    role.set_role(v1::ROLE_PRIMARY);
+    role.set_opened_before(true);
+    for (const auto& id : voters) {
+      role.add_standby_node_ids(id);
+      role.add_sync_candidates(id);
+    }
+    role.set_sync_number(number);
+    role.set_sync_version(sync_version);
+    return role;
+  }
+  static v1::AssignRole standby_of(const TestNode& upstream, const v1::NodeReport& report,
+                                   uint64_t generation, uint64_t term) {
+    v1::AssignRole role;
+    role.set_generation(generation);
+    role.set_term(term);
+    role.set_role(v1::ROLE_STANDBY);
+    role.set_upstream_node_id(upstream.id);
+    *role.mutable_upstream() = upstream.address;
+    *role.mutable_history() = report.history();
+    return role;
+  }
+  std::optional<KeeperStatus> keeper(TestHost& host, const TestNode& node) {
+    bool frozen = false;
+    return keeper_status(host.node(node.id).control, &frozen);
+  }
+  bool dead(TestHost& host, const TestNode& node) {
+    return postgres_processes_in(host.node(node.id).data).empty();
+  }
+  // Waits until no process of the server is left; when that was, on CLOCK_BOOTTIME.
+  int64_t await_dead(TestHost& host, const TestNode& node) {
+    const auto until = Clock::now() + seconds(20);
+    while (!dead(host, node) && Clock::now() < until) ::usleep(1000);
+    EXPECT_TRUE(dead(host, node));
+    return boot_ms();
+  }
+  void promote_two(uint64_t generation, uint64_t term, const std::vector<std::string>& voters,
+                   uint32_t number) {
+    const auto start = Clock::now();
+    order_role(b_, two_, primary(generation, term, voters, number, 3));
+    ASSERT_TRUE(b_.await_node(two_.id, is_open));
+    std::printf("task to open: %.0f ms\n", ms_since(start));
+  }
+};
+
+TEST_F(FailoverTest, WithoutLeasesAStandbyCarriesThePrimaryAndWithoutEitherItEnds) {
+  form(1);
+  const pid_t before = running_postmaster(a_.node(one_.id).data);
+  a_.grant(one_.id, 0);
+  const auto until = Clock::now() + seconds(5);
+  while (Clock::now() < until) {
+    query(a_, one_, "insert into public.t values (1)");
+    ::usleep(50'000);
+  }
+  EXPECT_EQ(running_postmaster(a_.node(one_.id).data), before);
+  a_.stop_agent();  // as good as frozen: nothing more comes from it
+  b_.stop_agent();
+  stop_all_nodes(b_.options(), seconds(5));
+  int64_t lease = 0;
+  while (!dead(a_, one_)) {
+    if (const auto status = keeper(a_, one_)) lease = std::max(lease, status->lease_until_ms);
+    ::usleep(500);
+    if (lease > 0 && boot_ms() > lease + 5000) break;
+  }
+  const int64_t ended = await_dead(a_, one_);
+  std::printf("ended %lld ms after its lease\n", static_cast<long long>(ended - lease));
+  EXPECT_GE(ended, lease);
+  ASSERT_TRUE(keeper(a_, one_));
+  EXPECT_EQ(keeper(a_, one_)->state, "fenced");
+
+  // An agent that comes back starts nothing without a lease, and something with one.
+  a_.start_agent();
+  ASSERT_TRUE(a_.await_node(one_.id, [](const auto& n) {
+    return n.role().state() == v1::TASK_STATE_IN_PROGRESS && n.lease_ms() == 0;
+  }));
+  EXPECT_TRUE(dead(a_, one_));
+  a_.grant(one_.id, 1);
+  ASSERT_TRUE(a_.await_node(one_.id, is_open));
+}
+
+TEST_F(FailoverTest, LeaseOfAnotherTermIsNone) {
+  form(0);
+  b_.stop_agent();
+  stop_all_nodes(b_.options(), seconds(5));
+  EXPECT_TRUE(a_.await_node(one_.id, [](const auto& n) { return n.lease_term() == 1; }));
+  a_.grant(one_.id, 2);
+  await_dead(a_, one_);
+}
+
+TEST_F(FailoverTest, FrozenKeeperDoesNotLetThePrimaryOutliveItsLease) {
+  form(1);
+  const auto status = keeper(a_, one_);
+  ASSERT_TRUE(status);
+  a_.grant(one_.id, 0);
+  ::kill(status->keeper_pid, SIGSTOP);
+  const int64_t ended = await_dead(a_, one_);
+  std::printf("ended %lld ms after the lease that was seen last\n",
+              static_cast<long long>(ended - status->lease_until_ms));
+  EXPECT_GE(ended, status->lease_until_ms);
+  ::kill(status->keeper_pid, SIGCONT);
+  a_.grant(one_.id, 1);
+  ASSERT_TRUE(a_.await_node(one_.id, is_open));
+}
+
+TEST_F(FailoverTest, KilledKeeperOfAGuardedPrimaryIsReplacedAndTheGuardStays) {
+  form(1);
+  const auto before = keeper(a_, one_);
+  ASSERT_TRUE(before);
+  ::kill(before->keeper_pid, SIGKILL);
+  std::optional<KeeperStatus> next;
+  for (int i = 0; i < 1000 && (!next || next->keeper_pid == before->keeper_pid); ++i) {
+    ::usleep(10'000);
+    next = keeper(a_, one_);
+  }
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->postmaster_pid, before->postmaster_pid);
+  EXPECT_EQ(next->guard, before->guard);
+  a_.grant(one_.id, 0);
+  b_.stop_agent();
+  stop_all_nodes(b_.options(), seconds(5));
+  await_dead(a_, one_);
+}
+
+TEST_F(FailoverTest, KilledKeeperWithoutAnAgentEndsThePrimaryWithItsLease) {
+  form(1);
+  a_.stop_agent();
+  const auto status = keeper(a_, one_);
+  ASSERT_TRUE(status);
+  ::kill(status->keeper_pid, SIGKILL);
+  const int64_t ended = await_dead(a_, one_);
+  EXPECT_GE(ended, status->lease_until_ms);
+}
+
+TEST_F(FailoverTest, CrashUnderALeaseIsRestartedInPlace) {
+  form(1);
+  const auto start = Clock::now();
+  ::kill(running_postmaster(a_.node(one_.id).data), SIGKILL);
+  ASSERT_TRUE(
+      a_.await_node(one_.id, [](const auto& n) { return n.restarts() == 1 && is_open(n); }));
+  std::printf("kill -9 to open: %.0f ms\n", ms_since(start));
+}
+
+TEST_F(FailoverTest, PromotionAfterACrashAndTheOldPrimaryIsRewound) {
+  form(0);
+  const auto start = Clock::now();
+  order_fenced(b_, two_, 2, 2);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  std::printf("fencing a standby: %.0f ms\n", ms_since(start));
+  EXPECT_FALSE(b_.newest_node(two_.id).wal_receiver_streaming());
+  // What the standby never got.
+  query(a_, one_, "insert into public.t select generate_series(1001, 1010)");
+  query(a_, one_, "create table public.forked as select generate_series(1, 1000) as x");
+  ::kill(running_postmaster(a_.node(one_.id).data), SIGKILL);
+  const auto crash = Clock::now();
+  order_fenced(a_, one_, 3, 2);
+  ASSERT_TRUE(a_.await_node(one_.id, is_fenced));
+  std::printf("fencing a primary: %.0f ms\n", ms_since(crash));
+  EXPECT_EQ(a_.newest_node(one_.id).postgres(), v1::POSTGRES_STATE_STOPPED);
+  EXPECT_TRUE(dead(a_, one_));
+  // It stays fenced across restarts of agents.
+  a_.stop_agent();
+  a_.start_agent();
+  ASSERT_TRUE(a_.await_node(one_.id, is_fenced));
+  EXPECT_TRUE(dead(a_, one_));
+
+  promote_two(3, 2, {one_.id}, 0);
+  ASSERT_TRUE(b_.await_node(two_.id, [](const auto& n) {
+    return n.timeline() == 2 && n.history_size() == 1 && n.term() == 2;
+  }));
+  query(b_, two_, "insert into public.t select generate_series(2001, 2020)");
+  const auto report = b_.newest_node(two_.id);
+  const auto rejoin = Clock::now();
+  order_role(a_, one_, standby_of(two_, report, 4, 2));
+  ASSERT_TRUE(a_.await_node(one_.id, is_streaming, seconds(60)));
+  std::printf("rewound and streaming: %.0f ms\n", ms_since(rejoin));
+  EXPECT_TRUE(await_value(a_, one_, "select count(*) from public.t", "120"));
+  EXPECT_TRUE(await_value(a_, one_, "select to_regclass('public.forked') is null", "t"));
+  EXPECT_TRUE(exists(a_.node(one_.id).forked + "/term-1"));
+  EXPECT_EQ(value(a_, one_, "select count(*) from pg_replication_slots"), "0");
+  EXPECT_TRUE(b_.await_node(two_.id, [](const auto& n) {
+    return n.sync_version() == 3 && n.standbys_size() == 1;
+  }));
+}
+
+TEST_F(FailoverTest, CleanSwitchoverNeedsNoRewind) {
+  form(1);
+  order_fenced(a_, one_, 3, 2, 2000);
+  order_fenced(b_, two_, 2, 2, 2000);
+  ASSERT_TRUE(a_.await_node(one_.id, is_fenced));
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  EXPECT_EQ(a_.newest_node(one_.id).flush_lsn(), b_.newest_node(two_.id).flush_lsn());
+  promote_two(3, 2, {one_.id}, 1);
+  ASSERT_TRUE(b_.await_node(two_.id, [](const auto& n) { return n.history_size() == 1; }));
+  const auto rejoin = Clock::now();
+  order_role(a_, one_, standby_of(two_, b_.newest_node(two_.id), 4, 2));
+  ASSERT_TRUE(a_.await_node(one_.id, is_streaming, seconds(60)));
+  std::printf("following after a switchover: %.0f ms\n", ms_since(rejoin));
+  EXPECT_FALSE(exists(a_.node(one_.id).forked));
+  // Synchronous from the first commit on, with the old primary as the voter.
+  query(b_, two_, "insert into public.t values (7)");
+  EXPECT_TRUE(await_value(a_, one_, "select count(*) from public.t", "101"));
+  // And back, to a third timeline.
+  order_fenced(b_, two_, 4, 3, 2000);
+  order_fenced(a_, one_, 5, 3, 2000);
+  ASSERT_TRUE(a_.await_node(one_.id, is_fenced));
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  order_role(a_, one_, primary(6, 3, {two_.id}, 1, 4));
+  ASSERT_TRUE(a_.await_node(one_.id, [](const auto& n) {
+    return is_open(n) && n.timeline() == 3 && n.history_size() == 2 && n.history(0).term() == 2 &&
+           n.history(1).term() == 3;
+  }));
+}
+
+TEST_F(FailoverTest, TwoPromotionsToOneTimelineAreToldApart) {
+  TestHost c(platform_, "host-c", "127.31.77.23");
+  const TestNode three = make_node(c);
+  form(0);
+  order_box(c, three);
+  order_standby(c, three, one_);
+  order_role(a_, one_, [&] {
+    v1::AssignRole role = primary(3, 1, {two_.id}, 0, 2);
+    role.add_standby_node_ids(three.id);
+    return role;
+  }());
+  ASSERT_TRUE(c.await_node(three.id, is_streaming, seconds(60)));
+  order_fenced(b_, two_, 2, 2);
+  order_fenced(a_, one_, 4, 2);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  promote_two(3, 2, {}, 0);
+  query(b_, two_, "create table public.lost as select 1 as x");
+  order_fenced(c, three, 2, 3);
+  order_fenced(b_, two_, 4, 3);
+  ASSERT_TRUE(c.await_node(three.id, is_fenced));
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  order_role(c, three, primary(3, 3, {two_.id}, 0, 4));
+  ASSERT_TRUE(c.await_node(three.id, [](const auto& n) {
+    return is_open(n) && n.timeline() == 2 && n.history_size() == 1;
+  }));
+  query(c, three, "create table public.kept as select 1 as x");
+  order_role(b_, two_, standby_of(three, c.newest_node(three.id), 5, 3));
+  ASSERT_TRUE(b_.await_node(two_.id, is_streaming, seconds(60)));
+  EXPECT_TRUE(await_value(b_, two_, "select to_regclass('public.kept') is not null", "t"));
+  EXPECT_EQ(value(b_, two_, "select to_regclass('public.lost') is null"), "t");
+}
+
+TEST_F(FailoverTest, StandbyThatWasNotFencedIsNotPromoted) {
+  form(0);
+  order_role(b_, two_, primary(5, 2, {one_.id}, 0, 3));
+  ASSERT_TRUE(b_.await_node(two_.id, [](const auto& n) {
+    return n.role().failure().code() == "not_fenced";
+  }));
+  EXPECT_EQ(value(b_, two_, "select pg_is_in_recovery()"), "t");
+}
+
+TEST_F(FailoverTest, FencedStandbyThatIsRestartedReportsAllThatItHas) {
+  form(0);
+  order_fenced(b_, two_, 2, 2);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  const uint64_t end = b_.newest_node(two_.id).flush_lsn();
+  b_.stop_agent();
+  stop_all_nodes(b_.options(), seconds(5));
+  b_.start_agent();
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  EXPECT_EQ(b_.newest_node(two_.id).flush_lsn(), end);
+}
+
+TEST_F(FailoverTest, ProbeTellsAServerFromNone) {
+  form(0);
+  const auto probe = [&](uint64_t id) {
+    v1::Task task;
+    task.set_node_id(two_.id);
+    task.set_instance_id(two_.instance_id);
+    task.mutable_probe_upstream()->set_probe_id(id);
+    b_.agent().on_task(task.SerializeAsString());
+    EXPECT_TRUE(b_.await_node(two_.id, [&](const auto& n) { return n.probe().probe_id() == id; }));
+    return b_.newest_node(two_.id).probe().answered();
+  };
+  EXPECT_TRUE(probe(1));
+  const pid_t postmaster = running_postmaster(a_.node(one_.id).data);
+  ::kill(postmaster, SIGSTOP);
+  EXPECT_FALSE(probe(2)) << "a frozen one accepts connections but does not answer";
+  ::kill(postmaster, SIGCONT);
+  a_.stop_agent();
+  stop_all_nodes(a_.options(), seconds(5));
+  EXPECT_FALSE(probe(3));
+}
+
+}  // namespace
+}  // namespace trunkline::agent::testing
