@@ -179,8 +179,6 @@ void NodeActor::rewind() {
   span.set("node.id", manifest_.node_id);
   stop_postmaster(kFastStop, kImmediateStop);
   keep_forked_wal();
-  if (syncing_.valid()) syncing_.wait();
-  syncing_ = {};
   manifest_.rewinding = true;
   mark_unsynced(true);
   save_manifest();

@@ -122,7 +122,7 @@ void TestHost::start_agent() {
     report_.Clear();
   }
   agent_ = std::make_unique<HostAgent>(options_);
-  agent_->start([this](const v1::HostReport& report) {
+  agent_->start([this, agent = agent_.get()](const v1::HostReport& report) {
     v1::LeaseGrant grant;
     {
       const std::lock_guard lock(mutex_);
@@ -132,7 +132,7 @@ void TestHost::start_agent() {
     }
     grant.set_agent_id(report.agent_id());
     grant.set_sequence(report.sequence());
-    if (grant.leases_size() > 0) agent_->on_lease(grant.SerializeAsString());
+    if (grant.leases_size() > 0) agent->on_lease(grant.SerializeAsString());
   });
   const std::string images = paths().templates_dir + "/postgresql-15/";
   for (int i = 0; i < 3000 && !exists(images + "data"); ++i) ::usleep(20'000);
