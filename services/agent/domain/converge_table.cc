@@ -66,10 +66,11 @@ const std::vector<Row> kTable = {
      Step::resume_promotion, TaskKind::role, "the promotion did not come to its end"},
     {"promotion_not_fenced",
      [](const M& m, const S& s) {
-       return primary(m) && s.data == DataState::standby && m.fenced_term != m.role->term;
+       return primary(m) && s.data == DataState::standby && m.role->timeline == 0 &&
+              m.fenced_term != m.role->term;
      },
      Step::refuse, TaskKind::role,
-     "not_fenced: the standby was not fenced in the term that it is to be primary in"},
+     "not_fenced: a standby needs a timeline of its own, or to be fenced in the term, to open"},
     {"standby_left_history",
      [](const M& m, const S& s) {
        return standby(m) && has_data(s) && s.lineage == Lineage::rewind;
@@ -133,9 +134,6 @@ const std::vector<Row> kTable = {
        return m.role && s.keeper_held && !(primary(m) && s.data == DataState::standby);
      },
      Step::release_keeper, TaskKind::role, "its postmaster may be started again"},
-    {"fenced_standby_waits",
-     [](const M& m, const S& s) { return fenced(m) && s.last_wal_awaited; }, Step::wait,
-     TaskKind::role, "its upstream is given time to send its last"},
     {"files_differ", [](const M& m, const S& s) { return m.role && s.files_differ; },
      Step::write_files, TaskKind::role, "configuration on disk is not as ordered"},
     {"stopped",

@@ -54,7 +54,6 @@ struct Seen {
   bool sync_armed = true;       // sessions will wait from a promotion's first commit on
   bool promotion_cut = false;   // died within its promotion: neither standby nor new primary
   bool receiver_ended = false;  // no WAL receiver runs, and none can connect
-  bool last_wal_awaited = false;  // of a fenced standby that may take what its upstream still sends
   bool end_known = false;       // of a fenced standby: its reported position is all that it has
   bool patience_over = true;    // of a fenced primary: nobody is waited for (any more)
 };

@@ -43,7 +43,7 @@ std::vector<TimelineSwitch> parse_history(std::string_view file, uint32_t timeli
     left.emplace_back(number, parse_lsn(at));
   }
   for (size_t i = 0; i < left.size(); ++i) {
-    out.push_back({i + 1 < left.size() ? left[i + 1].first : timeline, left[i].second, 0});
+    out.push_back({i + 1 < left.size() ? left[i + 1].first : timeline, left[i].second});
   }
   return out;
 }
@@ -112,8 +112,6 @@ Lineage compare_lineage(const std::vector<TimelineSwitch>& own, uint32_t timelin
   for (const TimelineSwitch& step : own) {
     const auto same = find(step.timeline);
     if (same == assigned.end() || same->begin_lsn != step.begin_lsn) return Lineage::replace;
-    // Two promotions can begin the same number at the same place.
-    if (same->term != 0 && step.term != 0 && same->term != step.term) return Lineage::replace;
   }
   auto next = assigned.begin();
   if (timeline != 1) {

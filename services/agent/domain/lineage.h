@@ -13,7 +13,6 @@ namespace trunkline::agent {
 struct TimelineSwitch {
   uint32_t timeline = 0;
   uint64_t begin_lsn = 0;
-  uint64_t term = 0;  // of the promotion that began it; 0: not known
   bool operator==(const TimelineSwitch&) const = default;
 };
 

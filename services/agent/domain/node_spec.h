@@ -50,6 +50,7 @@ struct RoleSpec {
   bool opened_before = false;
   std::vector<TimelineSwitch> history;  // of the group
   uint32_t patience_ms = 0;             // of one that is fenced
+  uint32_t timeline = 0;                // that a promotion begins; 0: any
   bool operator==(const RoleSpec&) const = default;
 };
 
@@ -93,8 +94,6 @@ struct Manifest {
   uint64_t fenced_term = 0;      // newest term in which it was known to hold still
   uint32_t fenced_timeline = 0;  // of its WAL then
   uint64_t promoted_term = 0;    // newest term in which its promotion was begun
-  uint32_t promoted_timeline = 0;  // that the promotion began, once it is known
-  std::vector<TimelineSwitch> promotions;  // of the group, as far as roles have told
   bool rewinding = false;        // its data is neither the old nor the new
   bool operator==(const Manifest&) const = default;
 };

@@ -57,10 +57,10 @@ static void from_json(const json& j, EnsureSpec& e) {
        j.at("address").get<NodeAddress>()};
 }
 static void to_json(json& j, const TimelineSwitch& t) {
-  j = {{"timeline", t.timeline}, {"begin_lsn", t.begin_lsn}, {"term", t.term}};
+  j = {{"timeline", t.timeline}, {"begin_lsn", t.begin_lsn}};
 }
 static void from_json(const json& j, TimelineSwitch& t) {
-  t = {j.at("timeline"), j.at("begin_lsn"), j.at("term")};
+  t = {j.at("timeline"), j.at("begin_lsn")};
 }
 static void to_json(json& j, const RoleSpec& r) {
   j = {{"generation", r.generation},
@@ -74,6 +74,7 @@ static void to_json(json& j, const RoleSpec& r) {
        {"sync_number", r.sync_number},
        {"opened_before", r.opened_before},
        {"patience_ms", r.patience_ms},
+       {"timeline", r.timeline},
        {"history", r.history}};
 }
 static void from_json(const json& j, RoleSpec& r) {
@@ -88,6 +89,7 @@ static void from_json(const json& j, RoleSpec& r) {
   r.sync_number = j.at("sync_number");
   r.opened_before = j.at("opened_before");
   r.patience_ms = j.value("patience_ms", 0u);
+  r.timeline = j.value("timeline", 0u);
   r.history = j.value("history", std::vector<TimelineSwitch>{});
 }
 static void to_json(json& j, const UserSpec& u) {
@@ -129,8 +131,6 @@ std::string manifest_to_json(const Manifest& m) {
             {"fenced_term", m.fenced_term},
             {"fenced_timeline", m.fenced_timeline},
             {"promoted_term", m.promoted_term},
-            {"promoted_timeline", m.promoted_timeline},
-            {"promotions", m.promotions},
             {"rewinding", m.rewinding}};
   if (m.ensure) j["ensure"] = *m.ensure;
   if (m.role) j["role"] = *m.role;
@@ -157,8 +157,6 @@ Manifest manifest_from_json(const std::string& text) {
   m.fenced_term = j.value("fenced_term", uint64_t{0});
   m.fenced_timeline = j.value("fenced_timeline", 0u);
   m.promoted_term = j.value("promoted_term", uint64_t{0});
-  m.promoted_timeline = j.value("promoted_timeline", 0u);
-  m.promotions = j.value("promotions", std::vector<TimelineSwitch>{});
   m.rewinding = j.value("rewinding", false);
   return m;
 }

@@ -169,8 +169,6 @@ bool NodeActor::take(const Assignment& assignment) {
       return false;
     }
     manifest_.role = *role;
-    if (!role->history.empty()) manifest_.promotions = role->history;
-    history_timeline_ = 0;
     new_upstream_ = true;
     fence_holds_ = false;
     closing_checkpoint_.reset();
@@ -391,7 +389,6 @@ v1::NodeReport NodeActor::build_report() const {
     v1::TimelineSwitch* entry = out.add_history();
     entry->set_timeline(step.timeline);
     entry->set_begin_lsn(step.begin_lsn);
-    entry->set_term(step.term);
   }
   if (!facts_ && stopped_end_) {
     out.set_timeline(stopped_end_->timeline);
@@ -415,10 +412,7 @@ v1::NodeReport NodeActor::build_report() const {
         facts_->flush_lsn > standby.flush_lsn ? facts_->flush_lsn - standby.flush_lsn : 0);
     entry->set_reply_unix_us(standby.reply_unix_us);
   }
-  if (fence_holds_ && facts_->in_recovery) {
-    out.set_timeline(std::max(reported_timeline_, 1u));
-    out.set_flush_lsn(std::max(facts_->flush_lsn, facts_->replay_lsn));
-  }
+  if (reported_timeline_ > 0) out.set_timeline(reported_timeline_);
   if (seen_.postgres == PostgresState::open) out.set_sync_version(sync_in_force_);
   for (const auto& slot : facts_->slots) out.add_slots(slot.node_id);
   out.set_postmaster_started_unix_us(facts_->started_unix_us);

@@ -143,6 +143,7 @@ class NodeActor {
   std::optional<ControlData> read_control() const;
   void read_stopped_end();
   void promote();
+  void take_timelines(uint32_t own) const;
   void resume_promotion();
   void part();
   void stop_primary();

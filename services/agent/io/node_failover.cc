@@ -61,14 +61,6 @@ std::vector<TimelineSwitch> NodeActor::own_history(uint32_t timeline) {
   if (!text) return {};
   history_ = parse_history(*text, timeline);
   history_timeline_ = timeline;
-  for (TimelineSwitch& step : history_) {
-    if (step.timeline == manifest_.promoted_timeline) step.term = manifest_.promoted_term;
-    if (step.term != 0) continue;
-    for (const TimelineSwitch& known : manifest_.promotions) {
-      const bool same = known.timeline == step.timeline && known.begin_lsn == step.begin_lsn;
-      if (same) step.term = known.term;
-    }
-  }
   return history_;
 }
 
@@ -115,7 +107,6 @@ void NodeActor::observe_fence() {
   seen_.sync_armed = true;
   seen_.promotion_cut = false;
   seen_.receiver_ended = seen_.end_known = false;
-  seen_.last_wal_awaited = false;
   seen_.patience_over = true;
   if (!manifest_.role) return;
   const RoleSpec& role = *manifest_.role;
@@ -125,8 +116,7 @@ void NodeActor::observe_fence() {
     seen_.sync_armed =
         synchronous_standby_names(role).empty() || !manifest_.confirmed_sync.empty();
     const bool cut = seen_.data == DataState::primary && !seen_.postmaster_alive &&
-                     manifest_.promoted_term == role.term && manifest_.opened_term < role.term &&
-                     manifest_.promoted_timeline == 0;
+                     manifest_.promoted_term == role.term && manifest_.opened_term < role.term;
     if (cut) {
       const auto control = read_control();
       seen_.promotion_cut =
@@ -143,7 +133,6 @@ void NodeActor::observe_fence() {
     seen_.patience_over = !patient || (parted && facts_->connections == 0);
     return;
   }
-  seen_.last_wal_awaited = patient && facts_ && facts_->wal_receiver_streaming;
   seen_.receiver_ended = facts_ && facts_->receiver_pid == 0 && seen_.files_in_force &&
                          !seen_.files_differ && !exists_link(paths_.upstream_key);
   if (!seen_.receiver_ended || !facts_->end_known) {
@@ -158,20 +147,21 @@ void NodeActor::observe_fence() {
   seen_.end_known = facts_at_ > end_seen_at_;
 }
 
-// Of a primary, and of what is fenced.
+// What a receiver says of its timeline goes with it. The history is that of a primary, and of what
+// is fenced.
 void NodeActor::observe_history() {
   reported_timeline_ = 0;
   reported_history_.clear();
   const bool is_fenced = manifest_.role && manifest_.role->role == NodeRole::fenced;
   if (facts_ && !facts_->in_recovery) {
     reported_timeline_ = facts_->timeline;
-  } else if (facts_ && is_fenced) {
-    const uint64_t end = std::max(facts_->flush_lsn, facts_->replay_lsn);
-    reported_timeline_ = timeline_of_segment(wal_names(), end);
+  } else if (facts_ && !facts_->wal_receiver_streaming) {
+    reported_timeline_ = timeline_of_segment(wal_names(), facts_->flush_lsn);
   } else if (stopped_end_ && is_fenced) {
     reported_timeline_ = stopped_end_->timeline;
   }
-  reported_history_ = own_history(reported_timeline_);
+  const bool is_primary = facts_ && !facts_->in_recovery;
+  if (is_primary || is_fenced) reported_history_ = own_history(reported_timeline_);
 }
 
 bool NodeActor::checkpoint_closed() {
@@ -226,11 +216,26 @@ void NodeActor::stop_primary() {
   stop_postmaster(patient ? kFastStop : milliseconds(0), kImmediateStop);
 }
 
+// PostgreSQL begins the first timeline that it knows no history of. A history that names nobody's
+// data is none that recovery would follow; it stays, for the standbys that ask for all in a row.
+void NodeActor::take_timelines(uint32_t own) const {
+  const AsNodeUser rights(context_.user);
+  for (uint32_t taken = own + 1; taken < manifest_.role->timeline; ++taken) {
+    const std::string path = paths_.data + "/pg_wal/" + history_file_name(taken);
+    if (!exists(path)) write_file_atomically(path, "# not of this node\n", 0600, true);
+  }
+}
+
 void NodeActor::promote() {
   const uint64_t term = manifest_.role->term;
-  if (own_timeline() != std::max<uint32_t>(manifest_.fenced_timeline, 1)) {
+  // A try that was cut off can have left segments of the timeline that it was about to begin.
+  const uint32_t own =
+      manifest_.promoted_term == term ? manifest_.fenced_timeline : own_timeline();
+  const bool moved = manifest_.fenced_term == term &&
+                     own != std::max<uint32_t>(manifest_.fenced_timeline, 1);
+  if (moved || (manifest_.role->timeline > 0 && own >= manifest_.role->timeline)) {
     set_failed(TaskKind::role, "promotion_moved",
-               "the node's timeline is not the one at which it was fenced");
+               "the node's timeline is not one that the assigned one can begin from");
     return;
   }
   telemetry::Span span("promote", telemetry::SpanKind::internal,
@@ -238,8 +243,9 @@ void NodeActor::promote() {
   span.set("node.id", manifest_.node_id);
   const auto begun = Clock::now();
   manifest_.promoted_term = term;
-  manifest_.promoted_timeline = 0;
+  manifest_.fenced_timeline = own;
   save_manifest();
+  take_timelines(own);
   if (ask_keeper(paths_.control, "hold", nullptr) != KeeperAnswer::ok) {
     throw std::runtime_error("the keeper does not answer");
   }
@@ -259,10 +265,19 @@ void NodeActor::promote() {
 }
 
 // The signal file went before the new timeline was on disk: started like this it would go on as a
-// primary of the old timeline.
+// primary of the old timeline. Nobody has written to the new one, so it is begun again.
 void NodeActor::resume_promotion() {
   stop_postmaster(milliseconds(0), kImmediateStop);
+  const auto names = wal_names();
   const AsNodeUser rights(context_.user);
+  for (const auto& name : names) {
+    const auto timeline =
+        static_cast<uint32_t>(std::strtoul(name.substr(0, 8).c_str(), nullptr, 16));
+    const bool begun = name == history_file_name(manifest_.role->timeline) || name.size() == 24;
+    if (begun && timeline > manifest_.fenced_timeline) {
+      ::unlink((paths_.data + "/pg_wal/" + name).c_str());
+    }
+  }
   write_file_atomically(paths_.data + "/standby.signal", "", 0600, true);
 }
 

@@ -166,12 +166,6 @@ void NodeActor::observe_facts() {
   }
   const bool in_role = (manifest_.role->role == NodeRole::standby) == facts_->in_recovery;
   if (manifest_.role->role == NodeRole::fenced) return;
-  if (in_role && manifest_.promoted_term == manifest_.role->term &&
-      manifest_.promoted_timeline == 0 && !facts_->in_recovery) {
-    manifest_.promoted_timeline = facts_->timeline;
-    history_timeline_ = 0;
-    save_later();
-  }
   if (in_role && manifest_.opened_term < manifest_.role->term) {
     manifest_.opened_term = manifest_.role->term;
     save_later();

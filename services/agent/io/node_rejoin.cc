@@ -74,7 +74,7 @@ void NodeActor::make_standby_of_data() {
 
 void NodeActor::become_standby() {
   make_standby_of_data();
-  manifest_.promoted_term = manifest_.promoted_timeline = 0;
+  manifest_.promoted_term = 0;
   save_manifest();
 }
 
@@ -195,7 +195,7 @@ void NodeActor::rewind() {
   }
   make_standby_of_data();
   manifest_.rewinding = false;
-  manifest_.promoted_term = manifest_.promoted_timeline = 0;
+  manifest_.promoted_term = 0;
   save_manifest();
   {
     const AsNodeUser rights(context_.user);

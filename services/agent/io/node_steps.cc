@@ -185,7 +185,7 @@ void NodeActor::put_data_in_place(NodeRole role, bool synced) {
     write_file_atomically(paths_.incoming + "/standby.signal", "", 0600, true);
   }
   manifest_.rewinding = false;
-  manifest_.promoted_term = manifest_.promoted_timeline = 0;
+  manifest_.promoted_term = 0;
   history_timeline_ = 0;
   const bool had_data = exists(paths_.data);
   if (had_data) {

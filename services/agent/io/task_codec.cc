@@ -30,10 +30,9 @@ RoleSpec read(const v1::AssignRole& in) {
   out.sync_candidates.assign(in.sync_candidates().begin(), in.sync_candidates().end());
   out.sync_number = in.sync_number();
   out.opened_before = in.opened_before();
-  for (const auto& step : in.history()) {
-    out.history.push_back({step.timeline(), step.begin_lsn(), step.term()});
-  }
+  for (const auto& step : in.history()) out.history.push_back({step.timeline(), step.begin_lsn()});
   out.patience_ms = in.patience_ms();
+  out.timeline = in.timeline();
   return out;
 }
 

@@ -128,8 +128,6 @@ const Row kRows[] = {
      }},
     {"keeper_held", NodeRole::primary, running(NodeRole::primary),
      [](Manifest&, Seen& s) { s.keeper_held = true; }},
-    {"fenced_standby_waits", NodeRole::fenced, running(NodeRole::standby),
-     [](Manifest&, Seen& s) { s.last_wal_awaited = s.files_differ = true; }},
     {"files_differ", NodeRole::fenced, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.files_differ = true; }},
     {"stopped", NodeRole::fenced, down(DataState::standby), nullptr},
@@ -143,6 +141,8 @@ const Row kRows[] = {
        m.fenced_term = 1;
        s.keeper_held = s.restart_pending = true;
      }},
+    {"promotion", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen&) { m.role->timeline = 2; }},
     {"fenced_standby_receives", NodeRole::fenced, running(NodeRole::standby), nullptr},
     {"fenced_standby_replays", NodeRole::fenced, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.receiver_ended = true; }},
@@ -249,7 +249,6 @@ TEST(ConvergeTable, GoldenOrder) {
             "guard_not_in_force -> telling the keeper its voters [role]\n"
             "lease_awaited -> starting postmaster [role]\n"
             "keeper_held -> releasing the keeper [role]\n"
-            "fenced_standby_waits -> starting postmaster [role]\n"
             "files_differ -> writing configuration [role]\n"
             "stopped -> starting postmaster [role]\n"
             "primary_crash_loop -> refused [role]\n"

@@ -19,7 +19,7 @@ TEST(Lineage, PositionsAreRead) {
 TEST(Lineage, HistoryFile) {
   const std::string file =
       "1\t0/3000000\tno recovery target specified\n\n2\t0/5000000\tno recovery target specified\n";
-  const std::vector<TimelineSwitch> want = {{2, kA, 0}, {3, kB, 0}};
+  const std::vector<TimelineSwitch> want = {{2, kA}, {3, kB}};
   EXPECT_EQ(parse_history(file, 3), want);
   EXPECT_TRUE(parse_history("", 2).empty());
   EXPECT_TRUE(parse_history("garbage\n", 2).empty());
@@ -70,18 +70,17 @@ TEST(Lineage, WhatMayGoOn) {
   };
   const Row rows[] = {
       {"no history", {}, 1, kB, true, {}, Lineage::follows},
-      {"ended before the switch", {}, 1, kA - 8, true, {{2, kA, 0}}, Lineage::follows},
-      {"ended at the switch", {}, 1, kA, true, {{2, kA, 0}}, Lineage::follows},
-      {"ended behind the switch", {}, 1, kA + 8, true, {{2, kA, 0}}, Lineage::rewind},
-      {"may have ended later", {}, 1, kA - 8, false, {{2, kA, 0}}, Lineage::rewind},
-      {"on the newest", {{2, kA, 0}}, 2, kB, true, {{2, kA, 0}}, Lineage::follows},
-      {"second switch", {{2, kA, 0}}, 2, kB + 8, true, {{2, kA, 0}, {3, kB, 0}}, Lineage::rewind},
-      {"timeline nobody knows", {{2, kA, 0}}, 2, kB, true, {}, Lineage::replace},
-      {"other place", {{2, kA + 8, 0}}, 2, kB, true, {{2, kA, 0}}, Lineage::replace},
-      {"other promotion", {{2, kA, 4}}, 2, kB, true, {{2, kA, 5}}, Lineage::replace},
-      {"same promotion", {{2, kA, 5}}, 2, kB, true, {{2, kA, 5}}, Lineage::follows},
-      {"promotion not known", {{2, kA, 4}}, 2, kB, true, {{2, kA, 0}}, Lineage::follows},
-      {"its history file is gone", {}, 3, kB, true, {{2, kA, 0}}, Lineage::replace},
+      {"ended before the switch", {}, 1, kA - 8, true, {{2, kA}}, Lineage::follows},
+      {"ended at the switch", {}, 1, kA, true, {{2, kA}}, Lineage::follows},
+      {"ended behind the switch", {}, 1, kA + 8, true, {{2, kA}}, Lineage::rewind},
+      {"may have ended later", {}, 1, kA - 8, false, {{2, kA}}, Lineage::rewind},
+      {"on the newest", {{2, kA}}, 2, kB, true, {{2, kA}}, Lineage::follows},
+      {"second switch", {{2, kA}}, 2, kB + 8, true, {{2, kA}, {3, kB}}, Lineage::rewind},
+      {"timeline nobody knows", {{2, kA}}, 2, kB, true, {}, Lineage::replace},
+      {"other place", {{2, kA + 8}}, 2, kB, true, {{2, kA}}, Lineage::replace},
+      {"number that the group skipped", {{2, kA}}, 2, kB, true, {{3, kA}}, Lineage::replace},
+      {"switch over a number", {}, 1, kA, true, {{3, kA}}, Lineage::follows},
+      {"its history file is gone", {}, 3, kB, true, {{2, kA}}, Lineage::replace},
   };
   for (const Row& row : rows) {
     EXPECT_EQ(compare_lineage(row.own, row.timeline, row.end, row.exact, row.assigned), row.want)
