@@ -3,6 +3,7 @@
 #include "replication/domain/group_snapshot.h"
 #include "replication/io/replication_shard.h"
 #include "runtime/config.h"
+#include "runtime/ownership.h"
 #include "runtime/service_host.h"
 #include "telemetry/telemetry.h"
 
@@ -15,10 +16,15 @@ int main(int argc, char** argv) {
     const auto bus = bus::Bus::connect(config.bus, std::chrono::seconds(30));
     runtime::ServiceHostOptions options;
     options.snapshot_format = replication::kSnapshotFormat;
+    options.takes_commands = false;
+    runtime::Ownership ownership(config.log_dsn, config.service);
     runtime::ServiceHost host(config, *bus, options, [&](size_t) {
-      return std::make_unique<replication::ReplicationShard>(config.log_dsn, *bus);
+      return std::make_unique<replication::ReplicationShard>(config.log_dsn, *bus, ownership);
     });
+    ownership.start({.position = [&] { return host.position(); },
+                     .on_change = [&](bool owned) { host.take_commands(owned); }});
     runtime::wait_for_stop_signal();
+    ownership.stop();
   } catch (const std::exception& error) {
     spdlog::critical("{}", error.what());
     return 1;

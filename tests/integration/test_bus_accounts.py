@@ -22,7 +22,7 @@ TABLE = [
     ("tl.task.host-a", "provisioner replication", "agent-host-a"),
     ("tl.task.host-b", "provisioner replication", "agent-host-b"),
     ("tl.lease.host-a", "replication", "agent-host-a"),
-    ("tl.lease.host-c", "replication", "agent-host-c"),
+    ("tl.lease.host-b", "replication", "agent-host-b"),
     ("tl.report.host-a", "agent-host-a", "provisioner replication lookup"),
     ("tl.report.host-c", "agent-host-c", "provisioner replication lookup"),
     ("tl.inbox.gateway.x", "provisioner replication lookup", "gateway"),

@@ -18,11 +18,11 @@ inline std::string event_subject(const std::string& aggregate, const std::string
   return "tl.evt." + aggregate + "." + uuid;
 }
 inline std::string task_subject(const std::string& host) { return "tl.task." + host; }
+inline std::string lease_subject(const std::string& host) { return "tl.lease." + host; }
 inline std::string report_subject(const std::string& host) { return "tl.report." + host; }
 inline std::string route_subject(const std::string& instance_id) {
   return "tl.route." + instance_id;
 }
-inline std::string lease_subject(const std::string& host) { return "tl.lease." + host; }
 inline constexpr char kLookupSubject[] = "tl.query.lookup";
 inline constexpr char kAppendedSubject[] = "tl.log.appended";  // hint to the relay
 inline constexpr char kAnswerToHeader[] = "Tl-Answer-To";      // inbox for a CommandAnswer

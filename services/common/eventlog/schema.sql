@@ -148,6 +148,54 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Which process of a service acts for all of them. It renews its row; another takes the row when it
+-- saw it unchanged for long enough on its own clock. No time of this database is in it.
+CREATE TABLE IF NOT EXISTS log.ownership (
+  name     text   PRIMARY KEY,   -- of the service
+  owner    uuid,                 -- a process; null: released
+  renewals bigint NOT NULL       -- grows with every change
+);
+
+CREATE OR REPLACE FUNCTION log.check_ownership(p_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF session_user <> 'tl_' || p_name THEN
+    RAISE EXCEPTION '% may not own %', session_user, p_name
+      USING ERRCODE = 'insufficient_privilege';
+  END IF;
+END $$;
+
+-- True if the row was as it was seen and is the taker's now.
+CREATE OR REPLACE FUNCTION log.take_ownership(p_name text, p_owner uuid, p_seen_owner uuid,
+                                              p_seen_renewals bigint) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM log.check_ownership(p_name);
+  INSERT INTO log.ownership VALUES (p_name, NULL, 0) ON CONFLICT DO NOTHING;
+  UPDATE log.ownership o SET owner = p_owner, renewals = o.renewals + 1
+    WHERE o.name = p_name AND o.owner IS NOT DISTINCT FROM p_seen_owner
+      AND o.renewals = p_seen_renewals;
+  RETURN FOUND;
+END $$;
+
+CREATE OR REPLACE FUNCTION log.renew_ownership(p_name text, p_owner uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM log.check_ownership(p_name);
+  UPDATE log.ownership o SET renewals = o.renewals + 1
+    WHERE o.name = p_name AND o.owner = p_owner;
+  RETURN FOUND;
+END $$;
+
+CREATE OR REPLACE FUNCTION log.release_ownership(p_name text, p_owner uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM log.check_ownership(p_name);
+  UPDATE log.ownership o SET owner = NULL, renewals = o.renewals + 1
+    WHERE o.name = p_name AND o.owner = p_owner;
+  RETURN FOUND;
+END $$;
+
 REVOKE ALL ON ALL TABLES IN SCHEMA log FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA log FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
@@ -156,6 +204,9 @@ GRANT SELECT ON log.event, log.command_result
   TO tl_provisioner, tl_replication, tl_lookup, tl_reader;
 GRANT EXECUTE ON FUNCTION log.append(text, bigint, uuid, text, text, text, text, text[], integer[],
   bytea[], bytea, bytea) TO tl_provisioner, tl_replication;
+GRANT SELECT ON log.ownership TO tl_replication, tl_lookup, tl_reader;
+GRANT EXECUTE ON FUNCTION log.take_ownership(text, uuid, uuid, bigint),
+  log.renew_ownership(text, uuid), log.release_ownership(text, uuid) TO tl_replication;
 
 -- Snapshots are a cache: losing them costs start-up time only.
 CREATE SCHEMA IF NOT EXISTS cache AUTHORIZATION tl_owner;

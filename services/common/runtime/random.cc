@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <system_error>
 
 #include "base/ids.h"
@@ -33,6 +34,23 @@ std::string new_uuid() {
 
 TimePoint now() {
   return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now());
+}
+
+namespace {
+
+std::chrono::microseconds boot_time() {
+  timespec at{};
+  clock_gettime(CLOCK_BOOTTIME, &at);
+  return std::chrono::seconds(at.tv_sec) +
+         std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::nanoseconds(at.tv_nsec));
+}
+
+}  // namespace
+
+TimePoint monotonic_now() {
+  static const TimePoint zero = now() - boot_time();
+  return zero + boot_time();
 }
 
 }  // namespace trunkline::runtime

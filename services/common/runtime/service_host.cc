@@ -125,6 +125,17 @@ struct ServiceHost::Impl {
     logic[index]->on_report(*report, nodes);
   }
 
+  void take_commands() {
+    commands = std::make_unique<CommandLoop>(
+        bus, config.service, [this](v1::Command&& command, std::shared_ptr<CommandReply> reply) {
+          const size_t index = shards->index_of(command.aggregate_id());
+          shards->post(index, [this, index, command = std::move(command),
+                               reply = std::move(reply)]() mutable {
+            logic[index]->on_command(std::move(command), std::move(reply));
+          });
+        });
+  }
+
   void tick() {
     for (size_t i = 0; i < shards->count(); ++i) {
       if (inboxes[i]->tick_waits.exchange(true)) continue;
@@ -159,14 +170,7 @@ ServiceHost::ServiceHost(const ServiceConfig& config, bus::Bus& bus,
   impl.ticker = std::make_unique<Ticker>(options.tick, [&impl] { impl.tick(); });
   impl.snapshot_ticker =
       std::make_unique<Ticker>(options.snapshot_every, [&impl] { impl.save_snapshot(); });
-  impl.commands = std::make_unique<CommandLoop>(
-      bus, config.service, [&impl](v1::Command&& command, std::shared_ptr<CommandReply> reply) {
-        const size_t index = impl.shards->index_of(command.aggregate_id());
-        impl.shards->post(index, [&impl, index, command = std::move(command),
-                                  reply = std::move(reply)]() mutable {
-          impl.logic[index]->on_command(std::move(command), std::move(reply));
-        });
-      });
+  if (options.takes_commands) impl.take_commands();
   spdlog::info("{} is ready at position {}", config.service, impl.feed->position());
 }
 
@@ -178,6 +182,16 @@ ServiceHost::~ServiceHost() {
   impl_->feed.reset();
   impl_->shards.reset();
 }
+
+void ServiceHost::take_commands(bool take) {
+  if (!take) {
+    impl_->commands.reset();
+  } else if (!impl_->commands) {
+    impl_->take_commands();
+  }
+}
+
+int64_t ServiceHost::position() const { return impl_->feed->position(); }
 
 void ServiceHost::post(const std::string& uuid, std::function<void(ShardLogic&)> work) {
   const size_t index = impl_->shards->index_of(uuid);

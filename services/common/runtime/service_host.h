@@ -45,6 +45,7 @@ struct ServiceHostOptions {
   int snapshot_format = 1;
   std::chrono::milliseconds snapshot_every = std::chrono::milliseconds(20'000);
   int64_t snapshot_after_events = 500;
+  bool takes_commands = true;  // from the start
 };
 
 class ServiceHost {
@@ -56,6 +57,11 @@ class ServiceHost {
   ~ServiceHost();
   ServiceHost(const ServiceHost&) = delete;
   ServiceHost& operator=(const ServiceHost&) = delete;
+
+  // Takes commands off the queue, or leaves them to other processes of the service.
+  void take_commands(bool take);
+  // Up to which the log is folded by all shards.
+  int64_t position() const;
 
   // Runs `work` on the shard that owns `uuid`.
   void post(const std::string& uuid, std::function<void(ShardLogic&)> work);

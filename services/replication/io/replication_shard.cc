@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "bus/streams.h"
+#include "replication/domain/group_failover.h"
 #include "replication/domain/group_snapshot.h"
 #include "replication/domain/group_table.h"
 #include "runtime/random.h"
@@ -16,8 +18,9 @@ constexpr char kInstance[] = "instance";
 
 }  // namespace
 
-ReplicationShard::ReplicationShard(const std::string& log_dsn, bus::Bus& bus)
-    : log_(log_dsn), groups_(log_, bus), tasks_(bus) {}
+ReplicationShard::ReplicationShard(const std::string& log_dsn, bus::Bus& bus,
+                                   const runtime::Ownership& ownership)
+    : log_(log_dsn), bus_(bus), ownership_(ownership), groups_(log_, bus), tasks_(bus) {}
 
 void ReplicationShard::load(const v1::ServiceSnapshot::Aggregate& aggregate) {
   const auto parsed = [&](auto message) {
@@ -42,6 +45,7 @@ void ReplicationShard::clear() {
   groups_.entries().clear();
   followed_.clear();
   groups_on_.clear();
+  restless_.clear();
 }
 
 void ReplicationShard::save(v1::ServiceSnapshot* snapshot) {
@@ -72,7 +76,7 @@ void ReplicationShard::on_event(const eventlog::RecordedEvent& event) {
   const std::string uuid = eventlog::uuid_of(event.stream);
   if (aggregate == GroupAggregate::kName) {
     if (!groups_.apply(event)) return;
-    carry_on(followed_[uuid], event);
+    carry_on(followed(uuid), event);
     if (ready_) drive(uuid);
   } else if (aggregate == kInstance) {
     on_instance_event(uuid, event);
@@ -81,7 +85,7 @@ void ReplicationShard::on_event(const eventlog::RecordedEvent& event) {
 
 void ReplicationShard::on_instance_event(const std::string& uuid,
                                          const eventlog::RecordedEvent& event) {
-  Followed& followed = followed_[uuid];
+  Followed& followed = this->followed(uuid);
   if (event.version <= followed.version) return;
   v1::InstanceEvent parsed;
   if (!parsed.ParseFromString(event.payload)) {
@@ -104,24 +108,64 @@ void ReplicationShard::carry_on(Followed& followed, const eventlog::RecordedEven
 
 void ReplicationShard::on_ready() {
   ready_ = true;
+  owns();
+}
+
+bool ReplicationShard::owns() {
+  if (!ready_ || !ownership_.owns()) return false;
+  const TimePoint since = ownership_.since();
+  if (since == owner_since_) return true;
+  owner_since_ = since;
   std::vector<std::string> uuids;
   for (const auto& [uuid, followed] : followed_) uuids.push_back(uuid);
   for (const std::string& uuid : uuids) drive(uuid);
+  return true;
 }
 
-// Groups take no commands from outside yet: everything comes from events and reports.
+ReplicationShard::Followed& ReplicationShard::followed(const std::string& uuid) {
+  Followed& out = followed_[uuid];
+  out.facts.owner_since = owner_since_;
+  return out;
+}
+
 void ReplicationShard::on_command(v1::Command&& command,
                                   std::shared_ptr<runtime::CommandReply> reply) {
-  v1::CommandAnswer answer;
-  answer.set_command_id(command.command_id());
-  answer.mutable_rejected()->set_rule("command_unknown");
-  answer.mutable_rejected()->set_message("replication takes no such command");
-  answer.mutable_rejected()->set_blame(v1::BLAME_BAD_VALUE);
-  reply->answer(answer);
+  if (!owns()) return reply->again();
+  try {
+    const v1::CommandAnswer answer = decide_request(command);
+    reply->answer(answer);
+    if (!answer.has_accepted()) return;
+    Followed& group = followed(command.aggregate_id());
+    group.command_id = command.command_id();
+    group.correlation_id = command.correlation_id();
+    group.traceparent = command.traceparent();
+    drive(command.aggregate_id());
+  } catch (const eventlog::LogUnavailable& error) {
+    spdlog::warn("command {} waits for the log: {}", command.command_id(), error.what());
+    reply->again();
+  }
+}
+
+v1::CommandAnswer ReplicationShard::decide_request(const v1::Command& command) {
+  const v1::GroupCommand& body = command.group();
+  if (!body.has_request_switchover() && !body.has_request_failover()) {
+    v1::CommandAnswer answer;
+    answer.set_command_id(command.command_id());
+    answer.mutable_rejected()->set_rule("command_unknown");
+    answer.mutable_rejected()->set_message("replication takes no such command");
+    answer.mutable_rejected()->set_blame(v1::BLAME_BAD_VALUE);
+    return answer;
+  }
+  const auto found = followed_.find(command.aggregate_id());
+  const GroupFacts nothing;
+  const GroupFacts& reported = found == followed_.end() ? nothing : found->second.facts;
+  return groups_.handle(command, body, {reported, runtime::monotonic_now()}, true);
 }
 
 void ReplicationShard::on_report(const v1::HostReport& report, const std::vector<int>& nodes) {
-  const TimePoint now = runtime::now();
+  const TimePoint now = runtime::monotonic_now();
+  const bool is_owner = owns();
+  heard_[report.host()] = now;
   std::unordered_map<std::string, ReportSlice> slices;
   // That a host does not name a group's member says something too.
   for (const std::string& uuid : groups_on_[report.host()]) slices[uuid];
@@ -129,6 +173,7 @@ void ReplicationShard::on_report(const v1::HostReport& report, const std::vector
     const auto& node = report.nodes(index);
     slices[node.instance_id()].nodes.push_back(&node);
   }
+  std::vector<std::string> news;
   for (auto& [uuid, slice] : slices) {
     const auto* entry = groups_.find(uuid);
     if (entry == nullptr) continue;
@@ -136,7 +181,33 @@ void ReplicationShard::on_report(const v1::HostReport& report, const std::vector
     slice.agent_id = report.agent_id();
     slice.sequence = report.sequence();
     slice.sent_unix_us = report.sent_unix_us();
-    if (observe(followed_[uuid].facts, entry->state, slice, now)) drive(uuid);
+    if (observe(followed(uuid).facts, entry->state, slice, now)) news.push_back(uuid);
+  }
+  if (is_owner) grant(report, news);
+  for (const std::string& uuid : news) drive(uuid);
+}
+
+void ReplicationShard::grant(const v1::HostReport& report,
+                             const std::vector<std::string>& uuids) {
+  const HostName host(report.host());
+  const milliseconds left = ownership_.left();
+  v1::LeaseGrant grant;
+  grant.set_agent_id(report.agent_id());
+  grant.set_sequence(report.sequence());
+  for (const std::string& uuid : uuids) {
+    const auto* entry = groups_.find(uuid);
+    if (entry == nullptr || !entry->poison.empty()) continue;
+    const auto lease = due_lease(entry->state, host, left);
+    if (!lease) continue;
+    note_lease(followed(uuid).facts,
+               runtime::monotonic_now() + milliseconds(lease->duration_ms()));
+    *grant.add_leases() = *lease;
+  }
+  if (grant.leases().empty()) return;
+  try {
+    bus_.publish(bus::lease_subject(report.host()), grant.SerializeAsString());
+  } catch (const bus::BusUnavailable& error) {
+    spdlog::debug("leases for {} are not sent: {}", report.host(), error.what());
   }
 }
 
@@ -152,22 +223,35 @@ void ReplicationShard::index_hosts(const std::string& uuid, Followed& followed) 
 }
 
 void ReplicationShard::on_tick() {
-  if (!ready_) return;
-  for (const auto& [uuid, entry] : groups_.entries()) {
-    if (!entry.state.settled && !entry.state.deleted) drive(uuid);
+  if (!owns()) return;
+  std::set<std::string> due = restless_;
+  const TimePoint now = runtime::monotonic_now();
+  for (const auto& [host, heard] : heard_) {
+    if (now - heard <= kSilent) continue;
+    for (const std::string& uuid : groups_on_[host]) {
+      const auto* entry = groups_.find(uuid);
+      if (entry != nullptr && is_restless(entry->state, followed(uuid).facts, now)) {
+        due.insert(uuid);
+      }
+    }
   }
+  for (const std::string& uuid : due) drive(uuid);
 }
 
 void ReplicationShard::drive(const std::string& uuid) {
-  Followed& followed = followed_[uuid];
+  Followed& group = followed(uuid);
+  index_hosts(uuid, group);
+  if (!ownership_.owns()) return;
   for (int round = 0; round < kMaxRounds; ++round) {
     try {
-      if (!decide_something(uuid, followed)) {
-        index_hosts(uuid, followed);
-        send_tasks(uuid, followed);
+      if (!decide_something(uuid, group)) {
+        index_hosts(uuid, group);
+        send_tasks(uuid, group);
+        send_probes(uuid, group);
         return;
       }
     } catch (const eventlog::LogUnavailable& error) {
+      restless_.insert(uuid);
       spdlog::warn("group {} waits for the log: {}", uuid, error.what());
       return;
     }
@@ -181,7 +265,7 @@ bool ReplicationShard::decide_something(const std::string& uuid, Followed& follo
   }
   const auto* entry = groups_.find(uuid);
   if (entry == nullptr || entry->version == 0) return false;
-  const TimePoint now = runtime::now();
+  const TimePoint now = runtime::monotonic_now();
   notice(followed.facts, entry->state, now);
   for (const auto& command : commands_from_reports(entry->state, followed.facts, now)) {
     if (issue(uuid, followed, command)) return true;
@@ -198,7 +282,7 @@ bool ReplicationShard::issue(const std::string& uuid, Followed& followed,
                              const v1::GroupCommand& body) {
   const auto* entry = groups_.find(uuid);
   const GroupState nothing;
-  const TimePoint now = runtime::now();
+  const TimePoint now = runtime::monotonic_now();
   const GroupAggregate::Facts facts{followed.facts, now};
   const auto decision =
       GroupAggregate::decide(entry == nullptr ? nothing : entry->state, body, facts, now);
@@ -224,6 +308,21 @@ void ReplicationShard::send_tasks(const std::string& uuid, Followed& followed) {
     due.task.set_traceparent(followed.traceparent);
     tasks_.send(due.host.str(), due.task);
   }
+}
+
+void ReplicationShard::send_probes(const std::string& uuid, Followed& followed) {
+  const auto* entry = groups_.find(uuid);
+  const TimePoint now = runtime::monotonic_now();
+  if (entry == nullptr || !entry->poison.empty() ||
+      !is_restless(entry->state, followed.facts, now)) {
+    restless_.erase(uuid);
+    return;
+  }
+  restless_.insert(uuid);
+  const auto probes = due_probes(InstanceId(uuid), entry->state, followed.facts, now);
+  if (probes.empty()) return;
+  note_probe(followed.facts, probes[0].task.probe_upstream().probe_id(), now);
+  for (const auto& probe : probes) tasks_.send(probe.host.str(), probe.task);
 }
 
 }  // namespace trunkline::replication

@@ -1,5 +1,6 @@
 // One shard of replication: the groups whose uuids belong to it, the newest reports of their
-// nodes, and asking the table until it decides nothing more.
+// nodes, and asking the table until it decides nothing more. Only in the process that owns the
+// service's work; the others fold and listen, to be ready.
 #pragma once
 
 #include <set>
@@ -12,6 +13,7 @@
 #include "replication/domain/instance_order.h"
 #include "replication/io/group_aggregate.h"
 #include "runtime/aggregate_shell.h"
+#include "runtime/ownership.h"
 #include "runtime/service_host.h"
 #include "runtime/task_sender.h"
 
@@ -19,7 +21,7 @@ namespace trunkline::replication {
 
 class ReplicationShard : public runtime::ShardLogic {
  public:
-  ReplicationShard(const std::string& log_dsn, bus::Bus& bus);
+  ReplicationShard(const std::string& log_dsn, bus::Bus& bus, const runtime::Ownership& ownership);
 
   void load(const v1::ServiceSnapshot::Aggregate& aggregate) override;
   void clear() override;
@@ -42,6 +44,11 @@ class ReplicationShard : public runtime::ShardLogic {
     std::string traceparent;
   };
 
+  // Whether this process owns the work; takes note when that begins anew.
+  bool owns();
+  Followed& followed(const std::string& uuid);
+  // Answers a report with the leases of the primaries on its host.
+  void grant(const v1::HostReport& report, const std::vector<std::string>& uuids);
   void on_instance_event(const std::string& uuid, const eventlog::RecordedEvent& event);
   void carry_on(Followed& followed, const eventlog::RecordedEvent& event);
   void index_hosts(const std::string& uuid, Followed& followed);
@@ -50,12 +57,19 @@ class ReplicationShard : public runtime::ShardLogic {
   bool decide_something(const std::string& uuid, Followed& followed);
   bool issue(const std::string& uuid, Followed& followed, const v1::GroupCommand& body);
   void send_tasks(const std::string& uuid, Followed& followed);
+  void send_probes(const std::string& uuid, Followed& followed);
+  v1::CommandAnswer decide_request(const v1::Command& command);
 
   eventlog::Log log_;
+  bus::Bus& bus_;
+  const runtime::Ownership& ownership_;
   runtime::AggregateShell<GroupAggregate> groups_;
   runtime::TaskSender tasks_;
   std::unordered_map<std::string, Followed> followed_;  // by instance
   std::unordered_map<std::string, std::set<std::string>> groups_on_;  // by host: has a member there
+  std::unordered_map<std::string, TimePoint> heard_;                  // by host
+  std::set<std::string> restless_;  // groups that time alone may change
+  TimePoint owner_since_;
   bool ready_ = false;
 };
 

@@ -54,7 +54,7 @@ void SimController::keep_ownership() {
 void SimController::take(const v1::HostReport& report) {
   if (frozen_until_ > world_.now) return;
   if (!observe(facts_, state_, report, now())) return;
-  if (owns()) grant(report);
+  if (owned_ && owns()) grant(report);
 }
 
 void SimController::grant(const v1::HostReport& report) {
@@ -96,7 +96,7 @@ bool SimController::handle(const v1::GroupCommand& command) {
 }
 
 bool SimController::request(const v1::GroupCommand& command) {
-  if (frozen_until_ > world_.now || !owns()) return false;
+  if (frozen_until_ > world_.now || !owned_ || !owns()) return false;
   return handle(command);
 }
 
@@ -138,7 +138,10 @@ void SimController::tick(const InstanceOrder& order) {
   if (log_is_there() && (owns() || dice_.one_in(3))) catch_up();
   keep_ownership();
   const bool owned = owns();
-  if (owned && !owned_) facts_.owner_since = now();
+  if (owned && !owned_) {
+    catch_up();
+    facts_.owner_since = now();
+  }
   owned_ = owned;
   if (!owned) return;
   for (int i = 0; drive(order); ++i) {
