@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "proxy/domain/own_settings.h"
 #include "proxy/domain/wire.h"
 
 namespace trunkline::proxy {
@@ -10,6 +11,8 @@ namespace {
 
 // Longer ones are not the server's own about a commit.
 constexpr size_t kMostNotice = 2048;
+// Of a statement's text that is looked at, as far as it came in one read.
+constexpr size_t kMostSql = 4096;
 
 bool confirms(char type) { return type == 'C' || type == 'Z'; }
 
@@ -44,6 +47,10 @@ bool Traffic::from_client(std::string_view bytes) {
     if (client_.first_byte) {
       client_.first_byte = false;
       if (client_.type == 'P') unnamed_waits_ = bytes[0] == '\0';
+      if (client_.type == 'P' || client_.type == 'Q') {
+        const size_t seen = std::min<size_t>(client_.body_left, kMostSql);
+        own_settings_ = own_settings_ || sets_own_setting(bytes.substr(0, seen));
+      }
     }
     const size_t take = std::min<size_t>(client_.body_left, bytes.size());
     client_.body_left -= static_cast<uint32_t>(take);

@@ -24,6 +24,8 @@ class Traffic {
   // server could be another one now.
   bool idle() const;
   char status() const { return status_; }  // of the last ReadyForQuery: I, T or E
+  // A statement went by that sets what no server tells of (see own_settings.h).
+  bool has_own_settings() const { return own_settings_; }
   bool client_said_goodbye() const { return goodbye_; }
   bool server_at_boundary() const { return server_.body_left == 0 && server_.have == 0; }
   bool client_at_boundary() const { return client_.body_left == 0 && client_.have == 0; }
@@ -49,6 +51,7 @@ class Traffic {
   bool unsynced_ = false;          // extended messages went after it
   bool unnamed_waits_ = false;     // an unnamed statement was parsed and not bound yet
   bool copying_ = false;
+  bool own_settings_ = false;
   bool goodbye_ = false;
   bool in_doubt_ = false;
   char status_ = 'I';

@@ -76,6 +76,7 @@ class Session {
   void count(uint64_t in, uint64_t out);
 
   // session_carry.cc
+  bool can_be_carried() const { return !rooted_ && !traffic_.has_own_settings(); }
   Task<void> carry();
   Task<bool> capture(CarriedState* state, SteadyTime deadline);
   Task<bool> restore(const CarriedState& state, SteadyTime deadline);

@@ -37,11 +37,11 @@ void Session::on_route_change() {
       end_with(kMoved);
       return;
     case Fate::carry:
-      wants_carry_ = !rooted_;
+      wants_carry_ = can_be_carried();
       if (wants_carry_ && traffic_.idle() && to_client_.empty()) run(carry());
       return;
     case Fate::carry_now:
-      if (!rooted_ && traffic_.idle() && to_client_.empty()) {
+      if (can_be_carried() && traffic_.idle() && to_client_.empty()) {
         run(carry());
       } else {
         end_with(kMoved);

@@ -139,14 +139,14 @@ TEST_F(Carry, sessions_with_what_cannot_move_stay) {
   start();
   std::vector<Client> clients;
   for (const char* tie : {"CREATE TEMP TABLE t (a int)", "LISTEN news",
-                          "SELECT pg_advisory_lock(1)",
+                          "SELECT pg_advisory_lock(1)", "SET app.tenant = 'x'",
                           "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT"}) {
     clients.push_back(connect());
     value(clients.back(), tie);
   }
   const Client free = connect();
   hold();
-  ASSERT_TRUE(await([&] { return sessions_at(0) == "4"; }));
+  ASSERT_TRUE(await([&] { return sessions_at(0) == "5"; }));
   for (const auto& client : clients) EXPECT_EQ(port_seen(client), port_of(0));
   open(2, 1);
   EXPECT_EQ(port_seen(free), port_of(1));

@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "proxy/domain/carried.h"
+#include "proxy/domain/own_settings.h"
 #include "proxy/domain/scram.h"
 #include "proxy/domain/startup.h"
 #include "proxy/domain/wire.h"
@@ -226,6 +227,20 @@ TEST(Scram, a_mock_is_as_real_as_any_and_fits_no_password) {
 }
 
 // --- carried state ---
+
+TEST(OwnSettings, are_seen) {
+  for (const char* sql :
+       {"SET app.user = 'x'", "set session app.user to 1", "select 1; SeT\n\"App\".\"user\"='x'",
+        "SELECT set_config('app.user', $1, false)", "select pg_catalog.SET_CONFIG('a.b','',true)"}) {
+    EXPECT_TRUE(sets_own_setting(sql)) << sql;
+  }
+  for (const char* sql :
+       {"", "se", "set", "SET", "SET LOCAL app.user = 'x'", "SET work_mem = '1.5MB'",
+        "UPDATE t SET a = t.b", "SELECT offset.set", "SELECT 'reset app.user'", "RESET app.user",
+        "SET search_path = a.b", "select my_set_config('a.b')"}) {
+    EXPECT_FALSE(sets_own_setting(sql)) << sql;
+  }
+}
 
 TEST(Carried, quotes_cannot_be_left) {
   CarriedState state;
