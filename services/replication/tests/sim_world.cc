@@ -392,8 +392,8 @@ void SimWorld::replicate() {
     if (streams != node.streaming) {
       changed(node);
       if (upstream != nullptr) changed(*upstream);
-      if (upstream != nullptr && !streams) upstream->confirmed.erase(id);
     }
+    if (upstream != nullptr && !streams) upstream->confirmed.erase(id);
     if (streams && !node.streaming) {
       node.connection = ++connections_;
       upstream->confirmed[id] = 0;
