@@ -81,6 +81,11 @@ const std::vector<Row> kTable = {
        return standby(m) && has_data(s) && s.lineage == Lineage::replace;
      },
      Step::replace_by_base_backup, TaskKind::role, "its timelines are not those of the group"},
+    {"history_awaited",
+     [](const M& m, const S& s) {
+       return standby(m) && s.data == DataState::primary && s.lineage == Lineage::newer;
+     },
+     Step::wait, TaskKind::role, "the group's history has yet to name its newest timeline"},
     {"standby_was_primary",
      [](const M& m, const S& s) { return standby(m) && s.data == DataState::primary; },
      Step::become_standby, TaskKind::role, "the group's history goes on from where it stopped"},
@@ -128,7 +133,7 @@ const std::vector<Row> kTable = {
      [](const M& m, const S& s) {
        return primary(m) && s.keeper_alive && (s.guard_differs || s.keeper_fenced);
      },
-     Step::wait, TaskKind::role, "it serves, and takes new voters, only under a lease"},
+     Step::await_lease, TaskKind::role, "it serves, and takes new voters, only under a lease"},
     {"keeper_held",
      [](const M& m, const S& s) {
        return m.role && s.keeper_held && !(primary(m) && s.data == DataState::standby);
@@ -166,7 +171,7 @@ const std::vector<Row> kTable = {
      "it holds still"},
     {"restart_pending", [](const M& m, const S& s) { return m.role && s.restart_pending; },
      Step::restart, TaskKind::ensure, "a setting needs a restart"},
-    {"data_not_synced", [](const M& m, const S& s) { return standby(m) && s.data_unsynced; },
+    {"data_not_synced", [](const M& m, const S& s) { return m.role && s.data_unsynced; },
      Step::sync_data, TaskKind::role, "the base backup is not on disk yet"},
     {"slots_differ",
      [](const M& m, const S& s) {
@@ -232,6 +237,8 @@ const char* to_text(Step step) {
       return "restarting postmaster";
     case Step::reload:
       return "reloading configuration";
+    case Step::await_lease:
+      return "waiting for a lease";
     case Step::set_guard:
       return "telling the keeper its voters";
     case Step::release_keeper:

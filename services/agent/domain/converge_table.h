@@ -74,6 +74,7 @@ enum class Step {
   kill_without_data,  // a postmaster whose directory is gone
   restart,
   reload,
+  await_lease,
   set_guard,
   release_keeper,
   promote,

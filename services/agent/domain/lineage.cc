@@ -111,7 +111,10 @@ Lineage compare_lineage(const std::vector<TimelineSwitch>& own, uint32_t timelin
   };
   for (const TimelineSwitch& step : own) {
     const auto same = find(step.timeline);
-    if (same == assigned.end() || same->begin_lsn != step.begin_lsn) return Lineage::replace;
+    if (same == assigned.end() || same->begin_lsn != step.begin_lsn) {
+      const bool newer = assigned.empty() || step.timeline > assigned.back().timeline;
+      return newer ? Lineage::newer : Lineage::replace;
+    }
   }
   auto next = assigned.begin();
   if (timeline != 1) {

@@ -44,6 +44,7 @@ enum class Lineage {
   follows,  // it can stream from a server of that history
   rewind,   // its WAL goes on where the history left its timeline
   replace,  // its timelines are not those of the history, whatever their numbers say
+  newer,    // it has a timeline that is newer than all of the history
 };
 // `own`: the data's timelines; `timeline` and `end_lsn`: of the end of its WAL. `exact`: the WAL
 // ends there; otherwise it may end later. `assigned`: the history to follow; empty means that only

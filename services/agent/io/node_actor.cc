@@ -107,7 +107,7 @@ void NodeActor::run() {
       const auto now = Clock::now();
       const bool later = decision.kind != TaskKind::none && progress.next_try > now;
       if (decision.step == Step::none || decision.step == Step::wait ||
-          decision.step == Step::refuse || later) {
+          decision.step == Step::await_lease || decision.step == Step::refuse || later) {
         if (manifest_dirty_) save_manifest();
         milliseconds longest = idle_time();
         if (later) {

@@ -87,7 +87,7 @@ void NodeActor::set_guard() {
     throw std::runtime_error("the keeper does not answer");
   }
   if (reply != "ok") {
-    spdlog::info("node {}: the keeper keeps its guard: {}", manifest_.node_id, reply);
+    spdlog::debug("node {}: the keeper keeps its guard: {}", manifest_.node_id, reply);
     wait(std::chrono::milliseconds(20));
   }
 }

@@ -22,6 +22,7 @@ constexpr milliseconds kFastStop{3000};
 constexpr milliseconds kImmediateStop{500};
 constexpr milliseconds kRetry{50};
 constexpr size_t kForksKept = 3;
+constexpr seconds kHistoryPatience{10};
 
 std::string last_line(const std::string& output) {
   const size_t at = output.rfind("error: ");
@@ -51,6 +52,12 @@ void NodeActor::observe_lineage() {
     const uint32_t timeline = own_timeline();
     seen_.lineage = compare_lineage(own_history(timeline), timeline,
                                     facts_ ? facts_->replay_lsn : 0, true, assigned);
+  }
+  // A primary's timeline is in the log a moment after it has opened.
+  auto since = progress_[TaskKind::role].since;
+  if (seen_.data == DataState::standby) since = std::max(since, not_streaming_since_);
+  if (seen_.lineage == Lineage::newer && Clock::now() - since > kHistoryPatience) {
+    seen_.lineage = Lineage::replace;
   }
 }
 

@@ -46,6 +46,7 @@ void NodeActor::perform(const Decision& decision) {
     switch (decision.step) {
       case Step::none:
       case Step::wait:
+      case Step::await_lease:
       case Step::refuse:
         break;
       case Step::make_box:

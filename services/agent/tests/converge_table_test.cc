@@ -94,6 +94,8 @@ const Row kRows[] = {
      [](Manifest&, Seen& s) { s.lineage = Lineage::replace; }},
     {"standby_of_another_history", NodeRole::standby, down(DataState::primary),
      [](Manifest&, Seen& s) { s.lineage = Lineage::replace; }},
+    {"history_awaited", NodeRole::standby, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.lineage = Lineage::newer; }},
     {"standby_was_primary", NodeRole::standby, down(DataState::primary), nullptr},
     {"primary_first", NodeRole::primary, down(DataState::absent), nullptr},
     {"primary_data_lost", NodeRole::primary, down(DataState::absent),
@@ -171,6 +173,8 @@ const Row kRows[] = {
      [](Manifest&, Seen& s) { s.files_in_force = false; }},
     {"restart_pending", NodeRole::standby, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.restart_pending = true; }},
+    {"data_not_synced", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.data_unsynced = true; }},
     {"data_not_synced", NodeRole::standby, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.data_unsynced = true; }},
     {"slots_differ", NodeRole::primary, running(NodeRole::primary),
@@ -239,6 +243,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "promotion_not_fenced -> refused [role]\n"
             "standby_left_history -> rewinding [role]\n"
             "standby_of_another_history -> base backup (rebuild) [role]\n"
+            "history_awaited -> starting postmaster [role]\n"
             "standby_was_primary -> becoming a standby [role]\n"
             "primary_first -> copying template [role]\n"
             "primary_data_lost -> refused [role]\n"
@@ -247,7 +252,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "standby_cannot_follow -> base backup (rebuild) [role]\n"
             "standby_crash_loop -> base backup (rebuild) [role]\n"
             "guard_not_in_force -> telling the keeper its voters [role]\n"
-            "lease_awaited -> starting postmaster [role]\n"
+            "lease_awaited -> waiting for a lease [role]\n"
             "keeper_held -> releasing the keeper [role]\n"
             "files_differ -> writing configuration [role]\n"
             "stopped -> starting postmaster [role]\n"
