@@ -84,7 +84,7 @@ bool switchover_lost_its_primary(const S& s) {
 bool can_promote(const S& s) {
   if (!fails_over(s) || loss_is_too_much(s)) return false;
   const M* next = heir(s);
-  return next != nullptr && is_covered(s, *next) && old_primary_cannot_serve(s) &&
+  return next != nullptr && is_covered(s) && old_primary_cannot_serve(s) &&
          next_sync_set(s, *next, true).has_value();
 }
 bool can_promote_overridden(const S& s) {
@@ -112,8 +112,7 @@ void promote_old_primary(const S& s, D* d) {
 }
 
 bool too_few_fenced(const S& s) {
-  const M* next = fails_over(s) ? heir(s) : nullptr;
-  return fails_over(s) && !(next == nullptr ? fenced_quorum(s).is_enough : is_covered(s, *next));
+  return fails_over(s) && !is_covered(s);
 }
 bool old_primary_may_serve(const S& s) {
   return failover_under_way(s.state) != nullptr && !old_primary_cannot_serve(s);

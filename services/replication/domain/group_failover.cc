@@ -46,10 +46,6 @@ std::map<NodeId, TimePoint> reachable(const S& s) {
   return out;
 }
 
-bool has_all_of(const M& m, const M& old) {
-  return m.seen->timeline == old.seen->timeline && m.seen->flush_lsn >= old.seen->flush_lsn;
-}
-
 bool could_follow(const S& s, const M& m) {
   return m.member->id != s.state.primary && is_attached(m) && is_heard(s, *m.member) &&
          has_data(m) && history_fits(s.state, *m.seen);
@@ -104,12 +100,9 @@ bool primary_is_away(const S& s) {
 }
 
 bool failover_can_start(const S& s) {
-  const bool is_enough = count_quorum(possible_sync_sets(s.state), reachable(s)).is_enough;
-  const M* old = sight_of(s, s.state.primary);
-  const bool old_reports = old != nullptr && is_heard(s, *old->member) && has_data(*old);
-  return std::any_of(s.members.begin(), s.members.end(), [&](const M& m) {
-    return could_follow(s, m) && (is_enough || (old_reports && has_all_of(m, *old)));
-  });
+  return count_quorum(possible_sync_sets(s.state), reachable(s)).is_enough &&
+         std::any_of(s.members.begin(), s.members.end(),
+                     [&](const M& m) { return could_follow(s, m); });
 }
 
 std::string missing_reporters(const S& s) {
@@ -142,10 +135,8 @@ bool old_primary_stopped(const S& s) {
   return fenced != s.facts.fenced.end() && fenced->second.term == s.state.term;
 }
 
-bool is_covered(const S& s, const M& heir) {
-  if (fenced_quorum(s).is_enough) return true;
-  const M* old = sight_of(s, s.state.failover->from);
-  return old != nullptr && old->fenced_since && has_data(*old) && has_all_of(heir, *old);
+bool is_covered(const S& s) {
+  return fenced_quorum(s).is_enough;
 }
 
 TimePoint old_primary_serves_until(const S& s) {

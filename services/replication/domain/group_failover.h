@@ -43,8 +43,9 @@ std::string missing_reporters(const Sight& s);  // why it cannot
 // ---- a failover under way ------------------------------------------------------------------
 
 Quorum fenced_quorum(const Sight& s);  // of others than the old primary
-// Every write that may have been acknowledged is on the heir or on one that is behind it.
-bool is_covered(const Sight& s, const MemberSight& heir);
+// Every write that may have been acknowledged is on one that is fenced. What a crashed primary
+// reports of its own WAL may be short of its end, so no standby is measured by it.
+bool is_covered(const Sight& s);
 bool old_primary_stopped(const Sight& s);  // its host says so
 // If it did not stop: until when it may serve. Counts on those that are fenced: see fenced_quorum.
 TimePoint old_primary_serves_until(const Sight& s);

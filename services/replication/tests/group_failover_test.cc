@@ -291,7 +291,7 @@ TEST(GroupFailover, the_old_primary_is_no_voter_for_another) {
     const char* rule;
   };
   for (const Case& c : {Case{"ahead", 0x3000100, 0x3000000, "failover_too_few_voters"},
-                        Case{"equal", 0x3000100, 0x3000100, "failover_promotes"}}) {
+                        Case{"equal", 0x3000100, 0x3000100, "failover_too_few_voters"}}) {
     Scene s;
     s.lose_primary();
     s.hosts.at(1).set_flush_lsn(c.lsn_of_1);
@@ -336,7 +336,7 @@ TEST(GroupFailover, the_old_primary_goes_on_where_nobody_else_can) {
 }
 
 TEST(GroupFailover, a_promoted_primary_that_does_not_open_is_followed_by_another) {
-  Scene s;
+  Scene s(3, 2);
   s.lose_primary();
   s.fence(1);
   s.fence(2);
