@@ -22,8 +22,13 @@ class Carry : public ProxyFixture {
     proxy_->endpoints().take(route(v1::ROUTE_STATE_OPEN, term, primary));
   }
   void hold() { proxy_->endpoints().take(route(v1::ROUTE_STATE_HOLD, 1, 0)); }
-  void switch_over() {
+  // Every session of the old primary has left it when this returns: all must be idle.
+  void hold_until_it_is_empty() {
     hold();
+    ASSERT_TRUE(await([&] { return sessions_at(0) == "0"; }));
+  }
+  void switch_over() {
+    hold_until_it_is_empty();
     open(2, 1);
   }
   uint64_t carried() { return proxy_->context().carried.load(); }
@@ -102,7 +107,7 @@ TEST_F(Carry, a_transaction_ends_where_it_began) {
 TEST_F(Carry, what_is_asked_during_the_hold_is_answered_after_it) {
   start();
   const Client client = connect();
-  hold();
+  hold_until_it_is_empty();
   ASSERT_EQ(PQsendQuery(client.get(), "SELECT current_setting('port')"), 1);
   Client late;
   std::thread connecting([&] { late = connect(); });
@@ -191,7 +196,7 @@ TEST_F(Carry, a_hold_without_end_is_an_error) {
   options.carry_time = 300ms;
   start(std::move(options));
   const Client client = connect();
-  hold();
+  hold_until_it_is_empty();
   EXPECT_THAT(value(client, "SELECT 1"), ::testing::HasSubstr("takes connections now"));
 }
 
@@ -231,8 +236,7 @@ TEST_F(Carry, under_load_no_client_sees_a_switchover) {
     });
   }
   EXPECT_TRUE(await([&] { return rounds > 200 && sessions_at(0) == "8"; }));
-  hold();
-  EXPECT_TRUE(await([&] { return sessions_at(0) == "0"; }));
+  hold_until_it_is_empty();
   const uint64_t before = rounds;
   open(2, 1);
   EXPECT_TRUE(await([&] { return rounds > before + 200; }));

@@ -231,7 +231,8 @@ TEST(Scram, a_mock_is_as_real_as_any_and_fits_no_password) {
 TEST(OwnSettings, are_seen) {
   for (const char* sql :
        {"SET app.user = 'x'", "set session app.user to 1", "select 1; SeT\n\"App\".\"user\"='x'",
-        "SELECT set_config('app.user', $1, false)", "select pg_catalog.SET_CONFIG('a.b','',true)"}) {
+        "SELECT set_config('app.user', $1, false)",
+        "select pg_catalog.SET_CONFIG('a.b','',true)"}) {
     EXPECT_TRUE(sets_own_setting(sql)) << sql;
   }
   for (const char* sql :
