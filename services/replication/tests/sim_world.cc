@@ -15,6 +15,8 @@ constexpr milliseconds kReport{400};
 // Where the data of `node` stops being the data of `upstream`, told by timelines alone, as
 // PostgreSQL tells it.
 bool follows_by_timelines(const SimNode& node, const SimNode& upstream) {
+  // Another system identifier: of a first primary that was replaced.
+  if (!upstream.data.empty() && node.data.front().id != upstream.data.front().id) return false;
   for (size_t i = 0; i < node.data.size(); ++i) {
     if (i >= upstream.data.size()) return false;
     const Branch& own = node.data[i];
