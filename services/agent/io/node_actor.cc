@@ -393,6 +393,7 @@ v1::NodeReport NodeActor::build_report() const {
   if (!facts_ && stopped_end_) {
     out.set_timeline(stopped_end_->timeline);
     out.set_flush_lsn(stopped_end_->lsn);
+    out.set_wal_end_exact(stopped_end_->exact);
   }
   if (!facts_) return out;
   out.set_timeline(facts_->timeline);

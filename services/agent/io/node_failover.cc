@@ -147,8 +147,7 @@ void NodeActor::observe_fence() {
   seen_.end_known = facts_at_ > end_seen_at_;
 }
 
-// What a receiver says of its timeline goes with it. The history is that of a primary, and of what
-// is fenced.
+// What a receiver says of its timeline goes with it.
 void NodeActor::observe_history() {
   reported_timeline_ = 0;
   reported_history_.clear();
@@ -160,8 +159,9 @@ void NodeActor::observe_history() {
   } else if (stopped_end_ && is_fenced) {
     reported_timeline_ = stopped_end_->timeline;
   }
-  const bool is_primary = facts_ && !facts_->in_recovery;
-  if (is_primary || is_fenced) reported_history_ = own_history(reported_timeline_);
+  const uint32_t timeline =
+      reported_timeline_ == 0 && facts_ ? facts_->timeline : reported_timeline_;
+  reported_history_ = own_history(timeline);
 }
 
 bool NodeActor::checkpoint_closed() {

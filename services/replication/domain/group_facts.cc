@@ -66,6 +66,7 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
                .term = m.term(),
                .timeline = m.timeline(),
                .flush_lsn = m.flush_lsn(),
+               .wal_end_exact = m.wal_end_exact(),
                .sync_version = m.sync_version(),
                .history = to_history(m.history()),
                .probe_id = m.probe().probe_id(),

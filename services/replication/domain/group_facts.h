@@ -51,6 +51,7 @@ struct NodeSeen {
   uint64_t term = 0;
   uint32_t timeline = 0;
   uint64_t flush_lsn = 0;
+  bool wal_end_exact = false;
   uint64_t sync_version = 0;
   std::vector<TimelineBegin> history;
   uint64_t probe_id = 0;

@@ -183,6 +183,7 @@ const M* switchover_heir(const S& s) {
   const Failover& failover = *s.state.failover;
   const M* old = sight_of(s, failover.from);
   if (old == nullptr || old->seen == nullptr || !old_primary_stopped(s)) return nullptr;
+  if (!old->seen->wal_end_exact) return nullptr;
   const M* best = nullptr;
   for (const M& m : s.members) {
     if (!m.is_staying() || !m.is_standby() || m.seen == nullptr) continue;

@@ -31,13 +31,16 @@ struct Scene : Settled {
     return rules;
   }
   void crash(int i) { hosts.at(i).set_postgres(v1::POSTGRES_STATE_STOPPED); }
-  // Takes FENCED; a primary stops.
+  // Takes FENCED; a primary stops, and is stopped cleanly.
   void fence(int i) {
     for (const auto& task : tasks(InstanceId("i"), group.state)) {
       if (task.task.node_id() != node(i).str()) continue;
       hosts.obey_task(i, task.task.assign_role());
     }
-    if (hosts.at(i).postgres() == v1::POSTGRES_STATE_OPEN) crash(i);
+    if (hosts.at(i).postgres() == v1::POSTGRES_STATE_OPEN) {
+      crash(i);
+      hosts.at(i).set_wal_end_exact(true);
+    }
     hosts.at(i).clear_standbys();
     hosts.send(group, i);
   }

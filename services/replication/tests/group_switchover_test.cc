@@ -99,6 +99,18 @@ TEST(GroupSwitchover, the_standbys_follow_until_the_old_primary_has_stopped) {
   EXPECT_EQ(assigned_sync_set(s.group.state).candidates, (std::set<NodeId>{node(1)}));
 }
 
+TEST(GroupSwitchover, nobody_is_measured_by_a_primary_that_did_not_stop_cleanly) {
+  Scene s;
+  s.group.handle(switchover(2));
+  s.fence(0);
+  s.hosts.at(0).set_wal_end_exact(false);
+  s.hosts.send(s.group);
+  EXPECT_EQ(s.rule(), "switchover_waits_for_target");
+  s.hosts.at(0).set_wal_end_exact(true);
+  s.hosts.send(s.group);
+  EXPECT_THAT(s.group.run(), ::testing::Contains("switchover_promotes"));
+}
+
 TEST(GroupSwitchover, that_does_not_come_about_gives_the_old_primary_back) {
   Scene s;
   s.group.handle(switchover(2));

@@ -507,6 +507,7 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
       node.heard_upstream == TimePoint() ? -1 : 1 + (now - node.heard_upstream).count() / 1000);
   switch (node.postgres) {
     case Postgres::stopped:
+      out.set_wal_end_exact(!is_being_copied);
       out.set_postgres(v1::POSTGRES_STATE_STOPPED);
       break;
     case Postgres::starting:
