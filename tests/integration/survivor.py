@@ -74,7 +74,17 @@ class Survivor:
         return next(n for n in self.nodes() if n.get("role") == "primary")
 
     def await_all_streaming(self):
+        """And until the sync set is in force again: before that, a second failure would rightly
+        be refused a promotion."""
         def settled():
+            kinds = [e["type"] for e in self.customer.call(
+                "GET", f"{INSTANCES}/{self.uuid}/events")]
+            newest = next((k for k in reversed(kinds) if k in (
+                "primary_opened", "standby_lost", "standby_assigned", "sync_set_assigned",
+                "failover_started", "group_settled")), None)
+            return newest == "group_settled" and all_stream()
+
+        def all_stream():
             instance = self.customer.get(self.uuid)
             nodes = instance["nodes"]
             return instance["status"] == "ACTIVE" and len(nodes) == 3 and all(
