@@ -92,14 +92,23 @@ TEST_F(LookupTest, AnswersAndGoesOnWhileItRebuilds) {
   std::thread rebuilding([&] {
     while (!stop) EXPECT_EQ(service.order({{"op", "rebuild"}}).at("ok"), true);
   });
+  // On a machine without a moment to spare a position can be late, never missing.
+  const auto ask = [&](const v1::Query& query) {
+    v1::QueryAnswer got;
+    EXPECT_TRUE(await([&] {
+      got = service.ask(query);
+      return got.status() != v1::QUERY_STATUS_BEHIND;
+    }));
+    return got;
+  };
   for (int i = 0; i < 50; ++i) {
     const std::string name = "meanwhile " + std::to_string(i);
     const int64_t written = writer.instance(name, created(name));
-    const auto got = service.ask(get(v1::KIND_INSTANCE, id(name), written));
+    const auto got = ask(get(v1::KIND_INSTANCE, id(name), written));
     EXPECT_EQ(got.status(), v1::QUERY_STATUS_OK) << got.message();
     v1::Query asked = list(v1::KIND_INSTANCE, written, kProject);
     asked.mutable_list_resources()->set_limit(1);
-    const auto listed = service.ask(asked);
+    const auto listed = ask(asked);
     EXPECT_EQ(listed.status(), v1::QUERY_STATUS_OK) << listed.message();
   }
   stop = true;
