@@ -52,6 +52,9 @@ class Survivor:
     def __init__(self, platform, sync=1):
         self.platform = platform
         self.customer = Customer(platform)
+        # One node a host: two on one host would be lost together.
+        wait_for(lambda: len(self.customer.call("GET", "/v1/hosts")) == len(HOSTS), 60,
+                 "all hosts registered")
         self.uuid = self.customer.order(nodes=3, sync=sync, name="survivor")
         owner = self.customer.user(self.uuid)
         database = self.customer.database(self.uuid, owner)
