@@ -113,7 +113,7 @@ class NodeActor {
   void create_from_template();
   void base_backup(bool replace);
   void mark_unsynced(bool unsynced);
-  void put_data_in_place(NodeRole role, bool synced);
+  void put_data_in_place(NodeRole role);
   void write_files(const std::string& directory);
   void start_postmaster(pid_t adopt);
   void reload();

@@ -55,7 +55,8 @@ void NodeActor::base_backup(bool replace) {
        "--pgdata=" + paths_.incoming,
        "--dbname=" + primary_conninfo(kCopyName, role, context_.paths.tls_dir,
                                        context_.paths.tls_dir + "/host.key"),
-       // The slot keeps the WAL from here on: the standby streams it when it starts.
+       // The upstream keeps the WAL from here on (wal_keep_size, then the slot): the standby
+       // streams it when it starts.
        "--wal-method=none", "--checkpoint=fast", "--no-sync", "--no-password", "--no-manifest"},
       context_.user, true);
   if (!replace) mark_unsynced(true);
@@ -79,7 +80,7 @@ void NodeActor::base_backup(bool replace) {
     spdlog::info("node {}: replacing its data by a new base backup", manifest_.node_id);
     stop_postmaster(seconds(5), seconds(2));
   }
-  put_data_in_place(NodeRole::standby, false);
+  put_data_in_place(NodeRole::standby);
   seen_.cannot_follow.clear();
   {
     const AsNodeUser rights(context_.user);

@@ -161,7 +161,7 @@ void NodeActor::create_from_template() {
   for (const char c : random) number = number << 8 | static_cast<unsigned char>(c);
   context_.templates->take(manifest_.ensure->image, paths_.incoming,
                            make_system_identifier(to_unix_us(runtime::now()), number));
-  put_data_in_place(NodeRole::primary, true);
+  put_data_in_place(NodeRole::primary);
 }
 
 // Remembered before the directory is there: one that a crash of the machine may have damaged must
@@ -175,8 +175,8 @@ void NodeActor::mark_unsynced(bool unsynced) {
 
 // Writes the configuration into what is in data.new, makes it the node's data directory and
 // remembers that. The name is the last thing to change.
-void NodeActor::put_data_in_place(NodeRole role, bool synced) {
-  mark_unsynced(!synced);
+void NodeActor::put_data_in_place(NodeRole role) {
+  mark_unsynced(role == NodeRole::standby);  // a base backup is not on disk yet
   const AsNodeUser rights(context_.user);
   conf_on_disk_.clear();
   write_files(paths_.incoming);
@@ -363,7 +363,6 @@ void NodeActor::confirm_sync_set() {
   facts_at_ = {};
 }
 
-// Beside the node's own thread, which goes on reporting.
 // A server that starts from a base backup writes all of it to disk before it recovers
 // (SyncDataDirectory in PostgreSQL's xlog.c), and this one accepts connections.
 void NodeActor::sync_data() {

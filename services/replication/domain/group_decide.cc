@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "replication/domain/conversions.h"
 #include "replication/domain/group_request.h"
@@ -109,19 +110,25 @@ Outcome assign(const GroupState& state, const v1::StandbyAssigned& a, const v1::
   });
 }
 
-Outcome assign(const GroupState& state, const v1::SyncSetAssigned& a, const v1::Reason& reason) {
-  if (failover_under_way(state) != nullptr) return failover_is_under_way();
-  if (a.sync_version() != assigned_sync_set(state).version + 1) {
+// What every next sync set must keep, whoever its candidates are.
+std::optional<Outcome> broken_size(const GroupState& state, const v1::SyncSetAssigned& a,
+                                   const std::string& within) {
+  const uint64_t next = assigned_sync_set(state).version + 1;
+  if (a.sync_version() != next) {
     return broken("sync_version_must_grow_by_one",
-                  "sync_set_assigned.sync_version must be " +
-                      std::to_string(assigned_sync_set(state).version + 1));
+                  within + "sync_set_assigned.sync_version must be " + std::to_string(next));
   }
-  const std::set<NodeId> candidates = to_ids(a.candidates());
-  if (a.number() > candidates.size()) {
+  if (a.number() > to_ids(a.candidates()).size()) {
     return broken("sync_number_within_candidates",
                   "sync_set_assigned.number must not be more than its candidates");
   }
-  for (const NodeId& id : candidates) {
+  return std::nullopt;
+}
+
+Outcome assign(const GroupState& state, const v1::SyncSetAssigned& a, const v1::Reason& reason) {
+  if (failover_under_way(state) != nullptr) return failover_is_under_way();
+  if (auto wrong = broken_size(state, a, "")) return *wrong;
+  for (const NodeId& id : to_ids(a.candidates())) {
     const Member* member = find_member(state, id);
     if (member == nullptr || member->role != AssignedRole::standby ||
         member->detach != DetachPhase::attached) {
@@ -198,26 +205,18 @@ Outcome assign(const GroupState& state, const v1::FailoverBlocked& a, const v1::
   });
 }
 
-Outcome broken_next_sync_set(const GroupState& state, const v1::SyncSetAssigned& a,
-                             const NodeId& primary) {
-  if (a.sync_version() != assigned_sync_set(state).version + 1) {
-    return broken("sync_version_must_grow_by_one",
-                  "promotion.sync_set_assigned.sync_version must be " +
-                      std::to_string(assigned_sync_set(state).version + 1));
-  }
-  const std::set<NodeId> candidates = to_ids(a.candidates());
-  if (a.number() > candidates.size()) {
-    return broken("sync_number_within_candidates",
-                  "sync_set_assigned.number must not be more than its candidates");
-  }
-  for (const NodeId& id : candidates) {
+std::optional<Outcome> broken_next_sync_set(const GroupState& state,
+                                            const v1::SyncSetAssigned& a,
+                                            const NodeId& primary) {
+  if (auto wrong = broken_size(state, a, "promotion.")) return wrong;
+  for (const NodeId& id : to_ids(a.candidates())) {
     const Member* member = find_member(state, id);
     if (member == nullptr || member->detach != DetachPhase::attached || id == primary) {
       return broken("sync_candidates_are_members",
                     "sync_set_assigned.candidates must be other members: " + id.str());
     }
   }
-  return ignore("");
+  return std::nullopt;
 }
 
 Outcome assign(const GroupState& state, const v1::Promotion& a, const v1::Reason& reason) {
@@ -244,8 +243,7 @@ Outcome assign(const GroupState& state, const v1::Promotion& a, const v1::Reason
   }
   std::vector<v1::GroupEvent> events;
   if (a.has_sync_set_assigned()) {
-    Outcome checked = broken_next_sync_set(state, a.sync_set_assigned(), id);
-    if (std::holds_alternative<Rejection>(checked)) return checked;
+    if (auto wrong = broken_next_sync_set(state, a.sync_set_assigned(), id)) return *wrong;
     auto* set = events.emplace_back().mutable_sync_set_assigned();
     *set = a.sync_set_assigned();
     *set->mutable_reason() = reason;
