@@ -66,6 +66,10 @@ void end_failover(GroupState& state, const NodeId& promoted) {
   state.failover->is_over = true;
 }
 
+SyncSet& newest_sync_set(GroupState& state) {
+  return state.sync_pending.empty() ? state.sync_applied : state.sync_pending.back();
+}
+
 void on(GroupState& state, const v1::PrimaryAssigned& e, TimePoint at) {
   const NodeId id(e.node_id());
   for (Member& member : state.members) {
@@ -82,12 +86,14 @@ void on(GroupState& state, const v1::PrimaryAssigned& e, TimePoint at) {
   state.primary_open = false;
   state.primary_timeline = e.timeline();
   state.newest_timeline = std::max(state.newest_timeline, e.timeline());
+  newest_sync_set(state).term = state.term;  // it opens with this one, or with a later one
   state.settled = false;
 }
 
 void on(GroupState& state, const v1::PrimaryOpened& e, TimePoint recorded_at) {
   state.primary = NodeId(e.node_id());
   state.term = std::max(state.term, e.term());
+  if (e.timeline() > state.timeline) state.timeline_term = state.term;
   state.timeline = std::max(state.timeline, e.timeline());
   state.newest_timeline = std::max(state.newest_timeline, e.timeline());
   state.history = to_history(e.history());
@@ -146,8 +152,10 @@ void on(GroupState& state, const v1::StandbyLost& e, TimePoint) {
 }
 
 void on(GroupState& state, const v1::SyncSetAssigned& e, TimePoint) {
-  state.sync_pending.push_back(
-      {.version = e.sync_version(), .candidates = to_ids(e.candidates()), .number = e.number()});
+  state.sync_pending.push_back({.version = e.sync_version(),
+                                .candidates = to_ids(e.candidates()),
+                                .number = e.number(),
+                                .term = state.term});
 }
 
 void on(GroupState& state, const v1::SyncSetApplied& e, TimePoint) {

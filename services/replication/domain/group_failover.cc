@@ -51,6 +51,33 @@ bool could_follow(const S& s, const M& m) {
          has_data(m) && history_fits(s.state, *m.seen);
 }
 
+// On the newest open primary's own timeline, or one that began on it: it has all that this primary
+// had when it was promoted, so every write that was acknowledged before its term.
+bool continues_newest_primary(const GroupState& state, const NodeSeen& seen) {
+  return !state.history.empty() && seen.timeline >= state.timeline &&
+         seen.history.size() >= state.history.size() && history_fits(state, seen) &&
+         seen.flush_lsn >= state.history.back().begin_lsn;
+}
+
+// The possible sets that the voters are asked of. If the next primary continues the newest open
+// one, sets of the terms before its timeline say nothing any more: their writes are on it, and who
+// could serve under them was stopped or waited out before that timeline began. An old primary that
+// was assigned again may go on in a later term without a new timeline: so terms are not enough.
+std::vector<SyncSet> sets_to_ask(const S& s, bool continues) {
+  std::vector<SyncSet> out = possible_sync_sets(s.state);
+  if (continues) {
+    std::erase_if(out, [&](const SyncSet& set) { return set.term < s.state.timeline_term; });
+  }
+  return out;
+}
+
+Quorum reachable_quorum(const S& s) {
+  const bool continues = std::any_of(s.members.begin(), s.members.end(), [&](const M& m) {
+    return could_follow(s, m) && continues_newest_primary(s.state, *m.seen);
+  });
+  return count_quorum(sets_to_ask(s, continues), reachable(s));
+}
+
 std::string names(const std::set<NodeId>& ids) {
   std::string out;
   for (const NodeId& id : ids) out += (out.empty() ? "" : ", ") + id.str();
@@ -100,13 +127,13 @@ bool primary_is_away(const S& s) {
 }
 
 bool failover_can_start(const S& s) {
-  return count_quorum(possible_sync_sets(s.state), reachable(s)).is_enough &&
+  return reachable_quorum(s).is_enough &&
          std::any_of(s.members.begin(), s.members.end(),
                      [&](const M& m) { return could_follow(s, m); });
 }
 
 std::string missing_reporters(const S& s) {
-  const Quorum quorum = count_quorum(possible_sync_sets(s.state), reachable(s));
+  const Quorum quorum = reachable_quorum(s);
   if (!quorum.is_possible) return "a sync set that may be in force has no voters";
   if (!quorum.missing.empty()) return "not reached: " + names(quorum.missing);
   return "no other node has data of the log's history";
@@ -122,7 +149,9 @@ Quorum fenced_quorum(const S& s) {
     if (m.member->id == s.state.failover->from) continue;
     if (m.fenced_since && has_data(m)) fenced[m.member->id] = *m.fenced_since;
   }
-  return count_quorum(possible_sync_sets(s.state), fenced);
+  const M* next = heir(s);
+  const bool continues = next != nullptr && continues_newest_primary(s.state, *next->seen);
+  return count_quorum(sets_to_ask(s, continues), fenced);
 }
 
 const M* old_primary_reporting(const S& s) {

@@ -42,7 +42,9 @@ std::string missing_reporters(const Sight& s);  // why it cannot
 
 // ---- a failover under way ------------------------------------------------------------------
 
-Quorum fenced_quorum(const Sight& s);  // of others than the old primary
+// Of others than the old primary, in each possible sync set; but not in those of terms before the
+// newest open primary's timeline began, if the heir continues it.
+Quorum fenced_quorum(const Sight& s);
 // Every write that may have been acknowledged is on one that is fenced. What a crashed primary
 // reports of its own WAL may be short of its end, so no standby is measured by it.
 bool is_covered(const Sight& s);

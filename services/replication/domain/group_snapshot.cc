@@ -9,11 +9,15 @@ namespace {
 void to_snapshot(const SyncSet& set, v1::SyncSetSnapshot* out) {
   out->set_version(set.version);
   out->set_number(set.number);
+  out->set_term(set.term);
   add_ids(set.candidates, out->mutable_candidates());
 }
 
 SyncSet from_snapshot(const v1::SyncSetSnapshot& m) {
-  return {.version = m.version(), .candidates = to_ids(m.candidates()), .number = m.number()};
+  return {.version = m.version(),
+          .candidates = to_ids(m.candidates()),
+          .number = m.number(),
+          .term = m.term()};
 }
 
 void to_snapshot(const Member& member, v1::MemberSnapshot* out) {
@@ -98,6 +102,7 @@ void to_snapshot(const GroupState& state, v1::GroupSnapshot* out) {
   out->set_primary_timeline(state.primary_timeline);
   out->set_failovers_since_open(state.failovers_since_open);
   out->set_switchovers_given_up(state.switchovers_given_up);
+  out->set_timeline_term(state.timeline_term);
 }
 
 GroupState from_snapshot(const v1::GroupSnapshot& m) {
@@ -124,6 +129,7 @@ GroupState from_snapshot(const v1::GroupSnapshot& m) {
   out.primary_timeline = m.primary_timeline();
   out.failovers_since_open = m.failovers_since_open();
   out.switchovers_given_up = m.switchovers_given_up();
+  out.timeline_term = m.timeline_term();
   return out;
 }
 

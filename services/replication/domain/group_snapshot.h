@@ -10,7 +10,7 @@ class GroupSnapshot;
 namespace trunkline::replication {
 
 // Raise it with every change of what evolve() does or what the snapshot holds.
-inline constexpr int kSnapshotFormat = 3;
+inline constexpr int kSnapshotFormat = 4;
 
 void to_snapshot(const GroupState& state, v1::GroupSnapshot* out);
 GroupState from_snapshot(const v1::GroupSnapshot& snapshot);

@@ -64,6 +64,7 @@ struct SyncSet {
   uint64_t version = 0;
   std::set<NodeId> candidates;
   uint32_t number = 0;
+  uint64_t term = 0;  // who began a timeline in a later term never had it in force
   bool operator==(const SyncSet&) const = default;
 };
 
@@ -103,6 +104,7 @@ struct GroupState {
   bool primary_open = false;  // it was seen open in `term`
   bool ever_open = false;     // a primary was seen open in any term: there may be data
   uint32_t timeline = 0;      // of the newest open primary
+  uint64_t timeline_term = 0;  // in which it began that timeline; it may have gone on with it since
   TimePoint primary_opened_at;
   std::vector<TimelineBegin> history;  // of the newest open primary's timelines, oldest first
   uint32_t newest_timeline = 0;   // that was seen open or given to a promotion

@@ -319,6 +319,104 @@ TEST(GroupFailover, the_old_primary_is_no_voter_for_another) {
   }
 }
 
+// Node 1 was promoted at `begin` and is open on timeline 2; its sync set, of node 2 alone, is not
+// known to be in force yet, so that of the term before, of both, is still possible.
+constexpr uint64_t kBegin = 0x3000100;
+
+void add_timeline(v1::NodeReport& n, uint32_t timeline, uint64_t begin_lsn, uint64_t flush_lsn) {
+  n.set_timeline(timeline);
+  n.set_flush_lsn(flush_lsn);
+  auto* begin = n.add_history();
+  begin->set_timeline(timeline);
+  begin->set_begin_lsn(begin_lsn);
+}
+
+void open_second_primary(Scene& s) {
+  s.lose_primary();
+  s.hosts.at(1).set_flush_lsn(kBegin);
+  s.fence(1);
+  s.fence(2);
+  s.pass(1.3, {1, 2});
+  ASSERT_EQ(s.group.state.primary, node(1));
+  s.hosts.obey(s.group);
+  s.hosts.at(1).set_postgres(v1::POSTGRES_STATE_OPEN);
+  s.hosts.at(1).set_sync_version(0);
+  add_timeline(s.hosts.at(1), 2, kBegin, kBegin + 0x100);
+  s.pass(0.4, {1, 2});
+  ASSERT_TRUE(s.group.state.primary_open);
+  ASSERT_EQ(possible_sync_sets(s.group.state).size(), 2u);
+}
+
+TEST(GroupFailover, a_second_one_soon_needs_only_who_continues_the_newest_timeline) {
+  struct Case {
+    const char* what;
+    std::function<void(v1::NodeReport&)> node_2;
+    const char *rule, *rule_when_fenced;
+  };
+  const char* refused = "primary_away";
+  const char* too_few = "failover_too_few_voters";
+  const std::vector<Case> cases = {
+      {"all of the term before", [](auto& n) { add_timeline(n, 2, kBegin, kBegin); }, too_few,
+       "failover_promotes"},
+      {"and more", [](auto& n) { add_timeline(n, 2, kBegin, kBegin + 0x50); }, too_few,
+       "failover_promotes"},
+      {"not up to its begin", [](auto& n) { add_timeline(n, 2, kBegin, kBegin - 1); }, refused,
+       too_few},
+      {"of another begin", [](auto& n) { add_timeline(n, 2, kBegin - 8, kBegin + 8); }, refused,
+       too_few},
+      {"not on it yet", [](auto& n) { n.set_flush_lsn(kBegin); }, refused, too_few},
+      {"has its history, not its WAL",
+       [](auto& n) {
+         add_timeline(n, 2, kBegin, kBegin);
+         n.set_timeline(1);
+       },
+       refused, too_few},
+  };
+  for (const Case& c : cases) {
+    Scene s;
+    open_second_primary(s);
+    s.crash(1);
+    c.node_2(s.hosts.at(2));
+    s.hosts.at(2).set_reported_role(v1::ROLE_STANDBY);
+    s.pass(2.0, {1, 2});
+    EXPECT_EQ(s.rule(), c.rule) << c.what;
+    if (failover_under_way(s.group.state) == nullptr) {
+      v1::GroupCommand failover;
+      auto* decision = failover.mutable_apply_decision();
+      decision->set_group_version(s.group.state.version);
+      decision->mutable_decision()->mutable_failover_started()->set_term(3);
+      s.group.handle(failover);
+    }
+    s.fence(1);
+    s.fence(2);
+    EXPECT_EQ(s.rule(), c.rule_when_fenced) << c.what;
+  }
+}
+
+TEST(GroupFailover, an_old_primary_that_goes_on_without_a_new_timeline_keeps_its_sync_sets) {
+  Scene s;
+  open_second_primary(s);
+  // Given up before it stopped: assigned in term 3, it goes on as it is.
+  v1::GroupEvent failover;
+  failover.mutable_failover_started()->set_term(3);
+  failover.mutable_failover_started()->set_from_node_id(node(1).str());
+  failover.mutable_failover_started()->set_kind(v1::FAILOVER_KIND_SWITCHOVER);
+  evolve(s.group.state, failover, s.group.now);
+  v1::GroupEvent again;
+  again.mutable_primary_assigned()->set_node_id(node(1).str());
+  again.mutable_primary_assigned()->set_term(3);
+  again.mutable_primary_assigned()->set_timeline(3);
+  evolve(s.group.state, again, s.group.now);
+  s.hosts.obey(s.group);
+  s.hosts.at(1).set_sync_version(0);
+  s.pass(0.4, {1, 2});
+  ASSERT_TRUE(s.group.state.primary_open);
+  EXPECT_EQ(s.group.state.timeline_term, 2u);
+  add_timeline(s.hosts.at(1), 3, kBegin + 0x200, kBegin + 0x300);
+  s.pass(0.4, {1, 2});
+  EXPECT_EQ(s.group.state.timeline_term, 3u);
+}
+
 TEST(GroupFailover, the_old_primary_goes_on_where_nobody_else_can) {
   Scene s;
   s.crash(0);
