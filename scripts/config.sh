@@ -69,7 +69,7 @@ END
     '$JS.API.STREAM.MSG.GET.TL_EVT' \
     -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.evt.>' 'tl.log.appended' \
     'tl.inbox.lookup.>'
-  nats_user proxy 'tl.query.lookup' -- 'tl.route.>' 'tl.inbox.proxy.>'
+  nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
     nats_user "agent-$host" "tl.report.$host" -- "tl.task.$host" "tl.lease.$host" \
       "tl.inbox.agent-$host.>"

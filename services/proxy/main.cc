@@ -11,6 +11,7 @@
 #include "base/digest.h"
 #include "proxy/io/proxy_server.h"
 #include "proxy/io/route_feed.h"
+#include "proxy/io/traffic_reporter.h"
 #include "runtime/config.h"
 #include "runtime/random.h"
 #include "telemetry/telemetry.h"
@@ -47,10 +48,14 @@ std::unique_ptr<bus::Bus> try_to_connect(const bus::BusOptions& options) {
 // Serves from the stored routes at once, and keeps looking for the bus.
 class BusLink {
  public:
-  BusLink(bus::BusOptions options, proxy::EndpointTable& table, std::string cache)
-      : thread_([this, options = std::move(options), &table, cache = std::move(cache)] {
+  BusLink(bus::BusOptions options, proxy::ProxyContext& context, std::string cache,
+          proxy::TrafficReporterOptions reporting)
+      : thread_([this, options = std::move(options), &context, cache = std::move(cache),
+                 reporting = std::move(reporting)] {
           while (!stopping_ && !bus_) bus_ = try_to_connect(options);
-          if (bus_) feed_ = std::make_unique<proxy::RouteFeed>(*bus_, table, cache);
+          if (!bus_) return;
+          feed_ = std::make_unique<proxy::RouteFeed>(*bus_, context.endpoints, cache);
+          reporter_ = std::make_unique<proxy::TrafficReporter>(*bus_, context.traffic, reporting);
         }) {}
   ~BusLink() {
     stopping_ = true;
@@ -63,16 +68,26 @@ class BusLink {
   std::atomic<bool> stopping_ = false;
   std::unique_ptr<bus::Bus> bus_;
   std::unique_ptr<proxy::RouteFeed> feed_;
+  std::unique_ptr<proxy::TrafficReporter> reporter_;
   std::thread thread_;
 };
+
+proxy::TrafficReporterOptions reporting(const nlohmann::json& raw) {
+  proxy::TrafficReporterOptions out;
+  out.proxy_id = raw.value("proxy_id", out.proxy_id);
+  out.every = std::chrono::milliseconds(raw.value("traffic_interval_ms", out.every.count()));
+  return out;
+}
 
 void serve(const runtime::ServiceConfig& config) {
   const std::string folder = config.raw->value("state_dir", config.home + "/proxy");
   mkdir(folder.c_str(), 0700);
   const std::string cache = folder + "/routes.bin";
-  proxy::ProxyServer server(proxy_options(*config.raw));
+  proxy::ProxyOptions options = proxy_options(*config.raw);
+  options.traffic_file = folder + "/traffic.bin";
+  proxy::ProxyServer server(std::move(options));
   proxy::load_routes(cache, server.endpoints());
-  const BusLink link(config.bus, server.endpoints(), cache);
+  const BusLink link(config.bus, server.context(), cache, reporting(*config.raw));
   spdlog::info("proxy is up on {}:{}", server.context().options.listen_address, server.port());
   runtime::wait_for_stop_signal();
 }

@@ -15,6 +15,8 @@ TABLE = [
     ("tl.deliver.replication", "-", "replication"),
     ("tl.query.lookup", "gateway proxy", "lookup"),
     ("tl.route.i1", "lookup", "proxy"),
+    ("tl.traffic.proxy", "proxy", "-"),
+    ("tl.traffic.another", "-", "-"),
     ("tl.admin.lookup", "gateway", "lookup"),
     ("tl.log.appended", "provisioner replication", "lookup"),
     ("tl.evt.instance.i1", "lookup", "provisioner replication lookup gateway"),

@@ -23,6 +23,7 @@ inline std::string report_subject(const std::string& host) { return "tl.report."
 inline std::string route_subject(const std::string& instance_id) {
   return "tl.route." + instance_id;
 }
+inline std::string traffic_subject(const std::string& proxy) { return "tl.traffic." + proxy; }
 inline constexpr char kLookupSubject[] = "tl.query.lookup";
 inline constexpr char kAppendedSubject[] = "tl.log.appended";  // hint to the relay
 inline constexpr char kAnswerToHeader[] = "Tl-Answer-To";      // inbox for a CommandAnswer

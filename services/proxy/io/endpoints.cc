@@ -19,20 +19,10 @@ bool Endpoint::admit() {
     admitted_.fetch_sub(1);
     return false;
   }
-  admitted_ever_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
 
 void Endpoint::dismiss() { admitted_.fetch_sub(1); }
-
-void Endpoint::count_bytes(uint64_t in, uint64_t out) {
-  bytes_in_.fetch_add(in, std::memory_order_relaxed);
-  bytes_out_.fetch_add(out, std::memory_order_relaxed);
-}
-
-EndpointCounters Endpoint::counters() const {
-  return {bytes_in_.load(), bytes_out_.load(), admitted_.load(), admitted_ever_.load()};
-}
 
 std::shared_ptr<const NodeView> Endpoint::enter(const std::vector<NodeId>& unreachable,
                                                 std::shared_ptr<const RouteView>* seen) {
@@ -96,17 +86,6 @@ v1::Routes EndpointTable::all() const {
   v1::Routes out;
   const std::lock_guard lock(mutex_);
   for (const auto& [id, entry] : entries_) *out.add_routes() = entry.route;
-  return out;
-}
-
-std::vector<std::pair<EndpointName, EndpointCounters>> EndpointTable::counters() const {
-  std::vector<std::pair<EndpointName, EndpointCounters>> out;
-  const std::lock_guard lock(mutex_);
-  for (const auto& [id, entry] : entries_) {
-    for (const auto& endpoint : {entry.read_write, entry.read_only}) {
-      out.emplace_back(endpoint->name(), endpoint->counters());
-    }
-  }
   return out;
 }
 

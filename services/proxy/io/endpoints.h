@@ -1,4 +1,4 @@
-// The endpoints of all instances: their routes, and what is counted of their sessions. Thread-safe.
+// The endpoints of all instances: their routes, and how many sessions they have. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -13,13 +13,6 @@
 
 namespace trunkline::proxy {
 
-struct EndpointCounters {
-  uint64_t bytes_in = 0;   // from clients
-  uint64_t bytes_out = 0;  // to clients
-  uint64_t connections = 0;
-  uint64_t connections_ever = 0;
-};
-
 class Endpoint {
  public:
   explicit Endpoint(EndpointName name) : name_(std::move(name)) {}
@@ -29,8 +22,6 @@ class Endpoint {
 
   bool admit();  // false: it has as many connections as it may
   void dismiss();
-  void count_bytes(uint64_t in, uint64_t out);
-  EndpointCounters counters() const;
 
   // The node for a new session, null: none now. Counts the session until leave().
   std::shared_ptr<const NodeView> enter(const std::vector<NodeId>& unreachable,
@@ -42,10 +33,7 @@ class Endpoint {
   mutable std::mutex mutex_;
   std::shared_ptr<const RouteView> route_;
   std::map<NodeId, uint64_t> sessions_;
-  std::atomic<uint64_t> bytes_in_ = 0;
-  std::atomic<uint64_t> bytes_out_ = 0;
   std::atomic<uint64_t> admitted_ = 0;
-  std::atomic<uint64_t> admitted_ever_ = 0;
 };
 
 class EndpointTable {
@@ -59,7 +47,6 @@ class EndpointTable {
   bool take(const v1::Route& route);
   std::shared_ptr<Endpoint> find(const EndpointName& name) const;
   v1::Routes all() const;
-  std::vector<std::pair<EndpointName, EndpointCounters>> counters() const;
 
  private:
   struct Entry {

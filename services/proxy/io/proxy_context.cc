@@ -32,7 +32,8 @@ std::optional<CancelTarget> CancelKeys::find(const Key& key) const {
   return found->second;
 }
 
-ProxyContext::ProxyContext(ProxyOptions chosen) : options(std::move(chosen)) {
+ProxyContext::ProxyContext(ProxyOptions chosen)
+    : options(std::move(chosen)), traffic(options.traffic_file) {
   if (!options.tls_certificate_file.empty()) {
     client_tls = server_context(options.tls_certificate_file, options.tls_key_file);
     certificate_hash = proxy::certificate_hash(client_tls.get());

@@ -13,6 +13,7 @@
 
 #include "proxy/io/endpoints.h"
 #include "proxy/io/tls.h"
+#include "proxy/io/traffic_meter.h"
 
 namespace trunkline::proxy {
 
@@ -24,6 +25,7 @@ struct ProxyOptions {
   bool node_tls = false;             // also to nodes on a loopback address
   std::string node_ca_file;          // without it only nodes on a loopback address are served
   std::string mock_secret;           // for salts of users that are not there
+  std::string traffic_file;          // empty: what is counted ends with the process
   unsigned threads = 0;              // 0: one a processor
   uint64_t most_connections = 20'000;  // at most what descriptors allow
   uint64_t most_waiting = 2'000;     // for a primary
@@ -63,6 +65,7 @@ struct ProxyContext {
   explicit ProxyContext(ProxyOptions chosen);
   const ProxyOptions options;
   EndpointTable endpoints;
+  TrafficMeter traffic;
   CancelKeys cancel_keys;
   TlsContext client_tls;  // null: none
   TlsContext node_tls;    // null: none

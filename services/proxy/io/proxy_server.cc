@@ -23,6 +23,7 @@ constexpr int kBacklog = 1024;
 constexpr uint64_t kOtherDescriptors = 200;
 constexpr int kAcceptedARound = 64;
 constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::milliseconds kSettleEvery{500};
 
 // How many connections there are descriptors for: a client's, and its server's.
 uint64_t raise_descriptor_limit() {
@@ -53,7 +54,8 @@ void prepare_client_socket(int fd) {
 
 }  // namespace
 
-ProxyServer::ProxyServer(ProxyOptions options) : context_(std::move(options)) {
+ProxyServer::ProxyServer(ProxyOptions options)
+    : context_(std::move(options)), settling_(kSettleEvery, [this] { context_.traffic.settle(); }) {
   most_connections_ = std::min(context_.options.most_connections, raise_descriptor_limit());
   unsigned threads = context_.options.threads;
   if (threads == 0) threads = std::clamp(std::thread::hardware_concurrency(), 1u, 64u);

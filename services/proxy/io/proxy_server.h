@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "proxy/io/worker.h"
+#include "runtime/ticker.h"
 
 namespace trunkline::proxy {
 
@@ -44,6 +45,7 @@ class ProxyServer {
   std::map<uint16_t, std::unique_ptr<Listener>> listeners_;  // of the first worker's thread
   uint16_t port_ = 0;
   std::vector<std::thread> threads_;
+  runtime::Ticker settling_;
 };
 
 }  // namespace trunkline::proxy

@@ -64,8 +64,7 @@ void Session::close() {
   server_.close();
   if (cancel_key_) context_.cancel_keys.remove(*cancel_key_);
   if (endpoint_) {
-    count(0, 0);
-    endpoint_->count_bytes(uncounted_in_, uncounted_out_);
+    if (meter_ != nullptr) meter_->session_closed();
     worker_.unroll(*endpoint_, place_in_worker_);
     if (admitted_) endpoint_->dismiss();
   }

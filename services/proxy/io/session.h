@@ -73,7 +73,6 @@ class Session {
   bool flush(Backlog& backlog, Stream& to);
   void put(Backlog& backlog, Stream& to, std::string_view bytes);
   void update_wants();
-  void count(uint64_t in, uint64_t out);
 
   // session_carry.cc
   bool can_be_carried() const { return !rooted_ && !traffic_.has_own_settings(); }
@@ -94,6 +93,7 @@ class Session {
 
   std::shared_ptr<Endpoint> endpoint_;
   bool admitted_ = false;
+  EndpointMeter* meter_ = nullptr;  // once there is something to count
   Worker::EndpointSessions::iterator place_in_worker_;
   std::unique_ptr<LoginKeys> keys_;
   std::string startup_;          // for the node
@@ -108,8 +108,6 @@ class Session {
   bool client_ended_ = false;
   bool wants_carry_ = false;
   bool rooted_ = false;          // has what cannot be carried
-  uint64_t uncounted_in_ = 0;
-  uint64_t uncounted_out_ = 0;
 };
 
 }  // namespace trunkline::proxy

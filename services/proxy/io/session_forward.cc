@@ -4,8 +4,6 @@
 namespace trunkline::proxy {
 namespace {
 
-constexpr uint64_t kCountEvery = 64 * 1024;
-
 const Refusal kMoved{"57P01",
                      "the server that this connection led to is not the one that serves any more"};
 const Refusal kInDoubt{"40003",
@@ -123,7 +121,7 @@ void Session::pump_client() {
     end_with(kBroken);
     return;
   }
-  count(bytes.size(), 0);
+  meter_->count_bytes(bytes.size(), 0);
   put(to_server_, server_, bytes);
 }
 
@@ -139,7 +137,7 @@ void Session::pump_server() {
   const size_t allowed = traffic_.from_server(bytes);
   const bool all = allowed == bytes.size();
   bytes = bytes.substr(0, allowed);
-  count(0, bytes.size());
+  meter_->count_bytes(0, bytes.size());
   put(to_client_, client_, bytes);
   if (phase_ == Phase::closed) return;
   if (!all) {
@@ -160,14 +158,6 @@ void Session::update_wants() {
   // With no interest a hang-up would still be told, again and again.
   client_.want(client == 0 ? static_cast<uint32_t>(EPOLLET) : client);
   server_.want(server == 0 ? static_cast<uint32_t>(EPOLLET) : server);
-}
-
-void Session::count(uint64_t in, uint64_t out) {
-  uncounted_in_ += in;
-  uncounted_out_ += out;
-  if (uncounted_in_ + uncounted_out_ < kCountEvery) return;
-  endpoint_->count_bytes(uncounted_in_, uncounted_out_);
-  uncounted_in_ = uncounted_out_ = 0;
 }
 
 }  // namespace trunkline::proxy

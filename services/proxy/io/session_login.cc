@@ -64,6 +64,8 @@ Task<void> Session::log_in() {
     co_await farewell(answer + last_words);
     co_return;
   }
+  meter_ = &context_.traffic.of(endpoint_->name());
+  meter_->session_opened();
   answer += node.parameters;
   answer += backend_key(cancel_key_->pid, cancel_key_->secret);
   answer += ready_for_query();

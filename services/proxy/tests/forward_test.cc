@@ -147,14 +147,17 @@ TEST_F(Forwarding, counts_connections_and_bytes) {
   {
     const Client client = connect();
     EXPECT_EQ(value(client, "SELECT repeat('x', 100000)").size(), 100'000u);
-    EXPECT_EQ(proxy_->endpoints().counters()[0].second.connections, 1u);
+    ASSERT_EQ(proxy_->context().traffic.totals().size(), 1u);
+    EXPECT_EQ(proxy_->context().traffic.totals()[0].totals.connections_open, 1u);
   }
-  ASSERT_TRUE(await([&] { return proxy_->endpoints().counters()[0].second.connections == 0; }));
-  const EndpointCounters counters = proxy_->endpoints().counters()[0].second;
-  EXPECT_EQ(counters.connections_ever, 1u);
-  EXPECT_GT(counters.bytes_out, 100'000u);
-  EXPECT_GT(counters.bytes_in, 20u);
-  EXPECT_LT(counters.bytes_in, 1'000u);
+  ASSERT_TRUE(await(
+      [&] { return proxy_->context().traffic.totals()[0].totals.connections_open == 0; }));
+  const TrafficTotals totals = proxy_->context().traffic.totals()[0].totals;
+  EXPECT_EQ(totals.connections_opened, 1u);
+  EXPECT_GT(totals.connection_us, 0u);
+  EXPECT_GT(totals.bytes_out, 100'000u);
+  EXPECT_GT(totals.bytes_in, 20u);
+  EXPECT_LT(totals.bytes_in, 1'000u);
 }
 
 TEST_F(Forwarding, connections_that_went_leave_nothing_behind) {
