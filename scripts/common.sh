@@ -35,22 +35,28 @@ load_home() {
   nats_port=$((port_base + 1))
   log_port=$((port_base + 2))
   proxy_port=5432
-  proxy_address=$(loopback_address 10)
+  proxy_address=$(platform_address 10)
   api=http://127.0.0.1:$rest_port
   pid_dir=$home/run
   supervisor_log=$home/logs/supervisor.log
   processes_file=$home/etc/processes.json
 }
 
-# 127.<high byte>.<low byte of the port base>.LAST, so that copies do not meet.
-loopback_address() { printf '127.%d.%d.%d' $((port_base >> 8)) $((port_base & 255)) "$1"; }
+# 127.<high byte>.<low byte of the port base>.LAST, so that copies do not meet. TRUNKLINE_NETWORK (a
+# test's: "10.77.0") puts the hosts and the proxy behind a network that can be cut: each runs in the
+# network namespace that has its name, and reaches the bus at LAST 1.
+platform_address() {
+  local network=${TRUNKLINE_NETWORK:-127.$((port_base >> 8)).$((port_base & 255))}
+  printf '%s.%d' "$network" "$1"
+}
+bus_address() { [[ -n ${TRUNKLINE_NETWORK:-} ]] && platform_address 1 || printf 127.0.0.1; }
 
 host_zone() { printf '%s' "${1#host-}"; }
 host_address() {
   local i
   for i in "${!hosts[@]}"; do
     [[ ${hosts[i]} == "$1" ]] || continue
-    loopback_address $((11 + i))
+    platform_address $((11 + i))
   done
 }
 

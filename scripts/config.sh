@@ -29,12 +29,13 @@ command_consumer_api() { # SERVICE
 }
 
 nats_config() {
-  local host provisioner_api replication_api
+  local host provisioner_api replication_api bus_listen=127.0.0.1
+  [[ -z ${TRUNKLINE_NETWORK:-} ]] || bus_listen=0.0.0.0
   mapfile -t provisioner_api < <(command_consumer_api provisioner)
   mapfile -t replication_api < <(command_consumer_api replication)
   cat <<END
 # Written by scripts/run.sh at every start; holds passwords.
-listen: "127.0.0.1:$nats_port"
+listen: "$bus_listen:$nats_port"
 server_name: "trunkline-$home_hash"
 max_payload: 1MB
 max_connections: 256
@@ -82,9 +83,9 @@ log_dsn() { # ROLE DATABASE
 }
 
 # The fields that all processes share.
-common_config() { # SERVICE NATS_USER
+common_config() { # SERVICE NATS_USER [ADDRESS OF THE BUS]
   jq -n --arg service "$1" --arg home "$home" --arg user "$2" \
-    --arg url "nats://127.0.0.1:$nats_port" --rawfile password "$home/secrets/nats-$2.password" \
+    --arg url "nats://${3:-127.0.0.1}:$nats_port" --rawfile password "$home/secrets/nats-$2.password" \
     '{service: $service, home: $home,
       nats: {url: $url, user: $user, password: ($password | rtrimstr("\n"))}}'
 }
@@ -117,7 +118,7 @@ write_service_configs() {
       --arg model "$(log_dsn tl_lookup trunkline_lookup)" --arg endpoint "$proxy_address" \
       '. + {log_dsn: $dsn, read_model_dsn: $model, endpoint_address: $endpoint}' |
     write_private "$home/etc/lookup.json" "$service_user"
-  common_config proxy proxy |
+  common_config proxy proxy "$(bus_address)" |
     jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$home/proxy-tls" \
       --rawfile secret "$home/secrets/proxy-salts.secret" \
       '. + {listen_address: $listen, port: $port, mock_secret: ($secret | rtrimstr("\n")),
@@ -125,7 +126,7 @@ write_service_configs() {
             backend_ca: "\($tls)/ca.crt"}' |
     write_private "$home/etc/proxy.json" "$service_user"
   for host in "${hosts[@]}"; do
-    common_config agent "agent-$host" |
+    common_config agent "agent-$host" "$(bus_address)" |
       jq --arg host "$host" --arg zone "$(host_zone "$host")" \
         --arg address "$(host_address "$host")" --arg sockets "$socket_dir" \
         --arg user "$(as_root && echo "$node_user")" --arg keeper "$home/bin/trunkline-keeper" \
@@ -215,8 +216,18 @@ process() { # NAME USER EXTRA ARGV...
     --args -- "$@"
 }
 
+# NAME USER: what puts the command that follows where it runs: nothing, or a namespace of a test's
+# network (which only root can enter, so the user changes after that).
+runner() {
+  [[ -n ${TRUNKLINE_NETWORK:-} ]] || return 0
+  printf '%s\n' "$(command -v nsenter)" "--net=/run/netns/$1"
+  [[ $2 == "$(id -un)" ]] || printf '%s\n' "$(command -v setpriv)" "--reuid=$2" "--regid=$2" \
+    --clear-groups
+  return 0
+}
+
 process_list() {
-  local bin service host config
+  local bin service host config in_place proxy_user=$service_user
   bin=/usr/lib/postgresql/$(cat "$home/log-postgres/PG_VERSION")/bin
   process nats "$service_user" "$(jq -n --arg tcp "127.0.0.1:$nats_port" \
     '{ready: {tcp: $tcp}, stop_signal: "INT"}')" \
@@ -231,15 +242,18 @@ process_list() {
     process $service "$service_user" '{"level": 1}' \
       "$home/bin/trunkline-${service#api-}" --config "$home/etc/$service.json"
   done
-  process proxy "$service_user" "$(jq -n --arg tcp "$proxy_address:$proxy_port" \
+  mapfile -t in_place < <(runner proxy "$service_user")
+  ((${#in_place[@]} == 0)) || proxy_user=$(id -un)
+  process proxy "$proxy_user" "$(jq -n --arg tcp "$proxy_address:$proxy_port" \
     '{level: 1, ready: {tcp: $tcp}}')" \
-    "$home/bin/trunkline-proxy" --config "$home/etc/proxy.json"
+    "${in_place[@]}" "$home/bin/trunkline-proxy" --config "$home/etc/proxy.json"
   for host in "${hosts[@]}"; do
     config=$home/etc/agent-$host.json
+    mapfile -t in_place < <(runner "$host" "$(id -un)")
     process "agent-$host" "$(id -un)" "$(jq -n \
       '{level: 1, cleanup: $ARGS.positional, cleanup_deadline_ms: 90000}' \
-      --args -- "$home/bin/trunkline-agent" --config "$config" --stop-nodes)" \
-      "$home/bin/trunkline-agent" --config "$config"
+      --args -- "${in_place[@]}" "$home/bin/trunkline-agent" --config "$config" --stop-nodes)" \
+      "${in_place[@]}" "$home/bin/trunkline-agent" --config "$config"
   done
 }
 

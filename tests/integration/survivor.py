@@ -8,10 +8,10 @@ import signal
 import subprocess
 
 from customer import Customer, INSTANCES
-from platform_fixture import REPO, wait_for
+from platform_fixture import REPO, PlatformTest, wait_for
 
-WORKLOAD = pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", REPO / "build" / "bin")).parent / \
-    "tests" / "append_workload"
+PROGRAMS = pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", REPO / "build" / "bin")).parent / \
+    "tests"
 PASSWORD = "correct horse"
 HOSTS = ("host-a", "host-b", "host-c")
 
@@ -32,18 +32,40 @@ def children_of(pids):
         found |= more
 
 
-class Workload:
-    """Clients that append, until finish()."""
+class Observer:
+    """A program that runs until finish(), which returns what it has seen."""
 
-    def __init__(self, dsn, clients=4):
+    def __init__(self, command):
         self.process = subprocess.Popen(
-            [str(WORKLOAD), dsn, str(clients)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env=dict(os.environ, PGPASSWORD=PASSWORD))
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=dict(os.environ, PGPASSWORD=PASSWORD))
         assert self.process.stdout.readline() == "ready\n"
 
     def finish(self):
         out, _ = self.process.communicate(timeout=180)
         return json.loads(out)
+
+    def abandon(self):
+        """For a cleanup: nothing if it has finished."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+class Workload(Observer):
+    """Clients that append through an endpoint."""
+
+    def __init__(self, dsn, clients=4):
+        super().__init__([str(PROGRAMS / "append_workload"), dsn, str(clients)])
+
+
+class Watch(Observer):
+    """Tries to write to every node itself."""
+
+    def __init__(self, nodes, before=()):
+        super().__init__([*before, str(PROGRAMS / "write_watch"), *(
+            f"host={n['address']} port={n['port']} user=alice dbname=shop connect_timeout=2"
+            " options='-c client_min_messages=error' tcp_user_timeout=1000" for n in nodes)])
 
 
 class Survivor:
@@ -102,6 +124,9 @@ class Survivor:
                 return now if now["uuid"] != old["uuid"] and now["status"] == "ACTIVE" else None
         return wait_for(other, timeout_s, "another primary")
 
+    def postmaster_start(self):
+        return self.sql("select pg_postmaster_start_time()")
+
     def failovers(self):
         return self.customer.call("GET", f"{INSTANCES}/{self.uuid}/failovers")
 
@@ -126,3 +151,28 @@ class Survivor:
 
     def sql(self, text):
         return self.customer.sql(self.dsn, text)
+
+
+class SurvivorTest(PlatformTest):
+    """What must hold of a survivor after whatever happened."""
+
+    def assert_nothing_lost(self, result):
+        shown = {k: v for k, v in result.items() if k not in ("gaps",)}
+        print(f"  {shown}", flush=True)
+        self.assertEqual((result["lost"], result["unexpected"], result["reordered"]), (0, 0, 0))
+        self.assertGreater(result["acknowledged"], 0)
+
+    def assert_one_primary(self, seen):
+        print(f"  {seen}", flush=True)
+        self.assertEqual(seen["violations"], [])
+        self.assertGreater(sum(seen["accepted"].values()), 0)
+
+    def assert_rows_equal_everywhere(self):
+        """Asked of each node itself."""
+        question = ("select count(*), sum(n), md5(string_agg(n::text, ',' order by id))"
+                    " from appended")
+        wanted = self.survivor.sql(question)
+        for node in self.survivor.nodes():
+            dsn = f"host={node['address']} port={node['port']} user=alice dbname=shop"
+            wait_for(lambda d=dsn: self.survivor.customer.sql(d, question) == wanted, 60,
+                     f"the rows of {node['host']}")

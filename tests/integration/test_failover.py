@@ -12,33 +12,16 @@ import signal
 import time
 import unittest
 
-from platform_fixture import PlatformTest, wait_for
-from survivor import Survivor, Workload
+from survivor import Survivor, SurvivorTest, Workload
 
 FAILOVERS = int(os.environ.get("TRUNKLINE_FAILOVERS", "5"))
 SEED = int(os.environ.get("TRUNKLINE_CHAOS_SEED", str(random.randrange(10**6))))
 
 
-class Failover(PlatformTest):
+class Failover(SurvivorTest):
     def setUp(self):
         self.survivor = Survivor(self.platform)
         self.addCleanup(self.survivor.remove)
-
-    def assert_nothing_lost(self, result):
-        shown = {k: v for k, v in result.items() if k not in ("gaps",)}
-        print(f"  {shown}", flush=True)
-        self.assertEqual((result["lost"], result["unexpected"], result["reordered"]), (0, 0, 0))
-        self.assertGreater(result["acknowledged"], 0)
-
-    def assert_rows_equal_everywhere(self):
-        """Asked of each node itself."""
-        question = ("select count(*), sum(n), md5(string_agg(n::text, ',' order by id))"
-                    " from appended")
-        wanted = self.survivor.sql(question)
-        for node in self.survivor.nodes():
-            dsn = f"host={node['address']} port={node['port']} user=alice dbname=shop"
-            wait_for(lambda d=dsn: self.survivor.customer.sql(d, question) == wanted, 60,
-                     f"the rows of {node['host']}")
 
     # --- tests
 
@@ -96,7 +79,7 @@ class Failover(PlatformTest):
 
     def test_an_outage_of_the_control_plane_is_none_of_the_data_plane(self):
         old = self.survivor.primary()
-        started = self.survivor.sql("select pg_postmaster_start_time()")
+        started = self.survivor.postmaster_start()
         stopped = [self.platform.pid(n) for n in
                    ("nats", "log-postgres", "lookup", "replication", "provisioner")]
         work = Workload(self.survivor.dsn)
@@ -111,10 +94,10 @@ class Failover(PlatformTest):
         self.assertEqual(result["errors"], {})
         self.survivor.await_all_streaming()
         self.assertEqual(self.survivor.primary()["uuid"], old["uuid"])
-        self.assertEqual(self.survivor.sql("select pg_postmaster_start_time()"), started)
+        self.assertEqual(self.survivor.postmaster_start(), started)
 
     def test_killed_agents_and_controllers_restart_no_database(self):
-        started = self.survivor.sql("select pg_postmaster_start_time()")
+        started = self.survivor.postmaster_start()
         work = Workload(self.survivor.dsn)
         names = [n for n in self.platform.process_names() if n not in ("proxy",)]
         for name in names * 2:
@@ -124,7 +107,7 @@ class Failover(PlatformTest):
         result = work.finish()
         self.assert_nothing_lost(result)
         self.assertEqual(result["errors"], {})
-        self.assertEqual(self.survivor.sql("select pg_postmaster_start_time()"), started)
+        self.assertEqual(self.survivor.postmaster_start(), started)
 
     def test_random_failovers_under_load(self):
         print(f"TRUNKLINE_CHAOS_SEED={SEED} failovers={FAILOVERS}", flush=True)
