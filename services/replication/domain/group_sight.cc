@@ -22,6 +22,8 @@ bool streams(const Sight& sight, const Member& member, const NodeSeen* seen) {
       seen->term != member.term) {
     return false;
   }
+  // A fork of an older timeline is sent what is before the fork, and calls that streaming.
+  if (seen->timeline != sight.open_primary->timeline) return false;
   const auto standby = sight.open_primary->standbys.find(member.id);
   return standby != sight.open_primary->standbys.end() && standby->second.streams();
 }

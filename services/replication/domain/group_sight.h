@@ -20,7 +20,7 @@ struct MemberSight {
   const Member* member = nullptr;
   const NodeSeen* seen = nullptr;  // null: not in its host's newest report, or that is not fresh
   bool host_reports = false;       // its host was heard of lately
-  bool streams = false;            // both the primary and the standby itself say so, lately
+  bool streams = false;  // the primary and it itself say so, lately, and of the same timeline
   std::optional<TimePoint> fenced_since;  // in the group's term, by a report that is fresh
   bool is_staying() const { return !member->leaving; }
   bool is_standby() const {

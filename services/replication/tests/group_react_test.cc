@@ -191,6 +191,7 @@ TEST(GroupReports, a_standby_streams_when_both_sides_say_so) {
       {"catching up", [](Hosts& h) { h.at(0).mutable_standbys(0)->set_state("catchup"); }, false},
       {"starting", [](Hosts& h) { h.at(1).set_postgres(v1::POSTGRES_STATE_STARTING); }, false},
       {"other term", [](Hosts& h) { h.at(1).set_term(0); }, false},
+      {"a fork", [](Hosts& h) { h.at(1).set_timeline(h.at(0).timeline() - 1); }, false},
       {"no role yet", [](Hosts& h) { h.at(1).set_reported_role(v1::ROLE_UNSPECIFIED); }, false},
       {"not there", [](Hosts& h) { h.present[1] = false; }, false},
       {"primary down", [](Hosts& h) { h.at(0).set_postgres(v1::POSTGRES_STATE_STOPPED); }, false},
