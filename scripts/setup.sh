@@ -10,7 +10,8 @@ build_packages=(g++ cmake make ninja-build ccache mold pkg-config libnats-dev li
   libgrpc++-dev protobuf-compiler-grpc opentelemetry-cpp-dev libicu-dev)
 run_packages=(nats-server postgresql-15 postgresql-client-15 curl jq openssl ca-certificates procps
   util-linux python3)
-bench_packages=(wrk haproxy pgbouncer)
+bench_packages=(wrk haproxy pgbouncer patroni python3-etcd etcd-server pg-auto-failover-cli
+  postgresql-15-auto-failover)
 
 missing_of() {
   { dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true; } |
