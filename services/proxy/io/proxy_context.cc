@@ -1,9 +1,27 @@
 #include "proxy/io/proxy_context.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
+
 #include "proxy/domain/wire.h"
 #include "runtime/random.h"
 
 namespace trunkline::proxy {
+namespace {
+
+constexpr uint64_t kOtherDescriptors = 200;
+
+// How many connections there are descriptors for: a client's, and its server's.
+uint64_t raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur > kOtherDescriptors ? (limit.rlim_cur - kOtherDescriptors) / 2 : 1;
+}
+
+}  // namespace
 
 CancelKeys::Key CancelKeys::add(CancelTarget target) {
   const std::lock_guard lock(mutex_);
@@ -32,8 +50,25 @@ std::optional<CancelTarget> CancelKeys::find(const Key& key) const {
   return found->second;
 }
 
+NewcomerPlace& NewcomerPlace::operator=(NewcomerPlace&& other) noexcept {
+  reset();
+  context_ = std::exchange(other.context_, nullptr);
+  address_ = other.address_;
+  return *this;
+}
+
+void NewcomerPlace::reset() {
+  ProxyContext* const context = std::exchange(context_, nullptr);
+  if (context == nullptr) return;
+  const std::lock_guard lock(context->newcomers_mutex);
+  context->newcomers.go(address_);
+}
+
 ProxyContext::ProxyContext(ProxyOptions chosen)
-    : options(std::move(chosen)), traffic(options.traffic_file) {
+    : options(std::move(chosen)),
+      most_connections(std::min(options.most_connections, raise_descriptor_limit())),
+      traffic(options.traffic_file),
+      newcomers(limits_within(options.newcomers, most_connections)) {
   if (!options.tls_certificate_file.empty()) {
     client_tls = server_context(options.tls_certificate_file, options.tls_key_file);
     certificate_hash = proxy::certificate_hash(client_tls.get());

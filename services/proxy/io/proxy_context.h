@@ -10,7 +10,9 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
+#include "proxy/domain/newcomers.h"
 #include "proxy/io/endpoints.h"
 #include "proxy/io/tls.h"
 #include "proxy/io/traffic_meter.h"
@@ -29,6 +31,7 @@ struct ProxyOptions {
   unsigned threads = 0;              // 0: one a processor
   uint64_t most_connections = 20'000;  // at most what descriptors allow
   uint64_t most_waiting = 2'000;     // for a primary
+  NewcomerLimits newcomers;          // at most what leaves half of the connections to others
   std::chrono::milliseconds startup_time{10'000};
   std::chrono::milliseconds login_time{15'000};
   std::chrono::milliseconds wait_when_down{10'000};
@@ -61,15 +64,37 @@ class CancelKeys {
   std::unordered_map<uint64_t, CancelTarget> targets_;
 };
 
+struct ProxyContext;
+
+// One newcomer's place, until it is reset or destroyed.
+class NewcomerPlace {
+ public:
+  NewcomerPlace() = default;
+  NewcomerPlace(ProxyContext& context, PeerAddress address)
+      : context_(&context), address_(address) {}
+  NewcomerPlace(NewcomerPlace&& other) noexcept
+      : context_(std::exchange(other.context_, nullptr)), address_(other.address_) {}
+  NewcomerPlace& operator=(NewcomerPlace&& other) noexcept;
+  ~NewcomerPlace() { reset(); }
+  void reset();
+
+ private:
+  ProxyContext* context_ = nullptr;
+  PeerAddress address_ = 0;
+};
+
 struct ProxyContext {
   explicit ProxyContext(ProxyOptions chosen);
   const ProxyOptions options;
+  const uint64_t most_connections;  // also what descriptors allow
   EndpointTable endpoints;
   TrafficMeter traffic;
   CancelKeys cancel_keys;
   TlsContext client_tls;  // null: none
   TlsContext node_tls;    // null: none
   std::string certificate_hash;
+  std::mutex newcomers_mutex;
+  Newcomers newcomers;
   std::atomic<uint64_t> connections = 0;
   std::atomic<uint64_t> waiting = 0;
   std::atomic<uint64_t> carried = 0;        // sessions that got another server

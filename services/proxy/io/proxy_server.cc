@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,18 +19,19 @@ namespace trunkline::proxy {
 namespace {
 
 constexpr int kBacklog = 1024;
-constexpr uint64_t kOtherDescriptors = 200;
 constexpr int kAcceptedARound = 64;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::milliseconds kSettleEvery{500};
 
-// How many connections there are descriptors for: a client's, and its server's.
-uint64_t raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
-  return limit.rlim_cur > kOtherDescriptors ? (limit.rlim_cur - kOtherDescriptors) / 2 : 1;
+PeerAddress address_of(const sockaddr_storage& peer) {
+  return ntohl(reinterpret_cast<const sockaddr_in&>(peer).sin_addr.s_addr);
+}
+
+void refuse(int fd, const Refusal& why) {
+  const std::string words = fatal(why);
+  const ssize_t ignored = send(fd, words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  static_cast<void>(ignored);
+  close(fd);
 }
 
 bool is_loopback(const sockaddr_storage& peer) {
@@ -56,7 +56,6 @@ void prepare_client_socket(int fd) {
 
 ProxyServer::ProxyServer(ProxyOptions options)
     : context_(std::move(options)), settling_(kSettleEvery, [this] { context_.traffic.settle(); }) {
-  most_connections_ = std::min(context_.options.most_connections, raise_descriptor_limit());
   unsigned threads = context_.options.threads;
   if (threads == 0) threads = std::clamp(std::thread::hardware_concurrency(), 1u, 64u);
   for (unsigned i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>(context_));
@@ -160,6 +159,11 @@ void ProxyServer::on_acceptable(void* self, uint32_t) {
   if (listener->fd >= 0) listener->server->accept_from(*listener);
 }
 
+bool ProxyServer::take_newcomer(PeerAddress address) {
+  const std::lock_guard lock(context_.newcomers_mutex);
+  return context_.newcomers.come(address);
+}
+
 void ProxyServer::accept_from(Listener& listener) {
   for (int i = 0; i < kAcceptedARound; ++i) {
     sockaddr_storage peer{};
@@ -172,11 +176,13 @@ void ProxyServer::accept_from(Listener& listener) {
       }
       return;
     }
-    if (context_.connections.load() >= most_connections_) {
-      const std::string words = fatal({"53300", "sorry, too many clients already"});
-      const ssize_t ignored = send(fd, words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-      static_cast<void>(ignored);
-      close(fd);
+    const PeerAddress address = address_of(peer);
+    if (context_.connections.load() >= context_.most_connections) {
+      refuse(fd, {"53300", "sorry, too many clients already"});
+      continue;
+    }
+    if (!take_newcomer(address)) {
+      refuse(fd, {"53300", "too many connections are not authenticated yet"});
       continue;
     }
     context_.connections.fetch_add(1);
@@ -186,7 +192,7 @@ void ProxyServer::accept_from(Listener& listener) {
       if (worker->load.load() < least->load.load()) least = worker.get();
     }
     least->load.fetch_add(1);
-    const ClientPeer client{fd, is_loopback(peer)};
+    const ClientPeer client{fd, is_loopback(peer), address};
     if (least == workers_[0].get()) {
       least->take(client, listener.endpoint);
     } else {

@@ -36,11 +36,11 @@ class ProxyServer {
   int listen_on(uint16_t port) const;
   void add_listener(uint16_t port, int fd, std::optional<EndpointName> endpoint);
   static void on_acceptable(void* self, uint32_t events);
+  bool take_newcomer(PeerAddress address);
   void accept_from(Listener& listener);
   void pause(Listener& listener);
 
   ProxyContext context_;
-  uint64_t most_connections_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<uint16_t, std::unique_ptr<Listener>> listeners_;  // of the first worker's thread
   uint16_t port_ = 0;

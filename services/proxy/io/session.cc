@@ -16,6 +16,7 @@ Session::Session(Worker& worker, ClientPeer peer, std::optional<EndpointName> by
       context_(worker.context),
       loopback_(peer.loopback),
       accepted_fd_(peer.fd),
+      newcomer_(context_, peer.address),
       by_port_(std::move(by_port)),
       client_(worker.loop, this, &Session::on_events),
       server_(worker.loop, this, &Session::on_events) {}

@@ -84,6 +84,7 @@ class Session {
   ProxyContext& context_;
   const bool loopback_;
   const int accepted_fd_;
+  NewcomerPlace newcomer_;
   std::optional<EndpointName> by_port_;
   Phase phase_ = Phase::talking;
   Stream client_;

@@ -50,6 +50,7 @@ Task<void> Session::log_in() {
     co_await farewell(wrong_password(user_));
     co_return;
   }
+  newcomer_.reset();
   place_in_worker_ = worker_.enroll(*endpoint_, this);
   std::string answer = std::move(sasl_last_) + authentication(kOk);
   admitted_ = endpoint_->admit();

@@ -16,6 +16,7 @@ class Session;
 struct ClientPeer {
   int fd = -1;
   bool loopback = false;
+  PeerAddress address = 0;
 };
 
 class Worker {

@@ -17,9 +17,12 @@ using namespace std::chrono_literals;
 // A client that says what it likes.
 class RawClient {
  public:
-  explicit RawClient(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit RawClient(int port, const char* from = "127.0.0.1")
+      : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
+    EXPECT_EQ(inet_pton(AF_INET, from, &address.sin_addr), 1);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     address.sin_port = htons(static_cast<uint16_t>(port));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     const timeval patience{60, 0};
@@ -129,6 +132,38 @@ TEST_F(Login, who_says_nothing_is_let_go) {
   slow.say(startup_packet({{"user", "app"}}));
   EXPECT_EQ(slow.hear_all().size(), 24u);  // the offer, then the end
   EXPECT_TRUE(await([&] { return proxy_->context().connections.load() == 0; }));
+}
+
+TEST_F(Login, silent_clients_of_one_address_keep_no_other_address_out) {
+  ProxyOptions options;
+  options.newcomers = {12, 3};
+  start(std::move(options));
+  std::vector<std::unique_ptr<RawClient>> silent;
+  for (int i = 0; i < 3; ++i) {
+    silent.push_back(std::make_unique<RawClient>(proxy_->port(), "127.0.0.9"));
+    silent.back()->say(std::string(1, '\0'));
+  }
+  RawClient one_too_many(proxy_->port(), "127.0.0.9");
+  EXPECT_THAT(one_too_many.hear_all(), ::testing::HasSubstr("53300"));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(value(connect(), "SELECT 1"), "1");
+  silent.pop_back();
+  // Its place is free once the proxy has seen it go.
+  EXPECT_TRUE(await([&] {
+    RawClient next(proxy_->port(), "127.0.0.9");
+    next.say(startup_packet({{"user", "app"}}));
+    return next.hear(1) == "R";
+  }));
+}
+
+TEST_F(Login, authenticated_clients_are_no_newcomers) {
+  ProxyOptions options;
+  options.newcomers = {4, 1};
+  start(std::move(options));
+  std::vector<Client> clients;
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(connect());
+    EXPECT_EQ(value(clients.back(), "SELECT 1"), "1");
+  }
 }
 
 TEST_F(Login, what_is_no_packet_is_refused) {
