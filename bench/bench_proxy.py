@@ -2,8 +2,8 @@
 """The proxy beside HAProxy (TCP) and PgBouncer (session pools), before one PostgreSQL, in one run.
 The peers take turns in short rounds, so that what else the machine does falls on all of them.
 
-usage: bench_proxy.py [--seconds N] [--rounds N] [--idle N] [section...]
-sections: select reconnect latency idle
+usage: bench_proxy.py [--seconds N] [--rounds N] [--idle N] [--churn N] [--guesses N] [section...]
+sections: select reconnect latency idle churn guess
 Exit code 1 if a goal was missed. A peer that is not installed is left out (scripts/setup.sh bench).
 """
 
@@ -102,37 +102,82 @@ class Bench:
     def idle(self):
         asyncio.run(self.measure_idle())
 
-    async def measure_idle(self):
-        count = min(self.options.idle, proxy_peers.raise_descriptor_limit() // 2 - 100)
+    async def with_pretended_node(self, work):
+        """Memory of a proxy is measured before a node that only logs in: each session has a
+        connection of its own to it, and no server's memory sets a limit."""
         node_port = proxy_peers.free_port()
         node = await asyncio.start_server(proxy_peers.pretend_node, "127.0.0.1", node_port,
                                           backlog=1024)
         ports = dict(self.peers.ports)
-        process = self.peers.start_proxy("idle", node_port)
-        port = self.peers.ports["idle"]
+        process = self.peers.start_proxy(work.__name__, node_port)
+        port = self.peers.ports[work.__name__]
         self.peers.ports = ports
-        first = await proxy_peers.open_idle(port, 100)
-        before = proxy_peers.resident_bytes(process.pid)
-        rest = await proxy_peers.open_idle(port, count - 100)
-        after = proxy_peers.resident_bytes(process.pid)
-        print(f"  {count} idle connections: {after / 1e6:.1f} MB resident", flush=True)
-        self.goal("memory of an idle connection", (after - before) / (count - 100) / 1024, "≤", 8,
-                  "KB")
-        for writer in first + rest:
-            writer.close()
+        await work(port, process.pid)
         node.close()
+
+    async def measure_idle(self):
+        # Two descriptors a session here, and two in the proxy.
+        limit = proxy_peers.raise_descriptor_limit(2 * self.options.idle + 1000)
+        count = min(self.options.idle, limit // 2 - 300)
+
+        async def idle_sessions(port, pid):
+            first = await proxy_peers.open_idle(port, 100)
+            before = proxy_peers.resident_bytes(pid)
+            rest = await proxy_peers.open_idle(port, count - 100)
+            after = proxy_peers.resident_bytes(pid)
+            print(f"  {count} idle sessions, each with its node's: {after / 1e6:.1f} MB resident",
+                  flush=True)
+            self.goal("memory of an idle session", (after - before) / (count - 100) / 1024, "≤", 8,
+                      "KB")
+            for writer in first + rest:
+                writer.close()
+        await self.with_pretended_node(idle_sessions)
+
+    def churn(self):
+        async def churned_sessions(port, pid):
+            seen = []
+            for _ in range(4):
+                await proxy_peers.connect_and_leave(port, self.options.churn // 4)
+                seen.append(proxy_peers.resident_bytes(pid) / 1e6)
+            print(f"  resident after each quarter of {self.options.churn} connections: "
+                  f"{', '.join(f'{mb:.1f}' for mb in seen)} MB", flush=True)
+            self.goal("memory after all connections, of the first quarter's", seen[-1] / seen[0],
+                      "≤", 1.05)
+        asyncio.run(self.with_pretended_node(churned_sessions))
+
+    def guess(self):
+        """How long a refusal takes must not tell what was wrong."""
+        kinds = {"wrong password": (USER, proxy_peers.INSTANCE),
+                 "unknown user": ("nobody", proxy_peers.INSTANCE),
+                 "unknown endpoint": (USER, "9" + proxy_peers.INSTANCE[1:])}
+
+        async def guesses(port, _):
+            port = self.peers.shared_ports["guesses"]
+            times = {kind: [] for kind in kinds}
+            for _ in range(self.options.guesses):
+                for kind, (user, endpoint) in kinds.items():
+                    times[kind].append(
+                        await proxy_peers.refused_after_s(port, user, endpoint) * 1e6)
+            medians = {kind: statistics.median(seen) for kind, seen in times.items()}
+            for kind, median in medians.items():
+                print(f"  {kind:20} refused after {median:6.0f} µs (median)", flush=True)
+            self.goal("slowest refusal, of the fastest", max(medians.values()) /
+                      min(medians.values()), "≤", 1.1)
+        asyncio.run(self.with_pretended_node(guesses))
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--idle", type=int, default=9000)
+    parser.add_argument("--idle", type=int, default=10_000)
+    parser.add_argument("--churn", type=int, default=20_000)
+    parser.add_argument("--guesses", type=int, default=500)
     parser.add_argument("section", nargs="*")
     options = parser.parse_args()
-    sections = options.section or ["select", "reconnect", "latency", "idle"]
+    sections = options.section or ["select", "reconnect", "latency", "idle", "churn", "guess"]
     with Peers() as peers:
-        if sections != ["idle"]:
+        if not set(sections) <= {"idle", "churn", "guess"}:
             peers.start_postgres()
             peers.start_proxy("proxy", peers.ports["direct"])
             for name in ("haproxy", "pgbouncer"):

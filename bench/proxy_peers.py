@@ -66,6 +66,7 @@ class Peers:
         self.children = []
         self.ports = {}
         self.pids = {}  # of those that stand between
+        self.shared_ports = {}  # of ours: where a client names its endpoint
         self.user = "nobody" if os.geteuid() == 0 else None
 
     def __enter__(self):
@@ -157,6 +158,7 @@ ignore_startup_parameters = options
         """Ours, with a stored route and no bus. The process."""
         shared, port = free_port(), free_port()
         self.ports[name] = port
+        self.shared_ports[name] = shared
         state = self.folder / name
         state.mkdir()
         if self.user:
@@ -232,18 +234,39 @@ async def pretend_node(reader, writer):
                  message(b"Z", b"I"))
 
 
-async def log_in(port):
+BARE = b"n=,r=client"
+
+
+async def begin_log_in(port, parameters):
+    """Until the server's challenge has come: reader, writer, challenge."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    parameters = b"user\0" + USER.encode() + b"\0\0"
-    writer.write(struct.pack("!II", len(parameters) + 8, 3 << 16) + parameters)
+    packed = b"".join(word.encode() + b"\0" for pair in parameters for word in pair) + b"\0"
+    writer.write(struct.pack("!II", len(packed) + 8, 3 << 16) + packed)
     await read_message(reader)
-    bare = b"n=,r=client"
-    writer.write(message(b"p", b"SCRAM-SHA-256\0" + struct.pack("!I", 3 + len(bare)) + b"n,," +
-                         bare))
+    writer.write(message(b"p", b"SCRAM-SHA-256\0" + struct.pack("!I", 3 + len(BARE)) + b"n,," +
+                         BARE))
     _, body = await read_message(reader)
-    first = body[4:]
+    return reader, writer, body[4:]
+
+
+async def refused_after_s(port, user, endpoint):
+    """A login with a wrong proof: how long it took until it was refused."""
+    began = time.perf_counter()
+    reader, writer, first = await begin_log_in(
+        port, [("user", user), ("options", f"-ctrunkline.endpoint={endpoint}")])
+    proof = base64.b64encode(os.urandom(32))
+    writer.write(message(b"p", b"c=biws," + first.partition(b",")[0] + b",p=" + proof))
+    kind, _ = await read_message(reader)
+    took = time.perf_counter() - began
+    writer.close()
+    assert kind == b"E", kind
+    return took
+
+
+async def log_in(port):
+    reader, writer, first = await begin_log_in(port, [("user", USER)])
     final = b"c=biws," + first.partition(b",")[0]
-    signature = mac(STORED_KEY, bare + b"," + first + b"," + final)
+    signature = mac(STORED_KEY, BARE + b"," + first + b"," + final)
     proof = bytes(a ^ b for a, b in zip(CLIENT_KEY, signature))
     writer.write(message(b"p", final + b",p=" + base64.b64encode(proof)))
     while True:
@@ -252,6 +275,18 @@ async def log_in(port):
             return writer
         if kind == b"E":
             raise AssertionError(body)
+
+
+async def connect_and_leave(port, count, width=50):
+    """`count` logins, each of which ends at once."""
+    gate = asyncio.Semaphore(width)
+
+    async def one():
+        async with gate:
+            writer = await log_in(port)
+            writer.close()
+            await writer.wait_closed()
+    await asyncio.gather(*(one() for _ in range(count)))
 
 
 async def open_idle(port, count, width=50):
@@ -264,10 +299,16 @@ async def open_idle(port, count, width=50):
     return await asyncio.gather(*(one() for _ in range(count)))
 
 
-def raise_descriptor_limit():
+def raise_descriptor_limit(wanted):
+    """As many as may be, for this process and those that it starts."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    for limit in (max(hard, wanted), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+        except (ValueError, OSError):
+            continue
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def processor_seconds(pid):
