@@ -28,7 +28,7 @@ struct ProxyOptions {
   std::string node_ca_file;          // without it only nodes on a loopback address are served
   std::string mock_secret;           // for salts of users that are not there
   std::string traffic_file;          // empty: what is counted ends with the process
-  unsigned threads = 0;              // 0: one a processor
+  unsigned threads = 0;              // 0: one for two processors
   uint64_t most_connections = 20'000;  // at most what descriptors allow
   uint64_t most_waiting = 2'000;     // for a primary
   NewcomerLimits newcomers;          // at most what leaves half of the connections to others
