@@ -124,6 +124,12 @@ const std::vector<Row> kTable = {
      },
      Step::replace_by_base_backup, TaskKind::role, "the standby's postmaster does not stay up"},
 
+    {"promotion_slots_differ",
+     [](const M& m, const S& s) {
+       return primary(m) && s.data == DataState::standby &&
+              s.postgres == PostgresState::recovering && s.slots_differ;
+     },
+     Step::apply_slots, TaskKind::role, "its standbys follow it through its promotion"},
     {"guard_not_in_force",
      [](const M& m, const S& s) {
        return m.role && s.keeper_alive && s.guard_differs && s.lease_held;
@@ -175,7 +181,9 @@ const std::vector<Row> kTable = {
      Step::sync_data, TaskKind::role, "the base backup is not on disk yet"},
     {"slots_differ",
      [](const M& m, const S& s) {
-       return primary(m) && s.postgres == PostgresState::open && s.slots_differ;
+       return ((primary(m) && s.postgres == PostgresState::open) ||
+               (standby(m) && s.postgres == PostgresState::recovering)) &&
+              s.slots_differ;
      },
      Step::apply_slots, TaskKind::role, "replication slots are not as ordered"},
     {"sync_set_not_confirmed",

@@ -8,12 +8,11 @@ namespace trunkline::agent {
 namespace {
 
 constexpr uint64_t kPage = 8192;
-constexpr uint64_t kSegment = uint64_t{16} << 20;
 constexpr uint64_t kPageHeader = 24;
 constexpr uint64_t kSegmentHeader = 40;
 
-uint64_t header_at(uint64_t page) {
-  return page % kSegment == 0 ? kSegmentHeader : kPageHeader;
+uint64_t header_at(uint64_t page, uint64_t segment_bytes) {
+  return page % segment_bytes == 0 ? kSegmentHeader : kPageHeader;
 }
 
 }  // namespace
@@ -74,26 +73,37 @@ ControlData parse_control_data(const std::string& text) {
   return out;
 }
 
-uint64_t record_end(uint64_t lsn, uint32_t bytes) {
+bool is_segment_name(const std::string& name) {
+  return name.size() == 24 && name.find_first_not_of("0123456789ABCDEF") == std::string::npos;
+}
+
+std::string segment_name(uint32_t timeline, uint64_t lsn, uint64_t segment_bytes) {
+  const uint64_t number = lsn / segment_bytes;
+  const uint64_t in_a_row = (uint64_t{1} << 32) / segment_bytes;
+  char name[64];
+  std::snprintf(name, sizeof name, "%08X%08X%08X", timeline,
+                static_cast<uint32_t>(number / in_a_row), static_cast<uint32_t>(number % in_a_row));
+  return name;
+}
+
+uint64_t record_end(uint64_t lsn, uint32_t bytes, uint64_t segment_bytes) {
   uint64_t left = bytes;
   uint64_t at = lsn;
-  if (at % kPage == 0) at += header_at(at);
+  if (at % kPage == 0) at += header_at(at, segment_bytes);
   while (true) {
     const uint64_t room = kPage - at % kPage;
     if (left <= room) break;
     left -= room;
     at += room;
-    at += header_at(at);
+    at += header_at(at, segment_bytes);
   }
   return (at + left + 7) / 8 * 8;
 }
 
-uint32_t timeline_of_segment(const std::vector<std::string>& names, uint64_t lsn) {
+uint32_t timeline_of_segment(const std::vector<std::string>& names, uint64_t lsn,
+                             uint64_t segment_bytes) {
   if (lsn == 0) return 0;
-  const uint64_t segment = (lsn - 1) / kSegment;
-  char suffix[32];
-  std::snprintf(suffix, sizeof suffix, "%08X%08X", static_cast<uint32_t>(segment >> 8),
-                static_cast<uint32_t>(segment & 0xFF));
+  const std::string suffix = segment_name(0, lsn - 1, segment_bytes).substr(8);
   uint32_t newest = 0;
   for (const auto& name : names) {
     if (name.size() != 24 || name.substr(8) != suffix) continue;

@@ -34,11 +34,18 @@ struct ControlData {
 };
 ControlData parse_control_data(const std::string& text);
 
+// Files of WAL: 24 hexadecimal digits, the timeline first. All of a server's are of one size, a
+// power of two, that its data was made with.
+inline constexpr uint64_t kUsualSegment = uint64_t{16} << 20;
+bool is_segment_name(const std::string& name);
+std::string segment_name(uint32_t timeline, uint64_t lsn, uint64_t segment_bytes);
+
 // Where a WAL record of `bytes` at `lsn` ends: page headers lie in between.
-uint64_t record_end(uint64_t lsn, uint32_t bytes);
+uint64_t record_end(uint64_t lsn, uint32_t bytes, uint64_t segment_bytes);
 
 // The newest timeline of the segment files that hold the byte before `lsn`; 0 if none does.
-uint32_t timeline_of_segment(const std::vector<std::string>& names, uint64_t lsn);
+uint32_t timeline_of_segment(const std::vector<std::string>& names, uint64_t lsn,
+                             uint64_t segment_bytes);
 
 enum class Lineage {
   follows,  // it can stream from a server of that history

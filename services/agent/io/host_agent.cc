@@ -193,7 +193,10 @@ NodeActor* HostAgent::node_for(const std::string& node_id, const Assignment& ass
     early_.erase(node_id);
     return nullptr;  // not there: the reports say so
   }
-  if (std::holds_alternative<ProbeOrder>(assignment.body)) return nullptr;
+  if (std::holds_alternative<ProbeOrder>(assignment.body) ||
+      std::holds_alternative<PrepareOrder>(assignment.body)) {
+    return nullptr;
+  }
   if (!std::holds_alternative<EnsureSpec>(assignment.body)) {
     auto& waiting = early_[node_id];
     std::erase_if(waiting, [&](const Assignment& other) {

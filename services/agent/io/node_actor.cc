@@ -163,6 +163,10 @@ bool NodeActor::take(const Assignment& assignment) {
     renew(TaskKind::ensure, ensure->generation);
     return true;
   }
+  if (const auto* prepare = std::get_if<PrepareOrder>(&assignment.body)) {
+    prepare_wanted_ = std::max(prepare_wanted_, prepare->prepare_id);
+    return false;
+  }
   if (const auto* role = std::get_if<RoleSpec>(&assignment.body)) {
     if (manifest_.role &&
         (manifest_.role->generation >= role->generation || manifest_.role->term > role->term)) {
@@ -171,6 +175,7 @@ bool NodeActor::take(const Assignment& assignment) {
     manifest_.role = *role;
     new_upstream_ = true;
     fence_holds_ = false;
+    facts_at_ = {};
     closing_checkpoint_.reset();
     if (role->upstream.port != 0) {
       const std::lock_guard lock(lease_mutex_);
@@ -282,6 +287,7 @@ milliseconds NodeActor::idle_time() const {
   if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : kIdle;
   if (seen_.postgres == PostgresState::starting) return paced(kStartingPoll);
   if (seen_.restart_pending || !seen_.files_in_force || barrier_) return paced(kConfirmPoll);
+  if (preparing_) return kConfirmPoll;
   if (is_unsettled() && !standbys_streaming()) return paced(kUnsettledPoll);
   return kIdle;
 }
@@ -369,6 +375,7 @@ v1::NodeReport NodeActor::build_report() const {
       break;
   }
   out.set_restarts(restarts_);
+  out.set_prepared_id(prepared_);
   out.set_data_bytes(data_bytes_);
   if (seen_.data == DataState::primary) out.set_reported_role(v1::ROLE_PRIMARY);
   if (seen_.data == DataState::standby) out.set_reported_role(v1::ROLE_STANDBY);

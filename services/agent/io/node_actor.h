@@ -35,10 +35,13 @@ struct RemoveOrder {};
 struct ProbeOrder {
   uint64_t probe_id = 0;
 };
+struct PrepareOrder {
+  uint64_t prepare_id = 0;
+};
 struct Assignment {
   std::string instance_id;
   std::string traceparent;
-  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder, ProbeOrder> body;
+  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder, ProbeOrder, PrepareOrder> body;
 };
 
 class NodeActor {
@@ -138,6 +141,7 @@ class NodeActor {
   void observe_fence();
   void observe_history();
   std::vector<std::string> wal_names() const;
+  uint64_t segment_bytes();
   uint32_t own_timeline() const;
   std::vector<TimelineSwitch> own_history(uint32_t timeline);
   std::optional<ControlData> read_control() const;
@@ -148,6 +152,10 @@ class NodeActor {
   void part();
   void stop_primary();
   void end_receiver();
+  PgConnection checkpoint();  // that has begun
+  void observe_preparation();
+  bool is_prepared() const;  // for the stop that its newest role asks for
+  void observe_checkpoint();
   bool checkpoint_closed();  // nothing is outstanding of closing_checkpoint_
   void link_upstream_key(bool there) const;
 
@@ -208,7 +216,14 @@ class NodeActor {
   Clock::time_point not_streaming_since_{};
   Clock::time_point following_checked_{};
 
+  // A checkpoint before a stop that is likely to come.
+  uint64_t prepare_wanted_ = 0;
+  uint64_t prepare_begun_ = 0;
+  uint64_t prepared_ = 0;
+  Clock::time_point prepared_at_{};
+  std::optional<PgConnection> preparing_;
   std::optional<PgConnection> closing_checkpoint_;  // of a fenced primary; or after a promotion
+  std::optional<Clock::time_point> promoted_at_;    // until the checkpoint after it has begun
   uint64_t last_flush_lsn_ = 0;                     // of facts that are gone
   bool fence_holds_ = false;                        // the newest decision found it holding still
   std::atomic<bool> lease_awaited_{false};
@@ -222,6 +237,7 @@ class NodeActor {
   uint32_t reported_timeline_ = 0;  // of a fenced standby's end
   std::vector<TimelineSwitch> reported_history_;
   uint32_t history_timeline_ = 0;
+  uint64_t segment_bytes_ = 0;  // of its WAL; 0: not known yet
   std::vector<TimelineSwitch> history_;
  
   mutable std::mutex lease_mutex_;  // down to probe_answered_

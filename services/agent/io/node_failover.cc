@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -21,6 +22,8 @@ using std::chrono::seconds;
 constexpr milliseconds kFastStop{5000};
 constexpr milliseconds kImmediateStop{300};
 constexpr seconds kPromotionPatience{60};
+constexpr milliseconds kFirstCommits{500};
+constexpr seconds kPreparedFor{10};
 
 }  // namespace
 
@@ -37,13 +40,25 @@ std::vector<std::string> NodeActor::wal_names() const {
   return names;
 }
 
+// Of the data's WAL; what is usual, before there is any.
+uint64_t NodeActor::segment_bytes() {
+  if (segment_bytes_ > 0) return segment_bytes_;
+  for (const auto& name : wal_names()) {
+    if (!is_segment_name(name)) continue;
+    const AsNodeUser rights(context_.user);
+    const uint64_t bytes = file_bytes(paths_.data + "/pg_wal/" + name);
+    if (!std::has_single_bit(bytes) || bytes < (1u << 20) || bytes > (1u << 30)) continue;
+    segment_bytes_ = bytes;
+    return bytes;
+  }
+  return kUsualSegment;
+}
+
 // The newest that there is WAL of.
 uint32_t NodeActor::own_timeline() const {
   uint32_t newest = 1;
   for (const auto& name : wal_names()) {
-    if (name.size() != 24 || name.find_first_not_of("0123456789ABCDEF") != std::string::npos) {
-      continue;
-    }
+    if (!is_segment_name(name)) continue;
     newest = std::max(newest,
                       static_cast<uint32_t>(std::strtoul(name.substr(0, 8).c_str(), nullptr, 16)));
   }
@@ -84,16 +99,15 @@ void NodeActor::read_stopped_end() {
   end.lsn = std::max(control->checkpoint_lsn, last_flush_lsn_);
   if (control->shut_down) {
     // Its last record is the checkpoint of the shutdown; the record begins with its length.
-    char name[64];
-    const uint64_t segment = control->checkpoint_lsn >> 24;
-    std::snprintf(name, sizeof name, "/pg_wal/%08X%08X%08X", control->timeline,
-                  static_cast<uint32_t>(segment >> 8), static_cast<uint32_t>(segment & 0xFF));
+    const uint64_t size = segment_bytes();
+    const std::string name = segment_name(control->timeline, control->checkpoint_lsn, size);
     const AsNodeUser rights(context_.user);
-    const auto bytes = read_at(paths_.data + name, control->checkpoint_lsn & 0xFFFFFF, 4);
+    const auto bytes =
+        read_at(paths_.data + "/pg_wal/" + name, control->checkpoint_lsn % size, 4);
     uint32_t length = 0;
     if (bytes.size() == 4) std::memcpy(&length, bytes.data(), 4);
     if (length >= 24 && length < 4096) {
-      end.lsn = record_end(control->checkpoint_lsn, length);
+      end.lsn = record_end(control->checkpoint_lsn, length, size);
       end.exact = true;
     }
   }
@@ -129,7 +143,7 @@ void NodeActor::observe_fence() {
   if (seen_.data == DataState::primary) {
     if (stopped) read_stopped_end();
     if (!facts_) return;
-    const bool parted = closing_checkpoint_ && checkpoint_closed();
+    const bool parted = is_prepared() || (closing_checkpoint_ && checkpoint_closed());
     seen_.patience_over = !patient || (parted && facts_->connections == 0);
     return;
   }
@@ -155,13 +169,17 @@ void NodeActor::observe_history() {
   if (facts_ && !facts_->in_recovery) {
     reported_timeline_ = facts_->timeline;
   } else if (facts_ && !facts_->wal_receiver_streaming) {
-    reported_timeline_ = timeline_of_segment(wal_names(), facts_->flush_lsn);
+    reported_timeline_ = timeline_of_segment(wal_names(), facts_->flush_lsn, segment_bytes());
   } else if (stopped_end_ && is_fenced) {
     reported_timeline_ = stopped_end_->timeline;
   }
   const uint32_t timeline =
       reported_timeline_ == 0 && facts_ ? facts_->timeline : reported_timeline_;
   reported_history_ = own_history(timeline);
+}
+
+bool NodeActor::is_prepared() const {
+  return prepared_ > 0 && progress_.at(TaskKind::role).since - prepared_at_ < kPreparedFor;
 }
 
 bool NodeActor::checkpoint_closed() {
@@ -200,12 +218,7 @@ void NodeActor::end_receiver() {
 
 // Its dirty pages go first, so that the stop takes no time; then whoever is left is waited for.
 void NodeActor::part() {
-  if (!closing_checkpoint_) {
-    closing_checkpoint_.emplace(paths_.socket_dir, context_.user.name,
-                                manifest_.ensure->address.port, "postgres", seconds(2));
-    closing_checkpoint_->exec("set statement_timeout = 0");
-    closing_checkpoint_->send("checkpoint");
-  }
+  if (!is_prepared() && !closing_checkpoint_) closing_checkpoint_ = checkpoint();
   facts_at_ = {};
   wait(milliseconds(4));
 }
@@ -255,13 +268,45 @@ void NodeActor::promote() {
     wait(milliseconds(2));
   }
   facts_at_ = {};
+  closing_checkpoint_.reset();
+  promoted_at_ = Clock::now();
   spdlog::info("node {}: promoted in term {} within {} ms", manifest_.node_id, term,
                std::chrono::duration_cast<milliseconds>(Clock::now() - begun).count());
-  // A server that is rewound against this one must find its timeline in pg_control.
-  closing_checkpoint_.emplace(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port,
-                              "postgres", seconds(2));
-  closing_checkpoint_->exec("set statement_timeout = 0");
-  closing_checkpoint_->send("checkpoint");
+}
+
+PgConnection NodeActor::checkpoint() {
+  PgConnection out(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port,
+                   "postgres", seconds(2));
+  out.exec("set statement_timeout = 0");
+  out.send("checkpoint");
+  return out;
+}
+
+// One that fails is as good as none: nobody waits for it for long.
+void NodeActor::observe_preparation() {
+  if (!facts_) preparing_.reset();
+  try {
+    if (facts_ && prepare_wanted_ > prepare_begun_) {
+      prepare_begun_ = prepare_wanted_;
+      preparing_ = checkpoint();
+    }
+    if (!preparing_ || !preparing_->finished()) return;
+    prepared_ = prepare_begun_;
+    prepared_at_ = Clock::now();
+  } catch (const PgError& e) {
+    spdlog::warn("node {}: checkpoint: {}", manifest_.node_id, e.what());
+  }
+  preparing_.reset();
+}
+
+// A server that is rewound against one that was promoted must find its timeline in pg_control. The
+// first commits, which wait for the same disk, go first.
+void NodeActor::observe_checkpoint() {
+  if (promoted_at_ && (standbys_streaming() || Clock::now() - *promoted_at_ > kFirstCommits)) {
+    promoted_at_.reset();
+    closing_checkpoint_ = checkpoint();
+  }
+  if (closing_checkpoint_ && checkpoint_closed()) closing_checkpoint_.reset();
 }
 
 // The signal file went before the new timeline was on disk: started like this it would go on as a

@@ -47,6 +47,7 @@ void NodeActor::observe() {
   seen_.files_differ = manifest_.ensure && manifest_.role && seen_.data != DataState::absent &&
                        wanted_conf() != conf_on_disk_;
   observe_facts();
+  observe_preparation();
   observe_fence();
   observe_lineage();
   observe_history();
@@ -156,10 +157,7 @@ void NodeActor::observe_facts() {
   seen_.slots_differ = slots_differ();
   seen_.sync_confirmed = sync_confirmed();
   if (!manifest_.role) return;
-  if (!facts_->in_recovery && closing_checkpoint_ &&
-      manifest_.role->role == NodeRole::primary && checkpoint_closed()) {
-    closing_checkpoint_.reset();
-  }
+  if (!facts_->in_recovery && manifest_.role->role == NodeRole::primary) observe_checkpoint();
   if (seen_.sync_confirmed && seen_.files_in_force && !seen_.files_differ && !facts_->in_recovery &&
       !seen_.guard_differs) {
     sync_in_force_ = std::max(sync_in_force_, manifest_.role->sync_version);
@@ -178,8 +176,11 @@ void NodeActor::drop_facts() {
   barrier_.reset();
 }
 
+// A promotion does not wait for a slot that cannot be made before it.
 bool NodeActor::slots_differ() const {
   if (!facts_ || !manifest_.role) return false;
+  const auto role = progress_.find(TaskKind::role);
+  if (facts_->in_recovery && role != progress_.end() && role->second.tries > 0) return false;
   std::set<std::string> wanted(manifest_.role->standby_node_ids.begin(),
                                manifest_.role->standby_node_ids.end());
   std::set<std::string> there;
@@ -254,10 +255,13 @@ void NodeActor::observe_port() {
   seen_.port_in_use = port_was_taken(read_tail(paths_.log, 4096));
 }
 
-// What costs more than a glance: sizes, every ten seconds.
+// What costs more than a glance: sizes, every ten seconds, and not while a role is being taken.
 void NodeActor::observe_slow() {
   const auto now = Clock::now();
   if (now < slow_check_at_ || !manifest_.ensure || seen_.data == DataState::absent) return;
+  const auto role = progress_.find(TaskKind::role);
+  const bool busy = role != progress_.end() && role->second.state == v1::TASK_STATE_IN_PROGRESS;
+  if (busy && is_unsettled() && data_bytes_ > 0) return;
   slow_check_at_ = now + kSlowCheck;
   {
     const AsNodeUser rights(context_.user);

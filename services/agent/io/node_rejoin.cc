@@ -93,10 +93,8 @@ void NodeActor::keep_forked_wal() {
   const auto& history = manifest_.role->history;
   const auto next = std::find_if(history.begin(), history.end(),
                                  [&](const auto& step) { return step.timeline > timeline; });
-  if (next != history.end()) from = next->begin_lsn >> 24;
-  char first[32];
-  std::snprintf(first, sizeof first, "%08X%08X%08X", timeline, static_cast<uint32_t>(from >> 8),
-                static_cast<uint32_t>(from & 0xFF));
+  if (next != history.end()) from = next->begin_lsn;
+  const std::string first = segment_name(timeline, from, segment_bytes());
   const uint64_t term = std::max(manifest_.opened_term, manifest_.promoted_term);
   const std::string target = paths_.forked + "/term-" + std::to_string(term);
   const auto names = wal_names();
@@ -107,8 +105,8 @@ void NodeActor::keep_forked_wal() {
   remove_tree(making);
   make_directory(making, 0700);
   for (const auto& name : names) {
-    const bool forked = name.size() == 24 && name.substr(0, 8) == std::string(first, 8) &&
-                        name >= std::string(first);
+    const bool forked =
+        name.size() == first.size() && name.starts_with(first.substr(0, 8)) && name >= first;
     if (!forked && name != history_file_name(timeline)) continue;
     fs::copy_file(paths_.data + "/pg_wal/" + name, making + "/" + name);
   }

@@ -1,4 +1,5 @@
 // Doing the steps of the converge table. Each may be repeated and interrupted anywhere.
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -188,6 +189,7 @@ void NodeActor::put_data_in_place(NodeRole role) {
   manifest_.rewinding = false;
   manifest_.promoted_term = 0;
   history_timeline_ = 0;
+  segment_bytes_ = 0;
   const bool had_data = exists(paths_.data);
   if (had_data) {
     remove_tree(paths_.old);
@@ -270,10 +272,14 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
   const auto gone = [&](milliseconds patience) {
     const auto deadline = Clock::now() + patience;
     while (true) {
-      const bool keeper = ask_keeper(paths_.control, "status", nullptr) == KeeperAnswer::ok;
+      // One that ends leaves a question unanswered.
+      const bool keeper = keeper_pidfd_.valid()
+                              ? !process_ended(keeper_pidfd_)
+                              : ask_keeper(paths_.control, "status", nullptr) == KeeperAnswer::ok;
       if (!keeper && postgres_processes_in(paths_.data).empty()) return true;
       if (Clock::now() >= deadline) return false;
-      ::usleep(5000);
+      pollfd ended{keeper ? keeper_pidfd_.get() : -1, POLLIN, 0};
+      ::poll(&ended, 1, 5);
     }
   };
   const auto tell = [&](const char* request, int signal) {

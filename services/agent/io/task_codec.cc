@@ -87,6 +87,9 @@ std::optional<Assignment> read_task(const v1::Task& task, std::string* node_id,
     case v1::Task::kProbeUpstream:
       out.body = ProbeOrder{task.probe_upstream().probe_id()};
       break;
+    case v1::Task::kPrepareStop:
+      out.body = PrepareOrder{task.prepare_stop().prepare_id()};
+      break;
     case v1::Task::BODY_NOT_SET:
       *error = "the task is empty";
       break;

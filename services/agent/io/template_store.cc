@@ -23,6 +23,10 @@ namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kQuietBeforeSpares{2};
 
+// A promotion copies one segment and waits for the disk to have it, whatever it holds; each new
+// node and each base backup has some.
+constexpr char kWalSegmentMb[] = "4";
+
 int major_of(const std::string& image) {
   const size_t dash = image.rfind('-');
   return dash == std::string::npos ? 0 : std::atoi(image.c_str() + dash + 1);
@@ -166,7 +170,8 @@ void TemplateStore::make_template(const std::string& image) {
   remove_tree(building);
   run_program({program(image, "initdb"), "--pgdata=" + building, "--data-checksums",
                "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", "--auth-local=peer",
-               "--auth-host=scram-sha-256", "--no-sync", "--no-instructions"},
+               "--auth-host=scram-sha-256", "--no-sync", "--no-instructions",
+               std::string("--wal-segsize=") + kWalSegmentMb},
               user_, true, "", std::chrono::minutes(5), stop_fd_.get());
   run_program({program(image, "postgres"), "--single", "-F", "-D", building, "postgres"}, user_,
               true, template_sql(major_of(image)), std::chrono::minutes(5), stop_fd_.get());

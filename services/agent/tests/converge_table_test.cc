@@ -118,6 +118,11 @@ const Row kRows[] = {
      [](Manifest&, Seen& s) { s.cannot_follow = "wal_removed"; }},
     {"standby_crash_loop", NodeRole::standby, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.quick_deaths = kCrashLoopDeaths; }},
+    {"promotion_slots_differ", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.role->timeline = 2;
+       s.slots_differ = s.guard_differs = s.files_differ = true;
+     }},
     {"guard_not_in_force", NodeRole::primary, running(NodeRole::primary),
      [](Manifest&, Seen& s) { s.guard_differs = s.lease_held = s.files_differ = true; }},
     {"lease_awaited", NodeRole::primary, running(NodeRole::primary),
@@ -182,6 +187,8 @@ const Row kRows[] = {
        s.slots_differ = true;
        s.sync_confirmed = false;
      }},
+    {"slots_differ", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.slots_differ = true; }},
     {"sync_set_not_confirmed", NodeRole::primary, running(NodeRole::primary),
      [](Manifest& m, Seen& s) {
        s.sync_confirmed = false;
@@ -251,6 +258,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "port_in_use -> refused [role]\n"
             "standby_cannot_follow -> base backup (rebuild) [role]\n"
             "standby_crash_loop -> base backup (rebuild) [role]\n"
+            "promotion_slots_differ -> applying replication slots [role]\n"
             "guard_not_in_force -> telling the keeper its voters [role]\n"
             "lease_awaited -> waiting for a lease [role]\n"
             "keeper_held -> releasing the keeper [role]\n"

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "agent/keeper/proc_scan.h"
 #include "agent/tests/test_host.h"
 
@@ -88,6 +90,10 @@ class FailoverTest : public ::testing::Test {
     while (!dead(host, node) && Clock::now() < until) ::usleep(1000);
     EXPECT_TRUE(dead(host, node));
     return boot_ms();
+  }
+  // Every row of `host`'s node, in an order of its own.
+  std::string rows(TestHost& host, const TestNode& node) {
+    return value(host, node, "select md5(string_agg(x::text, ',' order by x)) from public.t");
   }
   void promote_two(uint64_t generation, uint64_t term, const std::vector<std::string>& voters,
                    uint32_t number) {
@@ -230,7 +236,14 @@ TEST_F(FailoverTest, PromotionAfterACrashAndTheOldPrimaryIsRewound) {
   std::printf("rewound and streaming: %.0f ms\n", ms_since(rejoin));
   EXPECT_TRUE(await_value(a_, one_, "select count(*) from public.t", "120"));
   EXPECT_TRUE(await_value(a_, one_, "select to_regclass('public.forked') is null", "t"));
-  EXPECT_TRUE(exists(a_.node(one_.id).forked + "/term-1"));
+  EXPECT_EQ(rows(a_, one_), rows(b_, two_));
+  // What it wrote alone is kept: the segments from the fork on, of the timeline that it left.
+  size_t kept = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(a_.node(one_.id).forked + "/term-1")) {
+    kept += entry.path().filename().string().starts_with("00000001") ? 1 : 0;
+  }
+  EXPECT_GT(kept, 0u);
   EXPECT_EQ(value(a_, one_, "select count(*) from pg_replication_slots"), "0");
   EXPECT_TRUE(b_.await_node(two_.id, [](const auto& n) {
     return n.sync_version() == 3 && n.standbys_size() == 1;
@@ -306,6 +319,81 @@ TEST_F(FailoverTest, PromotionThatTheGroupForgotIsNotFollowed) {
   ASSERT_TRUE(b_.await_node(two_.id, is_streaming, seconds(60)));
   EXPECT_TRUE(await_value(b_, two_, "select to_regclass('public.kept') is not null", "t"));
   EXPECT_EQ(value(b_, two_, "select to_regclass('public.lost') is null"), "t");
+}
+
+// pg_rewind takes two timelines with one number for the same.
+TEST_F(FailoverTest, TimelineOfTheSameNumberThatForkedElsewhereIsNotFollowed) {
+  TestHost c(platform_, "host-c", "127.31.77.23");
+  const TestNode three = make_node(c);
+  form(0);
+  order_box(c, three);
+  order_standby(c, three, one_);
+  order_role(a_, one_, [&] {
+    v1::AssignRole role = primary(3, 1, {two_.id}, 0, 2);
+    role.add_standby_node_ids(three.id);
+    return role;
+  }());
+  ASSERT_TRUE(c.await_node(three.id, is_streaming, seconds(60)));
+  order_fenced(b_, two_, 2, 2);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  query(a_, one_, "insert into public.t select generate_series(101, 200)");
+  ASSERT_TRUE(await_value(c, three, "select count(*) from public.t", "200"));
+  order_fenced(c, three, 2, 2);
+  ASSERT_TRUE(c.await_node(three.id, is_fenced));
+  order_fenced(a_, one_, 4, 2);
+  ASSERT_TRUE(a_.await_node(one_.id, is_fenced));
+
+  promote_two(3, 2, {}, 0);
+  query(b_, two_, "insert into public.t select generate_series(1001, 2000)");
+  v1::AssignRole role = primary(3, 3, {two_.id}, 0, 4);
+  role.set_timeline(2);
+  order_fenced(b_, two_, 4, 3);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  order_role(c, three, role);
+  ASSERT_TRUE(c.await_node(three.id, [](const auto& n) {
+    return is_open(n) && n.timeline() == 2 && n.history_size() == 1;
+  }));
+  query(c, three, "insert into public.t values (7)");
+  order_role(b_, two_, standby_of(three, c.newest_node(three.id), 5, 3));
+  ASSERT_TRUE(b_.await_node(two_.id, is_streaming, seconds(60)));
+  EXPECT_TRUE(await_value(b_, two_, "select count(*) from public.t", "201"));
+  EXPECT_EQ(rows(b_, two_), rows(c, three));
+}
+
+TEST_F(FailoverTest, PreparedPrimaryHasCheckpointed) {
+  form(1);
+  const std::string before =
+      value(a_, one_, "select redo_lsn from pg_control_checkpoint()");
+  v1::Task task;
+  task.set_node_id(one_.id);
+  task.set_instance_id(one_.instance_id);
+  task.mutable_prepare_stop()->set_prepare_id(7);
+  a_.agent().on_task(task.SerializeAsString());
+  ASSERT_TRUE(a_.await_node(one_.id, [](const auto& n) { return n.prepared_id() == 7; }));
+  EXPECT_EQ(value(a_, one_, "select redo_lsn > '" + before + "' from pg_control_checkpoint()"),
+            "t");
+  order_fenced(a_, one_, 3, 2, 2000);
+  ASSERT_TRUE(a_.await_node(one_.id, is_fenced));
+  EXPECT_TRUE(a_.newest_node(one_.id).wal_end_exact());
+}
+
+// Its standbys follow a node before its promotion, and through it.
+TEST_F(FailoverTest, SlotsAreThereBeforeAPromotionAndGoWithTheRole) {
+  form(0);
+  order_fenced(b_, two_, 2, 2);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  // Its guard awaits a lease of the term, so it goes no further.
+  v1::Task task;
+  task.set_node_id(two_.id);
+  task.set_instance_id(two_.instance_id);
+  *task.mutable_assign_role() = primary(3, 2, {one_.id}, 0, 3);
+  b_.agent().on_task(task.SerializeAsString());
+  EXPECT_TRUE(b_.await_node(two_.id, [&](const auto& n) { return n.slots_size() == 1; }));
+  EXPECT_EQ(value(b_, two_, "select pg_is_in_recovery()"), "t");
+  order_role(b_, two_, standby_of(one_, a_.newest_node(one_.id), 4, 3));
+  EXPECT_TRUE(b_.await_node(two_.id, [&](const auto& n) {
+    return n.slots_size() == 0 && n.wal_receiver_streaming() && role_done(n, 4);
+  }));
 }
 
 TEST_F(FailoverTest, StandbyThatWasNotFencedIsNotPromoted) {

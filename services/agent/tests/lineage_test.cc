@@ -43,19 +43,36 @@ TEST(Lineage, ControlData) {
 }
 
 TEST(Lineage, RecordsEndBehindPageHeaders) {
-  EXPECT_EQ(record_end(0x3000028, 114), 0x30000A0u);
-  EXPECT_EQ(record_end(0x3001FC8, 114), 0x3002058u) << "24 bytes of header in between";
-  EXPECT_EQ(record_end(0x3FFFFC8, 114), 0x4000068u) << "40 at the beginning of a segment";
+  EXPECT_EQ(record_end(0x3000028, 114, kUsualSegment), 0x30000A0u);
+  EXPECT_EQ(record_end(0x3001FC8, 114, kUsualSegment), 0x3002058u)
+      << "24 bytes of header in between";
+  EXPECT_EQ(record_end(0x3FFFFC8, 114, kUsualSegment), 0x4000068u)
+      << "40 at the beginning of a segment";
+  EXPECT_EQ(record_end(0x33FFFC8, 114, kUsualSegment), 0x3400058u);
+  EXPECT_EQ(record_end(0x33FFFC8, 114, uint64_t{4} << 20), 0x3400068u);
+}
+
+TEST(Lineage, NamesOfSegments) {
+  EXPECT_EQ(segment_name(1, 0x3000060, kUsualSegment), "000000010000000000000003");
+  EXPECT_EQ(segment_name(26, 0x1FF000000, kUsualSegment), "0000001A00000001000000FF");
+  EXPECT_EQ(segment_name(1, 0x3000060, uint64_t{4} << 20), "00000001000000000000000C");
+  EXPECT_EQ(segment_name(1, 0x2FFFFFFFF, uint64_t{4} << 20), "0000000100000002000003FF");
+  EXPECT_EQ(segment_name(1, 0x2FFFFFFFF, uint64_t{1} << 20), "000000010000000200000FFF");
+  EXPECT_TRUE(is_segment_name("0000001A00000001000000FF"));
+  EXPECT_FALSE(is_segment_name("0000001A.history"));
+  EXPECT_FALSE(is_segment_name("0000001A0000000100000xFF"));
 }
 
 TEST(Lineage, TimelineOfTheSegmentBeforeAPosition) {
   const std::vector<std::string> names = {"000000010000000000000003", "000000020000000000000003",
                                           "000000030000000000000004", "00000002.history"};
-  EXPECT_EQ(timeline_of_segment(names, 0x3000060), 2u);
-  EXPECT_EQ(timeline_of_segment(names, 0x4000000), 2u) << "the byte before it counts";
-  EXPECT_EQ(timeline_of_segment(names, 0x4000001), 3u);
-  EXPECT_EQ(timeline_of_segment(names, 0x9000000), 0u);
-  EXPECT_EQ(timeline_of_segment(names, 0), 0u);
+  EXPECT_EQ(timeline_of_segment(names, 0x3000060, kUsualSegment), 2u);
+  EXPECT_EQ(timeline_of_segment(names, 0x4000000, kUsualSegment), 2u)
+      << "the byte before it counts";
+  EXPECT_EQ(timeline_of_segment(names, 0x4000001, kUsualSegment), 3u);
+  EXPECT_EQ(timeline_of_segment(names, 0x9000000, kUsualSegment), 0u);
+  EXPECT_EQ(timeline_of_segment(names, 0, kUsualSegment), 0u);
+  EXPECT_EQ(timeline_of_segment({"00000004000000000000000C"}, 0x3000060, uint64_t{4} << 20), 4u);
 }
 
 TEST(Lineage, WhatMayGoOn) {
