@@ -71,6 +71,7 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
                .history = to_history(m.history()),
                .probe_id = m.probe().probe_id(),
                .probe_answered = m.probe().answered(),
+               .prepared_id = m.prepared_id(),
                .slots = to_ids(m.slots())};
   if (m.role().has_failure()) {
     out.role_failure = shortened(m.role().failure().code() + ": " + m.role().failure().message());
@@ -195,6 +196,10 @@ void note_probe(GroupFacts& facts, uint64_t id, TimePoint now) {
   facts.probe.id = id;
   facts.probe.asked_at = now;
   if (!facts.probe.unanswered_since) facts.probe.unanswered_since = now;
+}
+
+void note_preparation(GroupFacts& facts, uint64_t id, TimePoint now) {
+  if (facts.prepare.id != id) facts.prepare = {.id = id, .asked_at = now};
 }
 
 bool observe(GroupFacts& facts, const GroupState& state, const ReportSlice& report, TimePoint at) {

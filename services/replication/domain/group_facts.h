@@ -56,6 +56,7 @@ struct NodeSeen {
   std::vector<TimelineBegin> history;
   uint64_t probe_id = 0;
   bool probe_answered = false;
+  uint64_t prepared_id = 0;
   std::optional<milliseconds> upstream_silent;
   std::set<NodeId> slots;
   std::map<NodeId, StandbySeen> standbys;
@@ -91,6 +92,12 @@ struct ProbeFacts {
   uint64_t answered_id = 0;
 };
 
+// The checkpoint of the primary that a switchover waits for before it begins.
+struct PrepareFacts {
+  uint64_t id = 0;  // of the newest PrepareStop
+  TimePoint asked_at;
+};
+
 struct GroupFacts {
   TimePoint owner_since;  // when this process began to decide for the group
   TimePoint lease_until;  // no lease that it granted lasts longer
@@ -103,6 +110,7 @@ struct GroupFacts {
   std::optional<TimePoint> primary_down_since;
   TimePoint primary_alive_at;  // the newest that standbys know of its life
   ProbeFacts probe;
+  PrepareFacts prepare;
   // The newest open primary's WAL, as far as it was heard of.
   NodeId wal_of;
   uint64_t wal_until = 0;
@@ -129,6 +137,9 @@ void notice(GroupFacts& facts, const GroupState& state, TimePoint now);
 void note_lease(GroupFacts& facts, TimePoint until);
 // Before a probe is sent; `id` grows.
 void note_probe(GroupFacts& facts, uint64_t id, TimePoint now);
+
+// Before a PrepareStop is sent.
+void note_preparation(GroupFacts& facts, uint64_t id, TimePoint now);
 
 // Takes a report that came at `at`. False if it is not newer than the last one of its host.
 bool observe(GroupFacts& facts, const GroupState& state, const ReportSlice& report, TimePoint at);

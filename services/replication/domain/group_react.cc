@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/domain/conversions.h"
+#include "replication/domain/group_decide.h"
 #include "replication/domain/group_failover.h"
 #include "replication/domain/group_sight.h"
 #include "replication/domain/role_document.h"
@@ -161,6 +162,28 @@ std::vector<HostTask> due_probes(const InstanceId& instance, const GroupState& s
     task.task.set_node_id(member.member->id.str());
     task.task.mutable_probe_upstream()->set_probe_id(id);
   }
+  return out;
+}
+
+std::optional<HostTask> due_preparation(const InstanceId& instance, const GroupState& state,
+                                        const GroupFacts& facts, const v1::GroupCommand& request,
+                                        TimePoint now) {
+  const Member* primary = primary_member(state);
+  if (!request.has_request_switchover() || primary == nullptr) return std::nullopt;
+  const auto outcome = decide(state, request, facts, now);
+  if (!std::holds_alternative<std::vector<v1::GroupEvent>>(outcome)) return std::nullopt;
+  const auto asked_for = now - facts.prepare.asked_at;
+  const bool is_old = facts.prepare.id == 0 || asked_for > kPreparePatience * 3 / 2;
+  const auto id = is_old ? static_cast<uint64_t>(to_unix_us(now)) : facts.prepare.id;
+  if (!is_old && asked_for > kPreparePatience) return std::nullopt;
+  const auto seen = facts.nodes.find(primary->id);
+  if (seen == facts.nodes.end() || seen->second.prepared_id >= id) return std::nullopt;
+  HostTask out;
+  out.host = primary->address.host;
+  out.task.set_task_id(primary->id.str() + "/prepare/" + std::to_string(id));
+  out.task.set_instance_id(instance.str());
+  out.task.set_node_id(primary->id.str());
+  out.task.mutable_prepare_stop()->set_prepare_id(id);
   return out;
 }
 

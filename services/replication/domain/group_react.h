@@ -41,6 +41,14 @@ std::vector<HostTask> due_tasks(const InstanceId& instance, const GroupState& st
 std::vector<HostTask> due_probes(const InstanceId& instance, const GroupState& state,
                                  const GroupFacts& facts, TimePoint now);
 
+// A switchover that may begin waits until the primary has checkpointed: its clients are held while
+// it stops. What to send meanwhile; nothing: it waits no more. One whose checkpoint takes longer
+// than kPreparePatience begins all the same.
+inline constexpr seconds kPreparePatience{10};
+std::optional<HostTask> due_preparation(const InstanceId& instance, const GroupState& state,
+                                        const GroupFacts& facts, const v1::GroupCommand& request,
+                                        TimePoint now);
+
 // Something may have to be decided when time passes, without any event or report.
 bool is_restless(const GroupState& state, const GroupFacts& facts, TimePoint now);
 

@@ -130,7 +130,7 @@ ReplicationShard::Followed& ReplicationShard::followed(const std::string& uuid) 
 
 void ReplicationShard::on_command(v1::Command&& command,
                                   std::shared_ptr<runtime::CommandReply> reply) {
-  if (!owns()) return reply->again();
+  if (!owns() || prepares(command)) return reply->again();
   try {
     const v1::CommandAnswer answer = decide_request(command);
     reply->answer(answer);
@@ -144,6 +144,21 @@ void ReplicationShard::on_command(v1::Command&& command,
     spdlog::warn("command {} waits for the log: {}", command.command_id(), error.what());
     reply->again();
   }
+}
+
+bool ReplicationShard::prepares(const v1::Command& command) {
+  const std::string& uuid = command.aggregate_id();
+  const auto* entry = groups_.find(uuid);
+  const auto group = followed_.find(uuid);
+  if (entry == nullptr || !entry->poison.empty() || group == followed_.end()) return false;
+  GroupFacts& facts = group->second.facts;
+  const TimePoint now = runtime::monotonic_now();
+  auto due = due_preparation(InstanceId(uuid), entry->state, facts, command.group(), now);
+  if (!due) return false;
+  note_preparation(facts, due->task.prepare_stop().prepare_id(), now);
+  due->task.set_traceparent(command.traceparent());
+  tasks_.send(due->host.str(), due->task);
+  return true;
 }
 
 v1::CommandAnswer ReplicationShard::decide_request(const v1::Command& command) {

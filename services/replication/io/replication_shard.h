@@ -58,6 +58,8 @@ class ReplicationShard : public runtime::ShardLogic {
   bool issue(const std::string& uuid, Followed& followed, const v1::GroupCommand& body);
   void send_tasks(const std::string& uuid, Followed& followed);
   void send_probes(const std::string& uuid, Followed& followed);
+  // Whether a request has to wait for what it has sent out.
+  bool prepares(const v1::Command& command);
   v1::CommandAnswer decide_request(const v1::Command& command);
 
   eventlog::Log log_;

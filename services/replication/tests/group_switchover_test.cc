@@ -32,6 +32,36 @@ v1::GroupCommand override_to(int target, bool accept = true) {
   return c;
 }
 
+TEST(GroupSwitchover, waits_for_a_checkpoint_of_the_primary_but_not_for_ever) {
+  Scene s;
+  const auto due = [&](const v1::GroupCommand& request) {
+    return due_preparation(InstanceId("i"), s.group.state, s.group.facts, request, s.group.now);
+  };
+  const auto first = due(switchover());
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->task.node_id(), node(0).str());
+  const uint64_t id = first->task.prepare_stop().prepare_id();
+  note_preparation(s.group.facts, id, s.group.now);
+  s.pass(1, {0, 1, 2});
+  ASSERT_TRUE(due(switchover()));
+  EXPECT_EQ(due(switchover())->task.prepare_stop().prepare_id(), id) << "asked again: the same";
+  s.hosts.at(0).set_prepared_id(id);
+  s.hosts.send(s.group);
+  EXPECT_FALSE(due(switchover()));
+  EXPECT_FALSE(due(switchover(0))) << "what is not accepted waits for nothing";
+  EXPECT_FALSE(due(override_to(1)));
+
+  s.pass(16, {0, 1, 2});
+  const auto again = due(switchover());
+  ASSERT_TRUE(again) << "that one was long ago";
+  EXPECT_GT(again->task.prepare_stop().prepare_id(), id);
+  note_preparation(s.group.facts, again->task.prepare_stop().prepare_id(), s.group.now);
+  s.pass(9, {0, 1, 2});
+  EXPECT_TRUE(due(switchover()));
+  s.pass(2, {0, 1, 2});
+  EXPECT_FALSE(due(switchover()));
+}
+
 TEST(GroupSwitchover, is_refused_by_the_rule_that_stands_against_it) {
   struct Case {
     const char* what;
