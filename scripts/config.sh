@@ -72,7 +72,7 @@ END
     'tl.inbox.lookup.>'
   nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
-    nats_user "agent-$host" "tl.report.$host" -- "tl.task.$host" "tl.lease.$host" \
+    nats_user "agent-$host" "tl.report.$host" "tl.stats.$host" -- "tl.task.$host" "tl.lease.$host" \
       "tl.inbox.agent-$host.>"
   done
   printf '    ]\n  }\n}\n'

@@ -64,6 +64,10 @@ class BusLink {
     leases_.reset();
     subscription_.reset();
   }
+  void send_stats(const trunkline::v1::HostStats& stats) {
+    if (!ready_) return;
+    bus_->publish(trunkline::bus::stats_subject(host_), stats.SerializeAsString());
+  }
   void send(const trunkline::v1::HostReport& report) {
     if (!ready_) return;
     bus_->publish(trunkline::bus::report_subject(host_), report.SerializeAsString());
@@ -119,6 +123,8 @@ int run(int argc, char** argv) {
     });
     link = std::make_unique<BusLink>(config.bus, options.host, agent);
     ready = link.get();
+    agent.start_stats([&link](const trunkline::v1::HostStats& stats) { link->send_stats(stats); },
+                      std::chrono::milliseconds(config.raw->value("stats_interval_ms", 10'000)));
     spdlog::info("agent of host {} runs", options.host);
     trunkline::runtime::wait_for_stop_signal();
     spdlog::info("agent stops; its nodes go on");

@@ -27,6 +27,8 @@ TABLE = [
     ("tl.lease.host-b", "replication", "agent-host-b"),
     ("tl.report.host-a", "agent-host-a", "provisioner replication lookup"),
     ("tl.report.host-c", "agent-host-c", "provisioner replication lookup"),
+    ("tl.stats.host-a", "agent-host-a", "-"),
+    ("tl.stats.host-c", "agent-host-c", "-"),
     ("tl.inbox.gateway.x", "provisioner replication lookup", "gateway"),
     ("tl.inbox.provisioner.x", "-", "provisioner"),
     ("tl.inbox.replication.x", "-", "replication"),

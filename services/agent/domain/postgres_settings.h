@@ -44,6 +44,7 @@ struct ConfigInput {
   std::string tls_dir;       // ca.crt, host.crt, host.key
   std::string upstream_key;  // path of a link to host.key that a standby connects with
   bool read_only = false;  // the disk is nearly full
+  bool statements = false;  // the image can count statements
 };
 
 // The whole postgresql.conf. Its last line sets kConfigMark to a digest of the lines before it.

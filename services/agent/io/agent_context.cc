@@ -31,6 +31,7 @@ AgentPaths agent_paths(const std::string& home, const std::string& host,
                    base + "/nodes",
                    base + "/templates",
                    base + "/manifests",
+                   base + "/counters",
                    fs::weakly_canonical(socket_dir).string() + "/" + host};
   const std::string longest =
       paths.sockets_dir + "/00000000-0000-0000-0000-000000000000/.s.PGSQL.65535";

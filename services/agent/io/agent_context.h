@@ -17,6 +17,7 @@ struct AgentPaths {
   std::string nodes_dir;
   std::string templates_dir;
   std::string manifests_dir;
+  std::string counters_dir;
   std::string sockets_dir;  // <socket_dir>/<host>
 };
 // Canonical (PostgreSQL's processes are found by their working directory).

@@ -125,6 +125,15 @@ std::vector<std::string> CgroupLimits::apply(const std::string& node_id, const N
   return procs;
 }
 
+std::string CgroupLimits::usage_directory(const std::string& node_id) const {
+  const std::lock_guard lock(mutex_);
+  for (const Place& place : places_) {
+    const std::string group = place.directory + "/" + node_id;
+    if (place.controller.empty() && exists(group + "/cpu.stat")) return group;
+  }
+  return "";
+}
+
 void CgroupLimits::remove(const std::string& node_id) {
   const std::lock_guard lock(mutex_);
   for (const Place& place : places_) {

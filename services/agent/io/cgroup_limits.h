@@ -22,6 +22,8 @@ class CgroupLimits {
   // Makes or changes the node's group. Returns the files that a process joins by; empty if limits
   // are not enforced here.
   std::vector<std::string> apply(const std::string& node_id, const NodeSize& size);
+  // Where the unified hierarchy tells what the node's processes use; "" if there is none.
+  std::string usage_directory(const std::string& node_id) const;
   // Removes the group once it is empty; waits up to a second for that.
   void remove(const std::string& node_id);
 
@@ -32,7 +34,7 @@ class CgroupLimits {
   };
   void find_v1(const std::string& root, const std::string& own_groups, const std::string& name);
   void find_v2(const std::string& root, const std::string& own_groups, const std::string& name);
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Place> places_;
   bool enforced_ = false;
   std::string note_;

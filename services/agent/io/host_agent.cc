@@ -102,6 +102,7 @@ HostAgent::~HostAgent() {
 }
 
 void HostAgent::stop() {
+  stats_.reset();  // before the nodes go: one that is not there any more is forgotten
   {
     const std::lock_guard lock(wake_mutex_);
     stopping_ = true;
@@ -139,6 +140,18 @@ void HostAgent::start(SendReport send) {
     for (auto& [id, node] : nodes_) node->start();
   }
   reporter_ = std::thread([this] { run_reports(); });
+}
+
+void HostAgent::start_stats(StatsCollector::Send send, milliseconds interval) {
+  stats_ = std::make_unique<StatsCollector>(
+      context_, agent_id_, [this] { return node_reports(); }, std::move(send), interval);
+}
+
+std::vector<v1::NodeReport> HostAgent::node_reports() {
+  const std::lock_guard lock(mutex_);
+  std::vector<v1::NodeReport> out;
+  for (const auto& [id, node] : nodes_) out.push_back(node->report());
+  return out;
 }
 
 // Leftovers of removals that were interrupted.

@@ -14,6 +14,7 @@
 
 #include "agent/io/agent_context.h"
 #include "agent/io/node_actor.h"
+#include "agent/io/stats_collector.h"
 #include "trunkline/v1/report.pb.h"
 
 namespace trunkline::agent {
@@ -47,6 +48,8 @@ class HostAgent {
   // Takes up the nodes that were assigned before, and sends reports: every 0.4 s, and within
   // milliseconds of a change. `send` may throw; the next report is sent anyway.
   void start(SendReport send);
+  // Counts and sends statistics every `interval`, from a thread of its own. After start().
+  void start_stats(StatsCollector::Send send, std::chrono::milliseconds interval);
   // No more reports after this; nodes' threads end, the nodes go on. Also done by the destructor.
   void stop();
   // A task's bytes, as they came. Never blocks; what is malformed is logged and dropped.
@@ -61,6 +64,7 @@ class HostAgent {
   void sweep();
   NodeActor* node_for(const std::string& node_id, const Assignment& assignment);
   void notify();
+  std::vector<v1::NodeReport> node_reports();
 
   HostOptions options_;
   std::unique_ptr<ManifestStore> manifests_;
@@ -87,6 +91,7 @@ class HostAgent {
   bool changed_ = false;
   bool stopping_ = false;
   std::thread reporter_;
+  std::unique_ptr<StatsCollector> stats_;
 };
 
 // Stops every node of the host, whether or not an agent runs, and returns when all are down.

@@ -295,6 +295,7 @@ std::string NodeActor::wanted_conf() const {
   input.tls_dir = context_.paths.tls_dir;
   input.upstream_key = paths_.upstream_key;
   input.read_only = read_only_;
+  input.statements = context_.templates->counts_statements(input.ensure.image);
   return postgresql_conf(input);
 }
 

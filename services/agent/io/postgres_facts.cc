@@ -83,7 +83,8 @@ PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds dea
 }
 
 bool read_restart_pending(PgConnection& connection) {
-  return connection.exec("select exists (select from pg_settings where pending_restart)")
+  return connection.exec("select exists (select from pg_settings where pending_restart"
+                   " and name <> 'shared_preload_libraries')")
              .at(0)
              .at(0)
              .value_or("") == "t";

@@ -126,6 +126,10 @@ std::string TemplateStore::program(const std::string& image, const std::string& 
   return images_.at(image) + "/" + name;
 }
 
+bool TemplateStore::counts_statements(const std::string& image) const {
+  return has_image(image) && exists(program(image, "../lib/pg_stat_statements.so"));
+}
+
 void TemplateStore::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {

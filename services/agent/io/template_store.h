@@ -32,6 +32,8 @@ class TemplateStore {
   bool has_image(const std::string& image) const { return images_.contains(image); }
   const std::map<std::string, std::string>& images() const { return images_; }
   std::string program(const std::string& image, const std::string& name) const;
+  // Whether a server of the image can load pg_stat_statements.
+  bool counts_statements(const std::string& image) const;
 
   // Puts a complete copy with its own system identifier at `target` (which must not exist), on disk
   // when this returns. Waits for the template if it is being made. Throws std::exception.

@@ -35,7 +35,8 @@ class AgentProcessTest : public ::testing::Test {
         {"address", options.address},
         {"socket_dir", options.socket_dir},
         {"node_user", options.node_user},
-        {"keeper", options.keeper}};
+        {"keeper", options.keeper},
+        {"stats_interval_ms", 200}};
     std::ofstream(config_) << config.dump();
     ::chmod(config_.c_str(), 0600);
     bus_ = bus::Bus::connect({nats_.url(), "test", "test", "test"}, seconds(10));
@@ -47,9 +48,17 @@ class AgentProcessTest : public ::testing::Test {
       ++count_;
       changed_.notify_all();
     });
+    statistics_ = bus_->subscribe(bus::stats_subject(options.host), [this](bus::Message&& message) {
+      v1::HostStats stats;
+      if (!stats.ParseFromString(message.data)) return;
+      const std::lock_guard lock(mutex_);
+      stats_ = stats;
+      changed_.notify_all();
+    });
     start();
   }
   void TearDown() override {
+    statistics_.reset();
     reports_.reset();
     if (agent_.running()) agent_.kill(SIGTERM);
     run_program({TRUNKLINE_AGENT, "--config", config_, "--stop-nodes"}, NodeUser{}, false);
@@ -60,6 +69,16 @@ class AgentProcessTest : public ::testing::Test {
   bool await(const std::function<bool(const v1::HostReport&)>& fits) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, seconds(30), [&] { return fits(report_); });
+  }
+  // Statistics of the agent that has sent the newest report, with the server's.
+  bool await_stats(v1::HostStats* out) {
+    std::unique_lock lock(mutex_);
+    const bool fine = changed_.wait_for(lock, seconds(30), [&] {
+      return stats_.agent_id() == report_.agent_id() && stats_.nodes_size() == 1 &&
+             stats_.nodes(0).has_server();
+    });
+    *out = stats_;
+    return fine;
   }
   bool await_open(const TestNode& node) {
     return await([&](const v1::HostReport& report) {
@@ -98,8 +117,10 @@ class AgentProcessTest : public ::testing::Test {
   std::mutex mutex_;
   std::condition_variable changed_;
   v1::HostReport report_;
+  v1::HostStats stats_;
   int count_ = 0;
   std::unique_ptr<bus::Subscription> reports_;
+  std::unique_ptr<bus::Subscription> statistics_;
 };
 
 TEST_F(AgentProcessTest, TasksInReportsOutAndKillsAreSurvived) {
@@ -136,6 +157,11 @@ TEST_F(AgentProcessTest, TasksInReportsOutAndKillsAreSurvived) {
   std::printf("tasks to open: median %.3f s, best %.3f s, worst %.3f s\n", times[5], times[0],
               times[9]);
 
+  v1::HostStats before;
+  ASSERT_TRUE(await_stats(&before));
+  EXPECT_EQ(before.host(), host_.options().host);
+  EXPECT_GT(before.memory_mb(), 0u);
+
   // kill -9 of the agent leaves the server alone; the next agent knows it.
   const pid_t postmaster = running_postmaster(host_.node(node.id).data);
   ASSERT_GT(postmaster, 0);
@@ -148,6 +174,11 @@ TEST_F(AgentProcessTest, TasksInReportsOutAndKillsAreSurvived) {
            is_open(report.nodes(0)) && report.nodes(0).role().state() == v1::TASK_STATE_SUCCEEDED;
   }));
   EXPECT_EQ(running_postmaster(host_.node(node.id).data), postmaster);
+
+  v1::HostStats after;
+  ASSERT_TRUE(await_stats(&after));
+  EXPECT_EQ(after.nodes(0).counters().epoch(), before.nodes(0).counters().epoch());
+  EXPECT_GE(after.nodes(0).counters().wal_bytes(), before.nodes(0).counters().wal_bytes());
 
   // The bus goes and comes: the server stays, reports come again.
   nats_.crash();
