@@ -157,10 +157,10 @@ TEST_F(AgentProcessTest, TasksInReportsOutAndKillsAreSurvived) {
   std::printf("tasks to open: median %.3f s, best %.3f s, worst %.3f s\n", times[5], times[0],
               times[9]);
 
-  v1::HostStats before;
-  ASSERT_TRUE(await_stats(&before));
-  EXPECT_EQ(before.host(), host_.options().host);
-  EXPECT_GT(before.memory_mb(), 0u);
+  v1::HostStats first_stats;
+  ASSERT_TRUE(await_stats(&first_stats));
+  EXPECT_EQ(first_stats.host(), host_.options().host);
+  EXPECT_GT(first_stats.memory_mb(), 0u);
 
   // kill -9 of the agent leaves the server alone; the next agent knows it.
   const pid_t postmaster = running_postmaster(host_.node(node.id).data);
@@ -175,10 +175,11 @@ TEST_F(AgentProcessTest, TasksInReportsOutAndKillsAreSurvived) {
   }));
   EXPECT_EQ(running_postmaster(host_.node(node.id).data), postmaster);
 
-  v1::HostStats after;
-  ASSERT_TRUE(await_stats(&after));
-  EXPECT_EQ(after.nodes(0).counters().epoch(), before.nodes(0).counters().epoch());
-  EXPECT_GE(after.nodes(0).counters().wal_bytes(), before.nodes(0).counters().wal_bytes());
+  v1::HostStats later_stats;
+  ASSERT_TRUE(await_stats(&later_stats));
+  EXPECT_EQ(later_stats.nodes(0).counters().epoch(), first_stats.nodes(0).counters().epoch());
+  EXPECT_GE(later_stats.nodes(0).counters().wal_bytes(),
+            first_stats.nodes(0).counters().wal_bytes());
 
   // The bus goes and comes: the server stays, reports come again.
   nats_.crash();
