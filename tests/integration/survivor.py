@@ -92,6 +92,15 @@ class Survivor:
 
     # --- looking
 
+    def wait_for(self, condition, timeout_s, what):
+        """Says what was there instead."""
+        try:
+            return wait_for(condition, timeout_s, what)
+        except AssertionError as error:
+            events = self.customer.call("GET", f"{INSTANCES}/{self.uuid}/events")[-12:]
+            raise AssertionError(f"{error}\n{json.dumps(self.nodes(), indent=1)}\n"
+                                 f"{json.dumps(events, indent=1)}") from error
+
     def nodes(self):
         return self.customer.get(self.uuid)["nodes"]
 
@@ -102,9 +111,7 @@ class Survivor:
         """And until the sync set is in force again: before that, a second failure would rightly
         be refused a promotion."""
         def settled():
-            kinds = [e["type"] for e in self.customer.call(
-                "GET", f"{INSTANCES}/{self.uuid}/events")]
-            newest = next((k for k in reversed(kinds) if k in (
+            newest = next((k for k in reversed(self.event_types()) if k in (
                 "primary_opened", "standby_lost", "standby_assigned", "sync_set_assigned",
                 "failover_started", "group_settled")), None)
             return newest == "group_settled" and all_stream()
@@ -115,17 +122,20 @@ class Survivor:
             return instance["status"] == "ACTIVE" and len(nodes) == 3 and all(
                 n["status"] == "ACTIVE" and n.get("role") for n in nodes) and sum(
                 n["role"] == "primary" for n in nodes) == 1
-        wait_for(settled, 120, "a primary and two standbys that stream")
+        self.wait_for(settled, 120, "a primary and two standbys that stream")
 
     def await_new_primary(self, old, timeout_s=60):
         def other():
             with contextlib.suppress(StopIteration):
                 now = self.primary()
                 return now if now["uuid"] != old["uuid"] and now["status"] == "ACTIVE" else None
-        return wait_for(other, timeout_s, "another primary")
+        return self.wait_for(other, timeout_s, "another primary")
 
     def postmaster_start(self):
         return self.sql("select pg_postmaster_start_time()")
+
+    def event_types(self):
+        return [e["type"] for e in self.customer.call("GET", f"{INSTANCES}/{self.uuid}/events")]
 
     def failovers(self):
         return self.customer.call("GET", f"{INSTANCES}/{self.uuid}/failovers")
@@ -146,8 +156,15 @@ class Survivor:
                 os.kill(pid, number)
 
     def switch_over(self, target=None):
-        self.customer.call("POST", f"{INSTANCES}/{self.uuid}/switchover",
-                           {"target": target["uuid"]} if target else {}, expect=(200, 201, 202))
+        """Asks until it is accepted: a primary that was killed a moment ago may not be open yet."""
+        def accepted():
+            status, answer, _ = self.platform.api(
+                "POST", f"{INSTANCES}/{self.uuid}/switchover",
+                {"target": target["uuid"]} if target else {})
+            if status not in (200, 201, 202, 409):
+                raise AssertionError(f"switchover: {status} {answer}")
+            return status != 409
+        wait_for(accepted, 60, "a switchover that is accepted")
 
     def sql(self, text):
         return self.customer.sql(self.dsn, text)
@@ -155,6 +172,16 @@ class Survivor:
 
 class SurvivorTest(PlatformTest):
     """What must hold of a survivor after whatever happened."""
+
+    def workload(self, clients=4):
+        work = Workload(self.survivor.dsn, clients)
+        self.addCleanup(work.abandon)
+        return work
+
+    def watch(self, before=()):
+        watch = Watch(self.survivor.nodes(), before)
+        self.addCleanup(watch.abandon)
+        return watch
 
     def assert_nothing_lost(self, result):
         shown = {k: v for k, v in result.items() if k not in ("gaps",)}

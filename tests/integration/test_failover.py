@@ -1,7 +1,8 @@
 """Failovers of a real instance under load: its clients write through the endpoint all the time, and
 what was acknowledged to them must be there, once and in order, whatever happened.
 
-TRUNKLINE_FAILOVERS (default 5) is how many random ones there are, TRUNKLINE_CHAOS_SEED replays
+TRUNKLINE_FAILOVERS (default 5) is how many random ones there are, and where it is set the
+controller is killed after each step, too; TRUNKLINE_CHAOS_SEED replays
 their order.
 """
 
@@ -12,7 +13,8 @@ import signal
 import time
 import unittest
 
-from survivor import Survivor, SurvivorTest, Workload
+from platform_fixture import wait_for
+from survivor import Survivor, SurvivorTest
 
 FAILOVERS = int(os.environ.get("TRUNKLINE_FAILOVERS", "5"))
 SEED = int(os.environ.get("TRUNKLINE_CHAOS_SEED", str(random.randrange(10**6))))
@@ -26,7 +28,7 @@ class Failover(SurvivorTest):
     # --- tests
 
     def test_a_killed_postmaster_is_back_soon(self):
-        work = Workload(self.survivor.dsn)
+        work = self.workload()
         time.sleep(1)
         self.survivor.kill_postmaster(self.survivor.primary())
         time.sleep(4)
@@ -36,7 +38,7 @@ class Failover(SurvivorTest):
 
     def test_a_frozen_host_is_failed_over_and_comes_back_as_a_standby(self):
         old = self.survivor.primary()
-        work = Workload(self.survivor.dsn)
+        work = self.workload()
         time.sleep(1)
         self.survivor.signal_host(old["host"], signal.SIGSTOP)
         new = self.survivor.await_new_primary(old)
@@ -53,7 +55,7 @@ class Failover(SurvivorTest):
 
     def test_a_killed_host_that_restarts(self):
         old = self.survivor.primary()
-        work = Workload(self.survivor.dsn)
+        work = self.workload()
         time.sleep(1)
         self.survivor.signal_host(old["host"], signal.SIGKILL)
         time.sleep(6)
@@ -64,7 +66,7 @@ class Failover(SurvivorTest):
     def test_a_switchover_is_not_seen_by_clients(self):
         old = self.survivor.primary()
         target = next(n for n in self.survivor.nodes() if n["role"] == "standby")
-        work = Workload(self.survivor.dsn)
+        work = self.workload()
         time.sleep(1)
         self.survivor.switch_over(target)
         new = self.survivor.await_new_primary(old)
@@ -82,7 +84,7 @@ class Failover(SurvivorTest):
         started = self.survivor.postmaster_start()
         stopped = [self.platform.pid(n) for n in
                    ("nats", "log-postgres", "lookup", "replication", "provisioner")]
-        work = Workload(self.survivor.dsn)
+        work = self.workload()
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
         time.sleep(15)
@@ -98,7 +100,7 @@ class Failover(SurvivorTest):
 
     def test_killed_agents_and_controllers_restart_no_database(self):
         started = self.survivor.postmaster_start()
-        work = Workload(self.survivor.dsn)
+        work = self.workload()
         names = [n for n in self.platform.process_names() if n not in ("proxy",)]
         for name in names * 2:
             with contextlib.suppress(ProcessLookupError, KeyError):
@@ -109,10 +111,29 @@ class Failover(SurvivorTest):
         self.assertEqual(result["errors"], {})
         self.assertEqual(self.survivor.postmaster_start(), started)
 
+    @unittest.skipUnless("TRUNKLINE_FAILOVERS" in os.environ, "long: set TRUNKLINE_FAILOVERS")
+    def test_the_controller_killed_after_each_step(self):
+        """Whoever follows it goes on from the log: one primary, and nothing lost."""
+        work, watch = self.workload(), self.watch()
+        for step in ("failover_started", "primary_assigned", "primary_opened", "sync_set_applied"):
+            self.survivor.await_all_streaming()
+            old = self.survivor.primary()
+            known = self.survivor.event_types().count(step)
+            print(f"  {step}", flush=True)
+            self.survivor.signal_host(old["host"], signal.SIGSTOP)
+            wait_for(lambda s=step, k=known: self.survivor.event_types().count(s) > k, 60, step)
+            os.kill(self.platform.pid("replication"), signal.SIGKILL)
+            self.survivor.await_new_primary(old)
+            self.survivor.signal_host(old["host"], signal.SIGCONT)
+        self.survivor.await_all_streaming()
+        self.assert_nothing_lost(work.finish())
+        self.assert_one_primary(watch.finish())
+        self.assert_rows_equal_everywhere()
+
     def test_random_failovers_under_load(self):
         print(f"TRUNKLINE_CHAOS_SEED={SEED} failovers={FAILOVERS}", flush=True)
         dice = random.Random(SEED)
-        work = Workload(self.survivor.dsn)
+        work, watch = self.workload(), self.watch()
         for _ in range(FAILOVERS):
             self.survivor.await_all_streaming()
             time.sleep(dice.uniform(0.2, 1.5))
@@ -136,6 +157,7 @@ class Failover(SurvivorTest):
             time.sleep(dice.uniform(0.5, 2))
         self.survivor.await_all_streaming()
         self.assert_nothing_lost(work.finish())
+        self.assert_one_primary(watch.finish())
         self.assert_rows_equal_everywhere()
 
 

@@ -15,7 +15,7 @@ import unittest
 import network
 from network import ALL, BUS, HOST, PROXY
 from platform_fixture import Platform
-from survivor import HOSTS, Survivor, SurvivorTest, Watch, Workload
+from survivor import HOSTS, Survivor, SurvivorTest
 
 SECONDS = float(os.environ.get("TRUNKLINE_PARTITION_SECONDS", "3"))
 SEED = int(os.environ.get("TRUNKLINE_CHAOS_SEED", str(random.randrange(10**6))))
@@ -46,10 +46,8 @@ class Partitions(SurvivorTest):
     @contextlib.contextmanager
     def written_to(self):
         """Under load and watched; after the body the network heals, and all must be well."""
-        work = Workload(self.survivor.dsn)
-        self.addCleanup(work.abandon)
-        watch = Watch(self.survivor.nodes(), before=network.runs_in("watcher"))
-        self.addCleanup(watch.abandon)
+        work = self.workload()
+        watch = self.watch(before=network.runs_in("watcher"))
         time.sleep(0.5)
         result = {}
         yield result
