@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 import unittest
 
@@ -24,6 +25,25 @@ class Failover(SurvivorTest):
     def setUp(self):
         self.survivor = Survivor(self.platform)
         self.addCleanup(self.survivor.remove)
+
+    def owner_of_replication(self):
+        dsn = (f"host=127.0.0.1 port={self.platform.port_base + 2} dbname=trunkline_log"
+               " user=tl_reader")
+        return self.platform.psql(dsn, "SELECT owner FROM log.ownership"
+                                  " WHERE name = 'replication'",
+                                  self.platform.secret("log-reader.password"))
+
+    def start_another(self, service):
+        """A second process of a service, beside the one that the supervisor keeps."""
+        config = self.platform.home / "etc" / f"{service}.json"
+        status = config.stat()
+        process = subprocess.Popen(
+            [str(self.platform.home / "bin" / f"trunkline-{service}"), "--config", str(config)],
+            user=status.st_uid, group=status.st_gid, extra_groups=[], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
 
     # --- tests
 
@@ -129,6 +149,22 @@ class Failover(SurvivorTest):
         self.assert_nothing_lost(work.finish())
         self.assert_one_primary(watch.finish())
         self.assert_rows_equal_everywhere()
+
+    def test_a_killed_owner_is_taken_over_by_another_process(self):
+        owner = self.owner_of_replication()
+        self.start_another("replication")
+        work = self.workload()
+        os.kill(self.platform.pid("replication"), signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda: self.owner_of_replication() != owner, 30, "another owner")
+        print(f"  another owner after {time.monotonic() - killed:.2f} s", flush=True)
+        old = self.survivor.primary()
+        self.survivor.switch_over()
+        self.survivor.await_new_primary(old)
+        result = work.finish()
+        self.assert_nothing_lost(result)
+        self.assertEqual(result["errors"], {})
+        self.survivor.await_all_streaming()
 
     def test_random_failovers_under_load(self):
         print(f"TRUNKLINE_CHAOS_SEED={SEED} failovers={FAILOVERS}", flush=True)

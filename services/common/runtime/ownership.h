@@ -1,6 +1,7 @@
 // One owner of a service's work among its processes, by a row of the log's database (table
 // log.ownership, base/ownership_clock.h). A thread of its own keeps it: watches the row, takes it
-// when nobody renews it, renews it. owns() and left() may be asked from any thread and never wait.
+// when nobody renews it or its owner's session with the database has ended, renews it. owns() and
+// left() may be asked from any thread and never wait.
 //
 // A process that has taken the row owns nothing yet before it has folded all that the log held
 // then: it must not act on what an owner before it has overtaken.
@@ -38,12 +39,15 @@ class Ownership {
   milliseconds left() const;
   // When the present ownership began, on monotonic_now(); it was interrupted if this changes.
   TimePoint since() const;
+  // What other processes granted before is over then, on monotonic_now(). May be in the past.
+  TimePoint others_until() const;
 
  private:
   struct Session;
   void run();
   void look(Session& session);
-  void taken(Session& session, TimePoint asked_at);
+  void renew(Session& session);
+  void taken(Session& session, TimePoint asked_at, TimePoint others_until);
   void set_owned(bool owned);
 
   const std::string dsn_;
@@ -58,6 +62,7 @@ class Ownership {
   bool is_folded_ = false;  // and all that was before
   int64_t must_fold_ = 0;
   TimePoint since_;
+  TimePoint others_until_;
   bool was_owned_ = false;
   std::thread thread_;
 };

@@ -101,6 +101,7 @@ struct PrepareFacts {
 struct GroupFacts {
   TimePoint owner_since;  // when this process began to decide for the group
   TimePoint lease_until;  // no lease that it granted lasts longer
+  TimePoint others_lease_until;  // nor one that another process granted
   // The term and its primary as they were seen last, and since when.
   uint64_t seen_term = 0;
   NodeId seen_primary;

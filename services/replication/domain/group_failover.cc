@@ -169,7 +169,7 @@ bool is_covered(const S& s) {
 }
 
 TimePoint old_primary_serves_until(const S& s) {
-  TimePoint out = std::max(s.facts.lease_until, s.facts.owner_since + kLease);
+  TimePoint out = std::max(s.facts.lease_until, s.facts.others_lease_until);
   const Quorum quorum = fenced_quorum(s);
   if (quorum.is_enough) return std::max(out, quorum.since + kReplyLease) + kSlack;
   for (const auto& [id, fenced] : s.facts.fenced) {

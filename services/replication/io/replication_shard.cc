@@ -116,6 +116,7 @@ bool ReplicationShard::owns() {
   const TimePoint since = ownership_.since();
   if (since == owner_since_) return true;
   owner_since_ = since;
+  others_lease_until_ = ownership_.others_until();
   std::vector<std::string> uuids;
   for (const auto& [uuid, followed] : followed_) uuids.push_back(uuid);
   for (const std::string& uuid : uuids) drive(uuid);
@@ -125,6 +126,7 @@ bool ReplicationShard::owns() {
 ReplicationShard::Followed& ReplicationShard::followed(const std::string& uuid) {
   Followed& out = followed_[uuid];
   out.facts.owner_since = owner_since_;
+  out.facts.others_lease_until = others_lease_until_;
   return out;
 }
 

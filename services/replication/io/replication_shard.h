@@ -72,6 +72,7 @@ class ReplicationShard : public runtime::ShardLogic {
   std::unordered_map<std::string, TimePoint> heard_;                  // by host
   std::set<std::string> restless_;  // groups that time alone may change
   TimePoint owner_since_;
+  TimePoint others_lease_until_;
   bool ready_ = false;
 };
 

@@ -183,9 +183,14 @@ TEST(GroupFailover, one_fact_away_from_a_promotion) {
       {"a lease ran out",
        [](Scene& s) { note_lease(s.group.facts, s.group.now - kSlack - milliseconds(1)); },
        "failover_promotes"},
-      {"the owner knows no grants of before",
-       [](Scene& s) { s.group.facts.owner_since = s.group.now - kLease; },
+      {"another process may have granted one",
+       [](Scene& s) { s.group.facts.others_lease_until = s.group.now; },
        "failover_old_primary_may_serve"},
+      {"what others granted ran out",
+       [](Scene& s) {
+         s.group.facts.others_lease_until = s.group.now - kSlack - milliseconds(1);
+       },
+       "failover_promotes"},
       {"a voter's host fell silent",
        [&](Scene& s) {
          s.group.now += kFreshReport + milliseconds(1);

@@ -40,12 +40,15 @@ void SimController::keep_ownership() {
   renew_at_ = now + (ownership_.owns(now) ? kRenewEvery : milliseconds(250));
   if (log_.row.owner == id_) {
     ++log_.row.renewals;
+    log_.has_session = true;
     ownership_.owned_since(now);
   } else {
     ownership_.lost();
-    ownership_.saw(log_.row, now);
+    ownership_.saw(log_.row, log_.has_session, now);
     if (ownership_.may_take(now)) {
+      facts_.others_lease_until = ownership_.others_until();
       log_.row = {.owner = id_, .renewals = log_.row.renewals + 1};
+      log_.has_session = true;
       ownership_.owned_since(now);
     }
   }
@@ -127,10 +130,18 @@ void SimController::tick(const InstanceOrder& order) {
     if (dice_.one_in(900)) frozen_until_ = world_.now + dice_.up_to(milliseconds(9000));
     if (dice_.one_in(900)) {
       check_fold();
+      if (log_.row.owner == id_) log_.has_session = false;
       if (dice_.one_in(3) && log_is_there() && log_.row.owner == id_) log_.row.owner.clear();
       start();
     }
-    if (dice_.one_in(1500)) log_.away_until = world_.now + dice_.up_to(milliseconds(6000));
+    if (dice_.one_in(1500)) {
+      log_.away_until = world_.now + dice_.up_to(milliseconds(6000));
+      log_.has_session = false;
+    }
+    if (dice_.one_in(900)) {  // it is cut off, and goes on by what it knows; its session ends
+      cut_until_ = world_.now + dice_.up_to(milliseconds(6000));
+      if (log_.row.owner == id_) log_.has_session = false;
+    }
   }
   if (frozen_until_ > world_.now) return;
   for (const Late& late : late_) handle(late.command);

@@ -20,6 +20,7 @@ struct SimLog {
   std::vector<v1::GroupEvent> events;
   std::vector<TimePoint> recorded;
   OwnershipRow row;
+  bool has_session = false;  // the row's owner
   TimePoint away_until;
 };
 
@@ -37,7 +38,7 @@ class SimController {
 
   void take(const v1::HostReport& report);
   void tick(const InstanceOrder& order);
-  void heal() { frozen_until_ = TimePoint(); }
+  void heal() { frozen_until_ = cut_until_ = TimePoint(); }
   bool owns() const { return ownership_.owns(clock_.at(world_.now)); }
   // An operator's request; false if this one does not own the group.
   bool request(const v1::GroupCommand& command);
@@ -54,7 +55,9 @@ class SimController {
   };
 
   void start();
-  bool log_is_there() const { return log_.away_until <= world_.now; }
+  bool log_is_there() const {
+    return log_.away_until <= world_.now && cut_until_ <= world_.now;
+  }
   void catch_up();
   void keep_ownership();
   void grant(const v1::HostReport& report);
@@ -71,6 +74,7 @@ class SimController {
 
   SimClock clock_;
   TimePoint frozen_until_;
+  TimePoint cut_until_;  // from the log's database
   OwnershipClock ownership_;
   std::string id_;
   bool owned_ = false;

@@ -7,6 +7,7 @@ using Postgres = SimNode::Postgres;
 
 void SimWorld::heal() {
   for (Host& host : hosts_) {
+    if (host.is_destroyed) continue;
     host.down_until = host.frozen_until = host.agent_frozen_until = TimePoint();
   }
   for (auto& row : cut_) {
@@ -21,7 +22,7 @@ void SimWorld::hurt() {
     if (hardness > 0) hurt_host(hosts_[i], i);
   }
   for (auto& [id, node] : nodes) {
-    if (dice_.one_in(600 / (hardness + 1))) hurt_node(node);
+    if (dice_.one_in(600 / (hardness + 1)) && !is_destroyed(node.host)) hurt_node(node);
   }
 }
 
@@ -62,20 +63,30 @@ void SimWorld::hurt_network() {
   }
 }
 
+void SimWorld::cut_power(int index, TimePoint until) {
+  Host& host = hosts_[index];
+  host.down_until = until;
+  for (auto& [id, node] : nodes) {
+    if (node.host != index) continue;
+    stop(node);
+    node.lease_until = node.reply_until = TimePoint();
+    node.busy_until = std::max(node.busy_until, until + milliseconds(500));
+  }
+  host.agent_id = "agent-" + std::to_string(++agents_);
+  host.sequence = 0;
+  host.sent.clear();
+}
+
+void SimWorld::destroy_host(int index) {
+  cut_power(index, now + std::chrono::hours(1000));
+  hosts_[index].is_destroyed = true;
+}
+
 void SimWorld::hurt_host(Host& host, int index) {
+  if (host.is_destroyed) return;
   switch (dice_.below(2500 / hardness)) {
-    case 0:  // power
-      host.down_until = now + dice_.up_to(milliseconds(12000));
-      for (auto& [id, node] : nodes) {
-        if (node.host == index) {
-          stop(node);
-          node.lease_until = node.reply_until = TimePoint();
-          node.busy_until = std::max(node.busy_until, host.down_until + milliseconds(500));
-        }
-      }
-      host.agent_id = "agent-" + std::to_string(++agents_);
-      host.sequence = 0;
-      host.sent.clear();
+    case 0:
+      cut_power(index, now + dice_.up_to(milliseconds(12000)));
       break;
     case 1:
       host.frozen_until = now + dice_.up_to(milliseconds(6000));

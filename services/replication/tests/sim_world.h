@@ -89,6 +89,8 @@ struct SimNode {
   SyncConfig in_force;
   std::set<std::string> slots;
   std::map<std::string, uint64_t> confirmed;  // by standby: as its WAL sender knows it
+  uint64_t parting_generation = 0;  // of the role that its clients leave for
+  TimePoint clients_leave_at;
   TimePoint stop_at_latest;
   // The keeper, on its host's clock.
   uint64_t lease_term = 0;
@@ -102,6 +104,11 @@ struct SimNode {
   bool serves() const { return postgres == Postgres::open; }
   bool has(uint64_t branch, uint64_t lsn) const;
 };
+
+// Where the data of `node` stops being the data of `upstream`, told by timelines alone, as
+// PostgreSQL tells it; and as it is.
+bool follows_by_timelines(const SimNode& node, const SimNode& upstream);
+bool follows_in_truth(const SimNode& node, const SimNode& upstream);
 
 class SimWorld {
  public:
@@ -122,6 +129,7 @@ class SimWorld {
   bool primary_is_open = false;
   bool sync_is_promised = false;
   uint64_t first_open_term = 0;
+  bool loss_is_accepted = false;  // by an operator, of the next promotion
 
   void place(const std::string& id, int host);
   void remove(const std::string& id);  // the box and all that is in it
@@ -134,12 +142,19 @@ class SimWorld {
     const auto found = nodes.find(id);
     return found == nodes.end() ? nullptr : &found->second;
   }
+  const SimNode* find(const std::string& id) const {
+    const auto found = nodes.find(id);
+    return found == nodes.end() ? nullptr : &found->second;
+  }
   static std::string host_name(int host) {
     return std::string("host-") + static_cast<char>('a' + host);
   }
   // Everything that was cut, frozen or down comes back.
   void heal();
   bool host_is_up(int host) const { return hosts_[host].down_until <= now; }
+  // It never comes back.
+  void destroy_host(int host);
+  bool is_destroyed(int host) const { return hosts_[host].is_destroyed; }
 
  private:
   struct Host {
@@ -149,6 +164,7 @@ class SimWorld {
     std::map<uint64_t, TimePoint> sent;  // of this agent_id: on the host's clock
     TimePoint next_report;
     TimePoint down_until;          // the machine
+    bool is_destroyed = false;
     TimePoint frozen_until;        // the machine: nothing runs, clocks go on
     TimePoint agent_frozen_until;  // the agent only
     bool changed = false;
@@ -181,6 +197,7 @@ class SimWorld {
   void hurt();
   void hurt_network();
   void hurt_host(Host& host, int index);
+  void cut_power(int host, TimePoint until);
   void hurt_node(SimNode& node);
   void stop(SimNode& node);
   void wipe(SimNode& node);
