@@ -8,6 +8,7 @@
 #include "trunkline/v1/group.pb.h"
 #include "trunkline/v1/instance.pb.h"
 #include "trunkline/v1/platform.pb.h"
+#include "trunkline/v1/usage.pb.h"
 
 namespace trunkline::cli {
 namespace {
@@ -18,6 +19,9 @@ std::unique_ptr<google::protobuf::Message> message_for(const std::string& aggreg
   if (aggregate == "host") return std::make_unique<v1::HostEvent>();
   if (aggregate == "version") return std::make_unique<v1::VersionEvent>();
   if (aggregate == "token") return std::make_unique<v1::TokenEvent>();
+  if (aggregate == "usage") return std::make_unique<v1::UsageEvent>();
+  if (aggregate == "pricelist") return std::make_unique<v1::PriceListEvent>();
+  if (aggregate == "webhook") return std::make_unique<v1::WebhookEvent>();
   return nullptr;
 }
 

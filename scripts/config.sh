@@ -29,10 +29,15 @@ command_consumer_api() { # SERVICE
 }
 
 nats_config() {
-  local host provisioner_api replication_api bus_listen=127.0.0.1
+  local host provisioner_api replication_api bus_listen=127.0.0.1 metering_api call
   [[ -z ${TRUNKLINE_NETWORK:-} ]] || bus_listen=0.0.0.0
   mapfile -t provisioner_api < <(command_consumer_api provisioner)
   mapfile -t replication_api < <(command_consumer_api replication)
+  mapfile -t metering_api < <(command_consumer_api metering
+    for call in STREAM.CREATE STREAM.UPDATE STREAM.INFO STREAM.MSG.GET; do
+      echo "\$JS.API.$call.TL_USAGE"
+    done
+    echo '$JS.API.CONSUMER.DURABLE.CREATE.TL_USAGE.billing')
   cat <<END
 # Written by scripts/run.sh at every start; holds passwords.
 listen: "$bus_listen:$nats_port"
@@ -64,6 +69,13 @@ END
   nats_user replication 'tl.task.>' 'tl.lease.*' 'tl.cmd.replication.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${replication_api[@]}" \
     -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.inbox.replication.>'
+  nats_user metering 'tl.usage.>' 'tl.log.appended' 'tl.inbox.gateway.>' "${metering_api[@]}" \
+    -- 'tl.deliver.metering' 'tl.evt.>' 'tl.stats.*' 'tl.traffic.*' 'tl.query.metering' \
+    'tl.admin.metering' 'tl.inbox.metering.>'
+  # For a billing system: reads usage, from any place or through a consumer that is kept for it.
+  nats_user billing '$JS.API.STREAM.INFO.TL_USAGE' '$JS.API.STREAM.MSG.GET.TL_USAGE' \
+    '$JS.API.CONSUMER.MSG.NEXT.TL_USAGE.billing' '$JS.ACK.TL_USAGE.billing.>' \
+    -- 'tl.usage.>' 'tl.inbox.billing.>'
   nats_user lookup 'tl.evt.>' 'tl.route.>' 'tl.inbox.gateway.>' 'tl.inbox.proxy.>' \
     '$JS.API.STREAM.CREATE.TL_EVT' \
     '$JS.API.STREAM.UPDATE.TL_EVT' '$JS.API.STREAM.INFO.TL_EVT' \
@@ -113,6 +125,15 @@ write_service_configs() {
   common_config replication replication |
     jq --arg dsn "$(log_dsn tl_replication trunkline_log)" '. + {log_dsn: $dsn}' |
     write_private "$home/etc/replication.json" "$service_user"
+  common_config metering metering |
+    jq --arg dsn "$(log_dsn tl_metering trunkline_log)" \
+      --arg database "$(log_dsn tl_metering trunkline_metering)" \
+      --arg source "/trunkline/$home_hash" --arg schema "$api/v1/schemas/usage.json" \
+      --argjson window "${TRUNKLINE_USAGE_WINDOW_MS:-60000}" \
+      --argjson grace "${TRUNKLINE_USAGE_GRACE_MS:-5000}" \
+      '. + {log_dsn: $dsn, metering_dsn: $database, event_source: $source, event_schema: $schema,
+            usage: {window_ms: $window, grace_ms: $grace}}' |
+    write_private "$home/etc/metering.json" "$service_user"
   common_config lookup lookup |
     jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \
       --arg model "$(log_dsn tl_lookup trunkline_lookup)" --arg endpoint "$proxy_address" \
@@ -178,7 +199,7 @@ END
 log_postgres_ident() {
   local role user
   for user in $(printf '%s\n' "$(id -un)" "$service_user" | sort -u); do
-    for role in tl_provisioner tl_replication tl_lookup tl_reader; do
+    for role in tl_provisioner tl_replication tl_metering tl_lookup tl_reader; do
       printf 'trunkline "%s" %s\n' "$user" "$role"
     done
   done
@@ -238,7 +259,7 @@ process_list() {
     --args -- "$home/bin/log_database.sh" "$bin/psql" "$socket_dir/log" "$log_port" \
     "$home/bin/log_schema.sql" "$home/secrets/log-reader.password")" \
     "$bin/postgres" -D "$home/log-postgres"
-  for service in lookup provisioner replication api-gateway; do
+  for service in lookup provisioner replication metering api-gateway; do
     process $service "$service_user" '{"level": 1}' \
       "$home/bin/trunkline-${service#api-}" --config "$home/etc/$service.json"
   done

@@ -118,7 +118,7 @@ random_token() { printf 'tl_%s\n' "$(openssl rand 256 | basenc --base64url -w0 |
 
 make_secrets() {
   local user
-  for user in gateway provisioner replication lookup proxy "${hosts[@]/#/agent-}"; do
+  for user in gateway provisioner replication metering billing lookup proxy "${hosts[@]/#/agent-}"; do
     make_once "$home/secrets/nats-$user.password" random_password
   done
   make_once "$home/secrets/log-reader.password" random_password

@@ -20,7 +20,8 @@ run postgres <<END
 DO \$\$
 DECLARE name text;
 BEGIN
-  FOREACH name IN ARRAY ARRAY['tl_provisioner', 'tl_replication', 'tl_lookup', 'tl_reader'] LOOP
+  FOREACH name IN ARRAY ARRAY['tl_provisioner', 'tl_replication', 'tl_metering', 'tl_lookup',
+                             'tl_reader'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
       EXECUTE format('CREATE ROLE %I LOGIN', name);
     END IF;
@@ -35,8 +36,12 @@ SELECT 'CREATE DATABASE trunkline_log OWNER tl_owner'
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'trunkline_log') \gexec
 SELECT 'CREATE DATABASE trunkline_lookup OWNER tl_lookup'
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'trunkline_lookup') \gexec
-REVOKE ALL ON DATABASE postgres, template1, trunkline_log, trunkline_lookup FROM PUBLIC;
-GRANT CONNECT ON DATABASE trunkline_log TO tl_provisioner, tl_replication, tl_lookup, tl_reader;
+SELECT 'CREATE DATABASE trunkline_metering OWNER tl_metering'
+  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'trunkline_metering') \gexec
+REVOKE ALL ON DATABASE postgres, template1, trunkline_log, trunkline_lookup, trunkline_metering
+  FROM PUBLIC;
+GRANT CONNECT ON DATABASE trunkline_log
+  TO tl_provisioner, tl_replication, tl_metering, tl_lookup, tl_reader;
 END
 
 run trunkline_log <"$schema_file"

@@ -31,7 +31,7 @@ refuse_if_port_taken() {
 }
 
 refuse_if_program_missing() {
-  local name programs=(supervisor gateway lookup provisioner replication agent keeper proxy)
+  local name programs=(supervisor gateway lookup provisioner replication metering agent keeper proxy)
   for name in trunkline "${programs[@]/#/trunkline-}"; do
     [[ -x $bin_dir/$name ]] || die "no $name in $bin_dir: make build"
   done

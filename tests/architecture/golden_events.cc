@@ -8,6 +8,7 @@
 #include "trunkline/v1/group.pb.h"
 #include "trunkline/v1/instance.pb.h"
 #include "trunkline/v1/platform.pb.h"
+#include "trunkline/v1/usage.pb.h"
 
 namespace trunkline::golden {
 namespace {
@@ -25,6 +26,9 @@ const Aggregate kAggregates[] = {
     {"host", v1::HostEvent::default_instance()},
     {"version", v1::VersionEvent::default_instance()},
     {"token", v1::TokenEvent::default_instance()},
+    {"usage", v1::UsageEvent::default_instance()},
+    {"pricelist", v1::PriceListEvent::default_instance()},
+    {"webhook", v1::WebhookEvent::default_instance()},
 };
 
 // Numbers from the field's place, so that no two fields of a message look alike.

@@ -11,8 +11,8 @@ import unittest
 
 from platform_fixture import REPO, Platform, PlatformTest, accepts_connections, alive, wait_for
 
-ALL = ["nats", "log-postgres", "lookup", "provisioner", "replication", "api-gateway", "proxy",
-       "agent-host-a", "agent-host-b", "agent-host-c"]
+ALL = ["nats", "log-postgres", "lookup", "provisioner", "replication", "metering", "api-gateway",
+       "proxy", "agent-host-a", "agent-host-b", "agent-host-c"]
 
 
 class RunFile(PlatformTest):

@@ -1,6 +1,7 @@
 -- The event log. Applied to database trunkline_log by a superuser at every start; safe to repeat.
--- Roles (made before): tl_owner owns and cannot log in; tl_provisioner, tl_replication, tl_lookup
--- and tl_reader may read; a writer appends only through log.append(), only to its own aggregates.
+-- Roles (made before): tl_owner owns and cannot log in; tl_provisioner, tl_replication,
+-- tl_metering, tl_lookup and tl_reader may read; a writer appends only through log.append(), only
+-- to its own aggregates.
 
 CREATE SCHEMA IF NOT EXISTS log AUTHORIZATION tl_owner;
 REVOKE ALL ON SCHEMA log FROM PUBLIC;
@@ -46,7 +47,8 @@ CREATE TABLE IF NOT EXISTS log.writer (
 );
 INSERT INTO log.writer VALUES
   ('instance', 'tl_provisioner'), ('host', 'tl_provisioner'), ('version', 'tl_provisioner'),
-  ('token', 'tl_provisioner'), ('group', 'tl_replication')
+  ('token', 'tl_provisioner'), ('group', 'tl_replication'), ('usage', 'tl_metering'),
+  ('pricelist', 'tl_metering'), ('webhook', 'tl_metering')
 ON CONFLICT DO NOTHING;
 
 CREATE OR REPLACE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -199,11 +201,12 @@ END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA log FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA log FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
-GRANT USAGE ON SCHEMA log TO tl_provisioner, tl_replication, tl_lookup, tl_reader;
+GRANT USAGE ON SCHEMA log
+  TO tl_provisioner, tl_replication, tl_metering, tl_lookup, tl_reader;
 GRANT SELECT ON log.event, log.command_result
-  TO tl_provisioner, tl_replication, tl_lookup, tl_reader;
+  TO tl_provisioner, tl_replication, tl_metering, tl_lookup, tl_reader;
 GRANT EXECUTE ON FUNCTION log.append(text, bigint, uuid, text, text, text, text, text[], integer[],
-  bytea[], bytea, bytea) TO tl_provisioner, tl_replication;
+  bytea[], bytea, bytea) TO tl_provisioner, tl_replication, tl_metering;
 GRANT SELECT ON log.ownership TO tl_replication, tl_lookup, tl_reader;
 GRANT EXECUTE ON FUNCTION log.take_ownership(text, uuid, uuid, bigint),
   log.renew_ownership(text, uuid), log.release_ownership(text, uuid) TO tl_replication;

@@ -162,12 +162,14 @@ void TempPostgres::execute(const std::string& database, const std::string& sql) 
 }
 
 void TempPostgres::create_platform_databases() {
-  for (const char* role : {"tl_provisioner", "tl_replication", "tl_lookup", "tl_reader"}) {
+  for (const char* role :
+       {"tl_provisioner", "tl_replication", "tl_metering", "tl_lookup", "tl_reader"}) {
     execute("postgres", std::string("CREATE ROLE ") + role + " LOGIN");
   }
   execute("postgres", "CREATE ROLE tl_owner NOLOGIN");
   execute("postgres", "CREATE DATABASE trunkline_log OWNER tl_owner");
   execute("postgres", "CREATE DATABASE trunkline_lookup OWNER tl_lookup");
+  execute("postgres", "CREATE DATABASE trunkline_metering OWNER tl_metering");
   std::ifstream file(TRUNKLINE_LOG_SCHEMA);
   std::stringstream sql;
   sql << file.rdbuf();

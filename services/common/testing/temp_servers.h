@@ -50,8 +50,8 @@ class TempPostgres {
   ~TempPostgres();
   std::string dsn(const std::string& database = "postgres",
                   const std::string& user = "postgres") const;
-  // Roles tl_*, database trunkline_log with the event log's schema, database trunkline_lookup
-  // owned by tl_lookup.
+  // Roles tl_*, database trunkline_log with the event log's schema, databases trunkline_lookup and
+  // trunkline_metering owned by the service's role.
   void create_platform_databases();
   void crash();    // SIGQUIT: immediate shutdown
   void restart();  // after crash()

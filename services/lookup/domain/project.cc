@@ -2,6 +2,8 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
+
 #include "base/ids.h"
 #include "lookup/domain/project_detail.h"
 #include "trunkline/v1/group.pb.h"
@@ -64,6 +66,12 @@ std::optional<StreamRef> parse_stream(std::string_view stream) {
     if (known.name == stream.substr(0, dash)) return StreamRef{known.aggregate, uuid};
   }
   return std::nullopt;
+}
+
+bool is_not_shown(std::string_view stream) {
+  constexpr std::string_view kNotShown[] = {"usage", "pricelist", "webhook"};
+  const std::string_view aggregate = stream.substr(0, stream.find('-'));
+  return std::find(std::begin(kNotShown), std::end(kNotShown), aggregate) != std::end(kNotShown);
 }
 
 std::string view_key(const StreamRef& stream) {

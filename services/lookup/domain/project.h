@@ -34,6 +34,8 @@ struct StreamRef {
 };
 // Nothing if `stream` is not "<known aggregate>-<lower-case uuid>".
 std::optional<StreamRef> parse_stream(std::string_view stream);
+// True of streams whose events are in no document here: another service projects them.
+bool is_not_shown(std::string_view stream);
 
 // The key of the view that a stream is folded into: "instance-<uuid>" for a group as well.
 std::string view_key(const StreamRef& stream);

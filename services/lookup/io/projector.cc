@@ -229,6 +229,7 @@ void Projector::take_some(std::span<const RecordedEvent> events) {
   };
   try {
     for (const RecordedEvent& event : events) {
+      if (is_not_shown(event.stream)) continue;
       const auto stream = parse_stream(event.stream);
       if (!stream) {
         change.poison.push_back(put_aside(event, "the stream is of no known aggregate"));

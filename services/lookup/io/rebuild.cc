@@ -206,7 +206,9 @@ View& Rebuild::view_of(const StreamRef& stream) {
 
 void Rebuild::take(RecordedEvent& event) {
   const auto stream = parse_stream(event.stream);
-  if (!stream) {
+  if (is_not_shown(event.stream)) {
+    // nothing to show
+  } else if (!stream) {
     poison_.push_back(put_aside(event, "the stream is of no known aggregate"));
   } else {
     fold(view_of(*stream), event, blocked_, poison_, all_written_ ? &touched_now_ : nullptr);

@@ -38,6 +38,7 @@ HeardSource& HeardBook::begin(const std::string& source, const std::string& run,
                               uint64_t sequence) {
   HeardSource& heard = sources_[source_uuid(source)];
   heard.source = source;
+  ++heard.messages;
   if (heard.run != run || sequence > heard.sequence) {
     heard.run = run;
     heard.sequence = sequence;

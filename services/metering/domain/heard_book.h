@@ -34,6 +34,7 @@ struct HeardItem {
 
 struct HeardSource {
   std::string source;  // "host:<name>", "proxy:<id>"
+  uint64_t messages = 0;
   std::map<std::string, HeardItem> items;
   // A whole report since the last measurement: what it does not name is not there any more.
   bool has_whole = false;

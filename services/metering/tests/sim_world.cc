@@ -172,6 +172,11 @@ void SimWorld::resize(SimInstance& instance) {
        [this, &instance, id = node.id, generation] { make(instance, id, generation); });
   }
   at(now_ + 6 * kMinute, [this, &instance] { activate(instance); });
+  // Ordered again before all hosts have made what was ordered first.
+  if (!chance(40)) return;
+  at(now_ + random(500, 90'000), [this, &instance] {
+    if (!instance.is_deleted) resize(instance);
+  });
 }
 
 void SimWorld::remove_node(SimInstance& instance, size_t index) {

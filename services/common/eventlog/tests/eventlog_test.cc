@@ -219,7 +219,8 @@ TEST(EventLog, NoServiceRoleCanChangeOrForge) {
       "INSERT INTO log.event SELECT * FROM log.event LIMIT 1", "SELECT nextval('log.position_seq')",
       "ALTER TABLE log.event DISABLE TRIGGER ALL", "DROP TABLE log.event",
       "INSERT INTO log.writer VALUES ('group', 'tl_provisioner')"};
-  for (const char* role : {"tl_provisioner", "tl_replication", "tl_lookup", "tl_reader"}) {
+  for (const char* role :
+       {"tl_provisioner", "tl_replication", "tl_metering", "tl_lookup", "tl_reader"}) {
     for (const auto& sql : attempts) {
       pqxx::connection connection(server().dsn("trunkline_log", role));
       pqxx::work work(connection);
