@@ -85,7 +85,9 @@ class LogFiller {
  private:
   void put(const std::string& stream, const char* type, const v1::InstanceEvent& event) {
     const std::string zero = "\\\\x" + std::string(64, '0');
-    rows_ += std::to_string(++position_) + "\t" + stream + "\t" + std::to_string(++version_) +
+    ++position_;
+    ++version_;
+    rows_ += std::to_string(position_) + "\t" + stream + "\t" + std::to_string(version_) +
              "\t" + type + "\t1\t\\\\x" + hex(event.SerializeAsString()) + "\t" +
              uuid_from_name(std::to_string(position_)) + "\t\t\tbench\t\t" +
              std::to_string(now_us_ + position_) + "\t" + zero + "\t" + zero + "\n";
@@ -187,7 +189,7 @@ void tell(bus::Bus& bus, int instances, uint64_t round) {
 json ask(bus::Bus& bus, const json& request) {
   const auto answer =
       bus.request("tl.admin.metering", request.dump(), std::chrono::seconds(60));
-  return answer ? json::parse(answer->data) : json();
+  return answer ? json::parse(answer->data) : json::object();
 }
 
 }  // namespace
