@@ -1,5 +1,5 @@
 """Usage as a billing system gets it from TL_USAGE is what the log bills, to the unit: metering is
-killed, NATS is wiped, instances come, change and go.
+killed, PostgreSQL crashes, NATS is wiped, instances come, change and go.
 
 TRUNKLINE_METERING_KILLS (default 10) sets the scale.
 """
@@ -76,7 +76,7 @@ class Consumer:
     """Of a billing system: knows where it is in the stream, and dedupes by id."""
 
     def __init__(self):
-        self.stream, self.next, self.seen = None, 1, {}
+        self.stream, self.next, self.position, self.seen = None, 1, 0, {}
 
 
 class Metering(unittest.TestCase):
@@ -95,13 +95,13 @@ class Metering(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
 
-    def kill_metering(self):
-        pid = self.platform.pid("metering")
+    def kill(self, name):
+        pid = self.platform.pid(name)
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             return
-        wait_for(lambda: self.platform.pid("metering") != pid, 60, "a new metering")
+        wait_for(lambda: self.platform.pid(name) != pid, 60, f"a new {name}")
 
     def wipe_nats(self):
         pid = self.platform.pid("nats")
@@ -131,11 +131,13 @@ class Metering(unittest.TestCase):
         try:
             info = bus.info()
             if info.get("created") != consumer.stream:
-                consumer.stream, consumer.next = info.get("created"), 1
+                consumer.stream, consumer.next, consumer.position = info.get("created"), 1, 0
             for sequence in range(consumer.next, info.get("state", {}).get("last_seq", 0) + 1):
                 headers, text, subject = bus.read(sequence)
                 event = json.loads(text, parse_float=decimal.Decimal)
                 self.check_event(event, headers, subject)
+                self.assertGreaterEqual(event["data"]["position"], consumer.position, "the order")
+                consumer.position = event["data"]["position"]
                 known = consumer.seen.setdefault(event["id"], text)
                 self.assertEqual(known, text, "one id, two records")
                 consumer.next = sequence + 1
@@ -206,7 +208,9 @@ class Metering(unittest.TestCase):
         dice = random.Random(KILLS)
         for number in range(KILLS):
             time.sleep(dice.uniform(0.2, 2.0))
-            self.kill_metering()
+            self.kill("metering")
+            if number == KILLS // 4:
+                self.kill("log-postgres")
             if number == KILLS // 2:
                 self.wipe_nats()
         life.join(600)

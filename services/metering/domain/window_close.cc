@@ -26,6 +26,7 @@ Shares take_shares(Account& account, const WindowGrid& grid, int64_t until_ms) {
   Shares shares;
   std::erase_if(account.pieces,
                 [&](Piece& piece) { return share_out(piece, grid, until_ms, shares); });
+  if (account.pieces.empty()) std::vector<Piece>().swap(account.pieces);
   return shares;
 }
 

@@ -10,6 +10,8 @@
 namespace trunkline::metering {
 namespace {
 
+constexpr size_t kMostSql = 256 * 1024;
+
 std::string bytea(const std::string& data) { return "'\\x" + hex(data) + "'"; }
 std::string format_text() { return std::to_string(kUsageFormat); }
 
@@ -110,9 +112,7 @@ void UsageStore::apply(const UsageState& state, const UsageChange& change,
     session_.execute("ROLLBACK");
     throw StoreMoved("the checkpoint is not at position " + std::to_string(from.position));
   }
-  for (const std::string& id : change.instances) {
-    if (const InstanceState* instance = state.find_instance(id)) put_instance(id, *instance);
-  }
+  put_instances(state, change.instances);
   for (const PoisonedEvent& event : poison) {
     session_.query("INSERT INTO " + schema_ + ".poison VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
                    {std::to_string(event.position), event.stream, event.error});
@@ -185,22 +185,39 @@ void UsageStore::put_hours(const std::vector<UsageRecord>& records) {
   session_.execute(hour_upsert(schema_));
 }
 
-void UsageStore::put_instance(const std::string& id, const InstanceState& instance) {
-  if (canonical_uuid(id) != id) return;
-  session_.execute("INSERT INTO " + schema_ + ".instance VALUES ('" + id + "', '" +
-                   uuid_or_none(instance.project_id) + "', " + session_.quote(instance.name) +
-                   ", " + std::to_string(instance.created_ms) + ", " +
-                   or_null(instance.ended_ms) +
-                   ") ON CONFLICT (instance_id) DO UPDATE SET name = excluded.name, "
-                   "ended_ms = excluded.ended_ms");
-  for (const NodeState& node : instance.nodes) {
-    if (canonical_uuid(node.id) != node.id) continue;
-    session_.execute("INSERT INTO " + schema_ + ".node VALUES ('" + node.id + "', '" + id + "', " +
-                     session_.quote(node.host) + ", " + or_null(node.created_ms) + ", " +
-                     or_null(node.ended_ms) +
-                     ") ON CONFLICT (node_id) DO UPDATE SET host = excluded.host, "
-                     "created_ms = excluded.created_ms, ended_ms = excluded.ended_ms");
+// In few statements: a rebuild writes all that there are.
+void UsageStore::put_instances(const UsageState& state, const std::set<std::string>& ids) {
+  std::string instances, nodes;
+  const auto put = [&](std::string& rows, const std::string& table, const std::string& rest) {
+    if (!rows.empty()) {
+      session_.execute("INSERT INTO " + schema_ + "." + table + " VALUES " + rows + rest);
+    }
+    rows.clear();
+  };
+  const auto put_all = [&] {
+    put(instances, "instance",
+        " ON CONFLICT (instance_id) DO UPDATE SET name = excluded.name, "
+        "ended_ms = excluded.ended_ms");
+    put(nodes, "node",
+        " ON CONFLICT (node_id) DO UPDATE SET host = excluded.host, "
+        "created_ms = excluded.created_ms, ended_ms = excluded.ended_ms");
+  };
+  for (const std::string& id : ids) {
+    const InstanceState* instance = state.find_instance(id);
+    if (instance == nullptr || canonical_uuid(id) != id) continue;
+    instances += (instances.empty() ? "('" : ", ('") + id + "', '" +
+                 uuid_or_none(instance->project_id) + "', " + session_.quote(instance->name) +
+                 ", " + std::to_string(instance->created_ms) + ", " +
+                 or_null(instance->ended_ms) + "::bigint)";
+    for (const NodeState& node : instance->nodes) {
+      if (canonical_uuid(node.id) != node.id) continue;
+      nodes += (nodes.empty() ? "('" : ", ('") + node.id + "', '" + id + "', " +
+               session_.quote(node.host) + ", " + or_null(node.created_ms) + "::bigint, " +
+               or_null(node.ended_ms) + "::bigint)";
+    }
+    if (instances.size() > kMostSql) put_all();
   }
+  put_all();
 }
 
 void UsageStore::save(const StoredSnapshot& snapshot) {

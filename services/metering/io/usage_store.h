@@ -60,7 +60,7 @@ class UsageStore {
   void make_partitions(const std::vector<UsageRecord>& records);
   void put_records(const std::vector<UsageRecord>& records);
   void put_hours(const std::vector<UsageRecord>& records);
-  void put_instance(const std::string& id, const InstanceState& instance);
+  void put_instances(const UsageState& state, const std::set<std::string>& ids);
 
   PgSession& session_;
   std::string schema_;
