@@ -98,6 +98,11 @@ std::string partition_name(int64_t day) {
   return day < 0 ? "record_m" + std::to_string(-day) : "record_" + std::to_string(day);
 }
 
+int64_t partition_day(const std::string& name) {
+  const size_t at = name.find('_') + 1;
+  return name[at] == 'm' ? -std::stoll(name.substr(at + 1)) : std::stoll(name.substr(at));
+}
+
 std::string partition_sql(const std::string& schema, int64_t day) {
   return "CREATE TABLE IF NOT EXISTS " + schema + "." + partition_name(day) + " PARTITION OF " +
          schema + ".record FOR VALUES FROM (" + std::to_string(day * kDayMs) + ") TO (" +

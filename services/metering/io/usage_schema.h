@@ -20,6 +20,7 @@ std::string meter_columns();
 std::string tables_sql(const std::string& schema);
 // A partition of usage.record for the windows that begin on `day` (days since the epoch).
 std::string partition_name(int64_t day);
+int64_t partition_day(const std::string& name);
 std::string partition_sql(const std::string& schema, int64_t day);
 
 }  // namespace trunkline::metering

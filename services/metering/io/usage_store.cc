@@ -234,11 +234,14 @@ void UsageStore::forget_before(int64_t records_from_ms) {
       "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
       "WHERE i.inhparent = $1::regclass", {schema_ + ".record"});
   for (int i = 0; i < names.size(); ++i) {
-    const std::string table = schema_ + "." + names.text(i, 0);
-    const PgRows newer = session_.query(
-        "SELECT EXISTS (SELECT FROM " + table + " WHERE closed_ms >= $1 OR window_end_ms > $1)",
-        {std::to_string(records_from_ms)});
-    if (newer.text(0, 0) == "f") session_.execute("DROP TABLE " + table);
+    const std::string name = names.text(i, 0);
+    if ((partition_day(name) + 1) * kDayMs > records_from_ms) continue;
+    // Late corrections of an old day stay as long as others that were closed with them.
+    const std::string table = schema_ + "." + name;
+    const PgRows newest = session_.query("SELECT closed_ms FROM " + table +
+                                         " ORDER BY position DESC, ordinal DESC LIMIT 1");
+    const bool is_old = newest.size() == 0 || newest.number(0, 0) < records_from_ms;
+    if (is_old) session_.execute("DROP TABLE " + table);
   }
   session_.query("UPDATE " + schema_ + ".checkpoint SET records_from_ms = $1",
                  {std::to_string(records_from_ms)});
