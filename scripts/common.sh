@@ -36,6 +36,7 @@ load_home() {
   log_port=$((port_base + 2))
   proxy_port=5432
   proxy_address=$(platform_address 10)
+  metrics_address=127.$((port_base >> 8)).$((port_base & 255)).9
   api=http://127.0.0.1:$rest_port
   pid_dir=$home/run
   supervisor_log=$home/logs/supervisor.log

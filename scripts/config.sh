@@ -80,7 +80,7 @@ END
     '$JS.API.STREAM.CREATE.TL_EVT' \
     '$JS.API.STREAM.UPDATE.TL_EVT' '$JS.API.STREAM.INFO.TL_EVT' \
     '$JS.API.STREAM.MSG.GET.TL_EVT' \
-    -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.evt.>' 'tl.log.appended' \
+    -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.stats.*' 'tl.evt.>' 'tl.log.appended' \
     'tl.inbox.lookup.>'
   nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
@@ -94,11 +94,41 @@ log_dsn() { # ROLE DATABASE
   printf 'host=%s port=%s user=%s dbname=%s' "$socket_dir/log" "$log_port" "$1" "$2"
 }
 
+# Where a process shows its metrics: one address for all of a home, a port each.
+metrics_listen() { # SERVICE [HOST]
+  local index services=(api-gateway provisioner replication lookup metering proxy)
+  for index in "${!services[@]}"; do
+    [[ ${services[index]} != "$1" ]] || printf '%s:%d' "$metrics_address" $((9101 + index))
+  done
+  for index in "${!hosts[@]}"; do
+    [[ ${hosts[index]} != "${2-}" ]] || printf '%s:%d' "$metrics_address" $((9121 + index))
+  done
+}
+
+# For Prometheus' file_sd_configs.
+write_metrics_targets() {
+  local service host
+  owned_dir "$service_user" 0755 "$home/prometheus"
+  {
+    for service in api-gateway provisioner replication lookup proxy; do
+      jq -n --arg to "$(metrics_listen "$service")" --arg service "$service" --arg home "$home_hash" \
+        '{targets: [$to], labels: {job: "trunkline", service: $service, home: $home}}'
+    done
+    for host in "${hosts[@]}"; do
+      jq -n --arg to "$(metrics_listen agent "$host")" --arg host "$host" --arg home "$home_hash" \
+        '{targets: [$to], labels: {job: "trunkline", service: "agent", host: $host, home: $home}}'
+    done
+  } | jq -s . >"$home/prometheus/targets.json.new"
+  chmod 0644 "$home/prometheus/targets.json.new"
+  mv "$home/prometheus/targets.json.new" "$home/prometheus/targets.json"
+}
+
 # The fields that all processes share.
-common_config() { # SERVICE NATS_USER [ADDRESS OF THE BUS]
+common_config() { # SERVICE NATS_USER [ADDRESS OF THE BUS [HOST]]
   jq -n --arg service "$1" --arg home "$home" --arg user "$2" \
     --arg url "nats://${3:-127.0.0.1}:$nats_port" --rawfile password "$home/secrets/nats-$2.password" \
-    '{service: $service, home: $home,
+    --arg metrics "$(metrics_listen "$1" "${4-}")" \
+    '{service: $service, home: $home, metrics_listen: $metrics,
       nats: {url: $url, user: $user, password: ($password | rtrimstr("\n"))}}'
 }
 
@@ -147,14 +177,17 @@ write_service_configs() {
             backend_ca: "\($tls)/ca.crt"}' |
     write_private "$home/etc/proxy.json" "$service_user"
   for host in "${hosts[@]}"; do
-    common_config agent "agent-$host" "$(bus_address)" |
+    common_config agent "agent-$host" "$(bus_address)" "$host" |
       jq --arg host "$host" --arg zone "$(host_zone "$host")" \
         --arg address "$(host_address "$host")" --arg sockets "$socket_dir" \
         --arg user "$(as_root && echo "$node_user")" --arg keeper "$home/bin/trunkline-keeper" \
+        --argjson stats "${TRUNKLINE_STATS_INTERVAL_MS:-10000}" \
         '. + {host: $host, zone: $zone, address: $address, cpu: 0, ram_mb: 0, disk_gb: 0,
-              socket_dir: $sockets, node_user: $user, keeper: $keeper}' |
+              socket_dir: $sockets, node_user: $user, keeper: $keeper,
+              stats_interval_ms: $stats}' |
       write_private "$home/etc/agent-$host.json" "$(id -un)"
   done
+  write_metrics_targets
   nats_config | write_private "$home/etc/nats-server.conf" "$service_user"
 }
 

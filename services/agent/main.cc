@@ -14,6 +14,7 @@
 #include "bus/bus.h"
 #include "bus/streams.h"
 #include "runtime/config.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 namespace {
@@ -114,6 +115,7 @@ int run(int argc, char** argv) {
     trunkline::telemetry::stop();
     return 0;
   }
+  const trunkline::telemetry::MetricsServer metrics(config.metrics_listen);
   {
     trunkline::agent::HostAgent agent(options);
     std::unique_ptr<BusLink> link;

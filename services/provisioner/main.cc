@@ -10,6 +10,7 @@
 #include "runtime/config.h"
 #include "runtime/service_host.h"
 #include "runtime/shards.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 namespace {
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
   try {
     const auto config = runtime::load_config(argc, argv);
     telemetry::start(config.service);
+    const telemetry::MetricsServer metrics(config.metrics_listen);
     const auto bus = bus::Bus::connect(config.bus, std::chrono::seconds(30));
     runtime::ServiceHostOptions options;
     options.snapshot_format = provisioner::kSnapshotFormat;

@@ -14,6 +14,8 @@
 #include "proxy/io/traffic_reporter.h"
 #include "runtime/config.h"
 #include "runtime/random.h"
+#include "telemetry/metrics.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 namespace {
@@ -79,6 +81,40 @@ proxy::TrafficReporterOptions reporting(const nlohmann::json& raw) {
   return out;
 }
 
+std::unique_ptr<telemetry::ScrapeHook> show_metrics(proxy::ProxyContext& context) {
+  struct Families {
+    telemetry::GaugeFamily sessions{"trunkline_proxy_sessions", "Sessions of clients."};
+    telemetry::GaugeFamily waiting{"trunkline_proxy_sessions_waiting",
+                                   "Sessions that wait for a primary."};
+    telemetry::CounterFamily carried{"trunkline_proxy_sessions_carried_total",
+                                     "Sessions that went on with another server."};
+    telemetry::CounterFamily doubt{
+        "trunkline_proxy_commits_in_doubt_total",
+        "Commits that were not confirmed because standbys had not confirmed them."};
+    telemetry::CounterFamily bytes{
+        "trunkline_proxy_bytes_total", "Bytes of sessions, as clients send them (in).",
+        {"direction"}};
+    telemetry::CounterFamily connections{"trunkline_proxy_connections_total",
+                                         "Sessions that were opened."};
+  };
+  return std::make_unique<telemetry::ScrapeHook>(
+      [&context, families = std::make_shared<Families>()] {
+        families->sessions.set(static_cast<double>(context.connections.load()));
+        families->waiting.set(static_cast<double>(context.waiting.load()));
+        families->carried.raise_to({}, static_cast<double>(context.carried.load()));
+        families->doubt.raise_to({}, static_cast<double>(context.commits_in_doubt.load()));
+        uint64_t in = 0, out = 0, opened = 0;
+        for (const auto& endpoint : context.traffic.totals()) {
+          in += endpoint.totals.bytes_in;
+          out += endpoint.totals.bytes_out;
+          opened += endpoint.totals.connections;
+        }
+        families->bytes.raise_to({"in"}, static_cast<double>(in));
+        families->bytes.raise_to({"out"}, static_cast<double>(out));
+        families->connections.raise_to({}, static_cast<double>(opened));
+      });
+}
+
 void serve(const runtime::ServiceConfig& config) {
   const std::string folder = config.raw->value("state_dir", config.home + "/proxy");
   mkdir(folder.c_str(), 0700);
@@ -88,6 +124,7 @@ void serve(const runtime::ServiceConfig& config) {
   proxy::ProxyServer server(std::move(options));
   proxy::load_routes(cache, server.endpoints());
   const BusLink link(config.bus, server.context(), cache, reporting(*config.raw));
+  const auto shown = show_metrics(server.context());
   spdlog::info("proxy is up on {}:{}", server.context().options.listen_address, server.port());
   runtime::wait_for_stop_signal();
 }
@@ -99,6 +136,7 @@ int main(int argc, char** argv) {
   try {
     const runtime::ServiceConfig config = runtime::load_config(argc, argv);
     telemetry::start("proxy");
+    const telemetry::MetricsServer metrics(config.metrics_listen);
     serve(config);
   } catch (const std::exception& error) {
     spdlog::critical("proxy ends: {}", error.what());

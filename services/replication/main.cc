@@ -5,6 +5,7 @@
 #include "runtime/config.h"
 #include "runtime/ownership.h"
 #include "runtime/service_host.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   try {
     const auto config = runtime::load_config(argc, argv);
     telemetry::start(config.service);
+    const telemetry::MetricsServer metrics(config.metrics_listen);
     const auto bus = bus::Bus::connect(config.bus, std::chrono::seconds(30));
     runtime::ServiceHostOptions options;
     options.snapshot_format = replication::kSnapshotFormat;

@@ -102,6 +102,7 @@ HostAgent::~HostAgent() {
 }
 
 void HostAgent::stop() {
+  hook_.reset();
   stats_.reset();  // before the nodes go: one that is not there any more is forgotten
   {
     const std::lock_guard lock(wake_mutex_);
@@ -140,6 +141,7 @@ void HostAgent::start(SendReport send) {
     for (auto& [id, node] : nodes_) node->start();
   }
   reporter_ = std::thread([this] { run_reports(); });
+  hook_ = std::make_unique<telemetry::ScrapeHook>([this] { show_metrics(); });
 }
 
 void HostAgent::start_stats(StatsCollector::Send send, milliseconds interval) {
@@ -152,6 +154,45 @@ std::vector<v1::NodeReport> HostAgent::node_reports() {
   std::vector<v1::NodeReport> out;
   for (const auto& [id, node] : nodes_) out.push_back(node->report());
   return out;
+}
+
+void HostAgent::show_metrics() {
+  std::map<std::string_view, double> states = {
+      {"open", 0}, {"recovering", 0}, {"starting", 0}, {"stopped", 0}};
+  double failing = 0, guarded = 0, lease = -1, full = 0, restarts = 0;
+  for (const auto& node : node_reports()) {
+    switch (node.postgres()) {
+      case v1::POSTGRES_STATE_OPEN:
+        ++states["open"];
+        break;
+      case v1::POSTGRES_STATE_RECOVERING:
+        ++states["recovering"];
+        break;
+      case v1::POSTGRES_STATE_STARTING:
+        ++states["starting"];
+        break;
+      default:
+        ++states["stopped"];
+    }
+    for (const auto* task : {&node.ensure(), &node.role(), &node.objects(), &node.remove()}) {
+      if (task->state() != v1::TASK_STATE_FAILED) continue;
+      ++failing;
+      break;
+    }
+    if (node.ensure().failure().code() == "disk_full") ++full;
+    restarts += static_cast<double>(node.restarts());
+    if (node.reported_role() != v1::ROLE_PRIMARY || node.lease_ms() == 0) continue;
+    ++guarded;
+    const double left = node.lease_ms() / 1000.0;
+    if (lease < 0 || left < lease) lease = left;
+  }
+  for (const auto& [state, count] : states) shown_nodes_.set({state}, count);
+  shown_failed_.set(failing);
+  shown_guarded_.set(guarded);
+  shown_lease_.set(lease);
+  shown_full_.set(full);
+  shown_disk_.set(static_cast<double>(disk_free_gb_) * (1 << 30));
+  shown_restarts_.set(restarts);
 }
 
 // Leftovers of removals that were interrupted.
@@ -255,6 +296,7 @@ void HostAgent::run_reports() {
     reap_finished();
     try {
       send_(report());
+      reports_sent_.add();
     } catch (const std::exception& e) {
       spdlog::debug("report not sent: {}", e.what());
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -15,6 +16,7 @@
 #include "agent/io/agent_context.h"
 #include "agent/io/node_actor.h"
 #include "agent/io/stats_collector.h"
+#include "telemetry/metrics.h"
 #include "trunkline/v1/report.pb.h"
 
 namespace trunkline::agent {
@@ -76,7 +78,7 @@ class HostAgent {
   // When the newest reports were about to be sent, by sequence (CLOCK_BOOTTIME): their leases run
   // from then. Under mutex_.
   std::array<std::pair<uint64_t, int64_t>, 128> sent_at_{};
-  uint64_t disk_free_gb_ = 0;
+  std::atomic<uint64_t> disk_free_gb_{0};
   std::chrono::steady_clock::time_point disk_checked_{};
   SendReport send_;
 
@@ -92,6 +94,24 @@ class HostAgent {
   bool stopping_ = false;
   std::thread reporter_;
   std::unique_ptr<StatsCollector> stats_;
+
+  void show_metrics();
+  telemetry::GaugeFamily shown_nodes_{"trunkline_agent_nodes", "Nodes of the host.", {"state"}};
+  telemetry::GaugeFamily shown_failed_{"trunkline_agent_nodes_failing",
+                                       "Nodes with a task that fails and is tried again."};
+  telemetry::GaugeFamily shown_guarded_{"trunkline_agent_primaries_guarded",
+                                        "Primaries that run under a lease."};
+  telemetry::GaugeFamily shown_lease_{
+      "trunkline_agent_lease_remaining_seconds",
+      "Of the lease that ends first; -1: no primary needs one."};
+  telemetry::GaugeFamily shown_disk_{"trunkline_agent_disk_free_bytes",
+                                     "Free space where nodes are."};
+  telemetry::GaugeFamily shown_full_{"trunkline_agent_nodes_disk_full",
+                                     "Nodes that are read-only because their disk is full."};
+  telemetry::GaugeFamily shown_restarts_{"trunkline_agent_postmaster_restarts",
+                                         "Restarts after a crash, of the nodes that are there."};
+  telemetry::CounterFamily reports_sent_{"trunkline_agent_reports_total", "Reports sent."};
+  std::unique_ptr<telemetry::ScrapeHook> hook_;
 };
 
 // Stops every node of the host, whether or not an agent runs, and returns when all are down.

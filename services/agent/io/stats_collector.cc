@@ -51,10 +51,12 @@ void StatsCollector::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
-    const bool all = Clock::now() >= due;
-    if (all) due = std::max(due + interval_, Clock::now());
+    const auto begun = Clock::now();
+    const bool all = begun >= due;
+    if (all) due = std::max(due + interval_, begun);
     try {
       collect(all);
+      if (all) took_.observe(std::chrono::duration<double>(Clock::now() - begun).count());
     } catch (const std::exception& e) {
       spdlog::warn("statistics: {}", e.what());
     }
@@ -181,6 +183,7 @@ void StatsCollector::send(const std::vector<v1::NodeStats>& nodes) {
   head.set_load_1m(machine.load_1m);
   try {
     for (const auto& part : in_parts(head, nodes)) send_(part);
+    sent_.add();
   } catch (const std::exception& e) {
     spdlog::debug("statistics not sent: {}", e.what());
   }

@@ -16,6 +16,7 @@
 #include "agent/io/agent_context.h"
 #include "agent/io/counter_store.h"
 #include "agent/io/pg_connection.h"
+#include "telemetry/metrics.h"
 #include "trunkline/v1/report.pb.h"
 #include "trunkline/v1/stats.pb.h"
 
@@ -58,6 +59,9 @@ class StatsCollector {
   const Send send_;
   const std::chrono::milliseconds interval_;
   CounterStore store_;
+  telemetry::HistogramFamily took_{"trunkline_agent_stats_duration_seconds",
+                                   "Time of a round of statistics over all nodes."};
+  telemetry::CounterFamily sent_{"trunkline_agent_stats_total", "Rounds of statistics sent."};
   std::map<std::string, Node> known_;
   uint64_t sequence_ = 0;
 

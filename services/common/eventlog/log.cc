@@ -4,6 +4,7 @@
 
 #include "base/digest.h"
 #include "eventlog/row.h"
+#include "telemetry/metrics.h"
 
 namespace trunkline::eventlog {
 namespace {
@@ -14,6 +15,19 @@ constexpr char kReadStream[] =
     "SELECT position,stream,version,type,schema_version,payload,command_id,causation_id,"
     "correlation_id,actor,traceparent,recorded_us,previous_hash,hash "
     "FROM log.event WHERE stream = $1 AND version > $2 ORDER BY version";
+
+struct LogMetrics {
+  telemetry::CounterFamily appends{
+      "trunkline_log_appends_total", "Appends to the event log.", {"outcome"}};
+  telemetry::CounterFamily events{"trunkline_log_events_appended_total",
+                                  "Events that this process has appended."};
+  telemetry::HistogramFamily took{"trunkline_log_append_duration_seconds",
+                                  "Time of an append until it is on disk."};
+};
+LogMetrics& metrics() {
+  static auto* const all = new LogMetrics;
+  return *all;
+}
 
 std::string bytea(const std::string& data) { return "\\x" + hex(data); }
 
@@ -78,10 +92,30 @@ struct Log::Impl {
   }
 };
 
-Log::Log(std::string dsn) : impl_(std::make_unique<Impl>()) { impl_->dsn = std::move(dsn); }
+Log::Log(std::string dsn) : impl_(std::make_unique<Impl>()) {
+  impl_->dsn = std::move(dsn);
+  metrics();  // shown from the start
+}
 Log::~Log() = default;
 
 Log::AppendOutcome Log::append(const AppendRequest& request) {
+  const auto started = std::chrono::steady_clock::now();
+  try {
+    AppendOutcome outcome = append_unmeasured(request);
+    const auto took = std::chrono::steady_clock::now() - started;
+    metrics().took.observe(std::chrono::duration<double>(took).count());
+    metrics().appends.add({outcome.appended   ? "appended"
+                           : outcome.conflict ? "conflict"
+                                              : "known"});
+    if (outcome.appended) metrics().events.add({}, double(outcome.appended->events.size()));
+    return outcome;
+  } catch (...) {
+    metrics().appends.add({"failed"});
+    throw;
+  }
+}
+
+Log::AppendOutcome Log::append_unmeasured(const AppendRequest& request) {
   const Metadata& meta = request.metadata;
   AppendOutcome outcome;
   try {

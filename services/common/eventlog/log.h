@@ -81,6 +81,7 @@ class Log {
                                          const std::string& after_hash = {});
 
  private:
+  AppendOutcome append_unmeasured(const AppendRequest& request);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "bus/streams.h"
+#include "telemetry/metrics.h"
 
 namespace trunkline::runtime {
 namespace {
@@ -15,11 +16,43 @@ constexpr auto kCheckEvery = std::chrono::milliseconds(2000);
 constexpr auto kCheckSoon = std::chrono::milliseconds(100);
 constexpr auto kAgainAfter = std::chrono::milliseconds(300);
 
+struct CommandMetrics {
+  telemetry::CounterFamily answered{
+      "trunkline_commands_total", "Commands that this process has answered.", {"outcome"}};
+  telemetry::CounterFamily again{"trunkline_commands_put_back_total",
+                                 "Commands that were put back into the queue."};
+  telemetry::HistogramFamily took{"trunkline_command_duration_seconds",
+                                  "From a command's delivery to its answer."};
+};
+CommandMetrics& metrics() {
+  static auto* const all = new CommandMetrics;
+  return *all;
+}
+
+const char* outcome_of(const v1::CommandAnswer& answer) {
+  switch (answer.outcome_case()) {
+    case v1::CommandAnswer::kAccepted:
+      return "accepted";
+    case v1::CommandAnswer::kIgnored:
+      return "ignored";
+    case v1::CommandAnswer::kRejected:
+      return "rejected";
+    case v1::CommandAnswer::kUnavailable:
+      return "unavailable";
+    case v1::CommandAnswer::OUTCOME_NOT_SET:
+      break;
+  }
+  return "none";
+}
+
 class QueuedReply : public CommandReply {
  public:
   QueuedReply(bus::Bus& bus, bus::Message message) : bus_(bus), message_(std::move(message)) {}
 
   void answer(const v1::CommandAnswer& answer) override {
+    metrics().answered.add({outcome_of(answer)});
+    const auto took = std::chrono::steady_clock::now() - taken_at_;
+    metrics().took.observe(std::chrono::duration<double>(took).count());
     quietly([&] {
       const auto to = message_.headers.find(bus::kAnswerToHeader);
       if (to != message_.headers.end() && to->second.starts_with("tl.inbox.")) {
@@ -29,6 +62,7 @@ class QueuedReply : public CommandReply {
     });
   }
   void again() override {
+    metrics().again.add();
     quietly([&] { bus::nak(bus_, message_, kAgainAfter); });
   }
 
@@ -45,6 +79,7 @@ class QueuedReply : public CommandReply {
 
   bus::Bus& bus_;
   const bus::Message message_;
+  const std::chrono::steady_clock::time_point taken_at_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace
@@ -92,6 +127,7 @@ struct CommandLoop::Impl {
 
 CommandLoop::CommandLoop(bus::Bus& bus, std::string service, Handler handler)
     : impl_(std::make_unique<Impl>(bus, std::move(service), std::move(handler))) {
+  metrics();  // shown from the start
   impl_->subscription = bus.subscribe(
       bus::command_delivery_subject(impl_->service),
       [impl = impl_.get()](bus::Message&& message) { impl->take(std::move(message)); },

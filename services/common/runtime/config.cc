@@ -88,6 +88,7 @@ ServiceConfig load_config(int argc, char** argv) {
   config.home = text_field(path, *json, "home", true);
   config.log_dsn = text_field(path, *json, "log_dsn", false);
   config.read_model_dsn = text_field(path, *json, "read_model_dsn", false);
+  config.metrics_listen = text_field(path, *json, "metrics_listen", false);
   const auto nats = json->find("nats");
   if (nats != json->end()) {
     if (!nats->is_object()) throw std::runtime_error(path + ": \"nats\" must be an object");

@@ -16,6 +16,7 @@ struct ServiceConfig {
   std::string home;            // TRUNKLINE_HOME
   bus::BusOptions bus;         // "nats": {"url", "user", "password"}
   std::string log_dsn;         // "log_dsn"
+  std::string metrics_listen;  // "metrics_listen", where /metrics is; "": nowhere
   std::string read_model_dsn;  // "read_model_dsn", lookup only
   std::shared_ptr<const nlohmann::json> raw;  // everything, for fields of one service
 };

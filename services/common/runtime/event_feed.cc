@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "eventlog/reader.h"
+#include "telemetry/metrics.h"
 #include "trunkline/v1/envelope.pb.h"
 
 namespace trunkline::runtime {
@@ -18,6 +19,18 @@ using eventlog::RecordedEvent;
 constexpr size_t kMaxQueued = 20'000;
 constexpr auto kIdlePoll = std::chrono::milliseconds(250);
 constexpr auto kPauseAfterFailure = std::chrono::milliseconds(200);
+
+struct FeedMetrics {
+  telemetry::GaugeFamily position{"trunkline_feed_position",
+                                  "Position of the newest event that this process has folded."};
+  telemetry::CounterFamily events{"trunkline_feed_events_total", "Events folded."};
+  telemetry::CounterFamily refused{"trunkline_feed_batches_refused_total",
+                                   "Batches that could not be folded and are tried again."};
+};
+FeedMetrics& metrics() {
+  static auto* const all = new FeedMetrics;
+  return *all;
+}
 
 struct Carried {
   int64_t previous_position = 0;
@@ -67,8 +80,11 @@ struct EventFeed::Impl {
       try {
         on_events(batch);
         position = batch.back().position;
+        metrics().position.set(static_cast<double>(position.load()));
+        metrics().events.add({}, static_cast<double>(batch.size()));
         return true;
       } catch (const std::exception& error) {
+        metrics().refused.add();
         spdlog::warn("events after position {} are not taken yet: {}", position.load(),
                      error.what());
       }
@@ -143,6 +159,7 @@ struct EventFeed::Impl {
 
 EventFeed::EventFeed(bus::Bus& bus, Options options, Callback on_events)
     : impl_(std::make_unique<Impl>(bus, std::move(options), std::move(on_events))) {
+  metrics().position.set(static_cast<double>(impl_->position.load()));
   impl_->subscription =
       bus.subscribe("tl.evt.>", [impl = impl_.get()](bus::Message&& m) { impl->take(m); });
   impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });

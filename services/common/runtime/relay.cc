@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "bus/streams.h"
 #include "eventlog/reader.h"
+#include "telemetry/metrics.h"
 #include "trunkline/v1/envelope.pb.h"
 
 namespace trunkline::runtime {
@@ -55,6 +56,26 @@ Tail read_tail(bus::Bus& bus) {
   return tail;
 }
 
+struct RelayMetrics {
+  telemetry::CounterFamily events{"trunkline_relay_events_total", "Events carried to JetStream."};
+  telemetry::CounterFamily pauses{"trunkline_relay_pauses_total",
+                                  "Times that the relay had to begin anew."};
+  telemetry::GaugeFamily position{"trunkline_relay_position",
+                                  "Position of the newest event that JetStream has."};
+  telemetry::GaugeFamily lag{"trunkline_relay_lag_seconds",
+                             "How long the oldest event that JetStream has not got is known."};
+};
+RelayMetrics& metrics() {
+  static auto* const all = new RelayMetrics;
+  return *all;
+}
+
+int64_t now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
 // Counts the answers to one window of publishes.
 struct Window {
   std::mutex mutex;
@@ -70,6 +91,7 @@ struct Relay::Impl {
   bus::Bus& bus;
   std::string log_dsn;
   std::atomic<int64_t> position{0};
+  std::atomic<int64_t> behind_since_ms{0};  // 0: nothing is waiting
   std::mutex mutex;
   std::condition_variable wake;
   bool hinted = false;
@@ -77,6 +99,11 @@ struct Relay::Impl {
   std::unique_ptr<eventlog::Reader> reader;
   std::unique_ptr<bus::Subscription> hints;
   std::thread thread;
+  telemetry::ScrapeHook hook{[this] {
+    const int64_t since = behind_since_ms.load();
+    metrics().lag.set(since == 0 ? 0 : static_cast<double>(now_ms() - since) / 1000);
+    metrics().position.set(static_cast<double>(position.load()));
+  }};
 
   Impl(bus::Bus& b, std::string dsn) : bus(b), log_dsn(std::move(dsn)) {}
 
@@ -142,10 +169,14 @@ struct Relay::Impl {
     while (!stopped()) {
       const auto batch = reader->next(kWindow);
       if (!batch.empty()) {
+        if (behind_since_ms == 0) behind_since_ms = now_ms();
         if (!publish(batch, &tail)) return;
         position = tail.position;
+        if (batch.size() < kWindow) behind_since_ms = 0;
+        metrics().events.add({}, static_cast<double>(batch.size()));
         continue;
       }
+      behind_since_ms = 0;
       wait(kIdlePoll);
       // A wiped stream shows only when somebody looks.
       if (std::chrono::steady_clock::now() - last_check > kStreamCheck) {
@@ -165,6 +196,9 @@ struct Relay::Impl {
         relay_from(read_tail(bus));
       } catch (const std::exception& error) {
         spdlog::warn("relay pauses: {}", error.what());
+        metrics().pauses.add();
+        // Nothing can be relayed, whatever there is.
+        if (behind_since_ms == 0) behind_since_ms = now_ms();
         reader.reset();
         wait(kPauseAfterFailure);
       }

@@ -89,6 +89,12 @@ void CounterFamily::add(LabelValues values, double amount) {
   impl_->members.at(values).Increment(amount);
 }
 
+void CounterFamily::raise_to(LabelValues values, double total) {
+  auto& member = impl_->members.at(values);
+  const double more = total - member.Value();
+  if (more > 0) member.Increment(more);
+}
+
 struct GaugeFamily::Impl {
   Members<prometheus::Gauge> members;
 };

@@ -25,6 +25,8 @@ class CounterFamily {
                 std::vector<std::string> labels = {}, size_t most = 300);
   ~CounterFamily();
   void add(LabelValues values = {}, double amount = 1);
+  // For what is counted elsewhere and never goes back: shows `total` from now on.
+  void raise_to(LabelValues values, double total);
 
  private:
   struct Impl;

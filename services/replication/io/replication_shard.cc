@@ -7,6 +7,7 @@
 #include "replication/domain/group_snapshot.h"
 #include "replication/domain/group_table.h"
 #include "runtime/random.h"
+#include "telemetry/metrics.h"
 #include "trunkline/v1/instance.pb.h"
 #include "trunkline/v1/snapshot_group.pb.h"
 
@@ -15,6 +16,32 @@ namespace {
 
 constexpr int kMaxRounds = 50;
 constexpr char kInstance[] = "instance";
+
+struct ReplicationMetrics {
+  ReplicationMetrics() {
+    for (const auto* kind : {"failover", "switchover", "override"}) failovers.add({kind}, 0);
+  }
+  telemetry::CounterFamily leases{"trunkline_leases_granted_total", "Leases granted to primaries."};
+  telemetry::CounterFamily failovers{
+      "trunkline_failovers_total", "Failovers and switchovers begun.", {"kind"}};
+  telemetry::CounterFamily blocked{"trunkline_failovers_blocked_total",
+                                   "Times that a failover was found to need an operator."};
+  telemetry::HistogramFamily took{"trunkline_failover_duration_seconds",
+                                  "From a failover's beginning to the new primary's opening.",
+                                  {},
+                                  {0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 5, 10, 30, 60}};
+  telemetry::GaugeFamily owner{"trunkline_replication_owner",
+                               "Whether this process decides (1) or is ready to (0)."};
+};
+ReplicationMetrics& metrics() {
+  static auto* const all = new ReplicationMetrics;
+  return *all;
+}
+
+std::string_view kind_name(v1::FailoverKind kind) {
+  if (kind == v1::FAILOVER_KIND_SWITCHOVER) return "switchover";
+  return kind == v1::FAILOVER_KIND_OVERRIDE ? "override" : "failover";
+}
 
 }  // namespace
 
@@ -75,6 +102,7 @@ void ReplicationShard::on_event(const eventlog::RecordedEvent& event) {
   const std::string aggregate = eventlog::aggregate_of(event.stream);
   const std::string uuid = eventlog::uuid_of(event.stream);
   if (aggregate == GroupAggregate::kName) {
+    measure(uuid, event);
     if (!groups_.apply(event)) return;
     carry_on(followed(uuid), event);
     if (ready_) drive(uuid);
@@ -98,6 +126,24 @@ void ReplicationShard::on_instance_event(const std::string& uuid,
   const bool changed = evolve(followed.order, parsed);
   carry_on(followed, event);
   if (changed && ready_) drive(uuid);
+}
+
+// Once a platform: by the process that decides.
+void ReplicationShard::measure(const std::string& uuid, const eventlog::RecordedEvent& event) {
+  v1::GroupEvent parsed;
+  if (!ready_ || !ownership_.owns() || !parsed.ParseFromString(event.payload)) return;
+  if (parsed.has_failover_started()) {
+    metrics().failovers.add({kind_name(parsed.failover_started().kind())});
+    failing_over_[uuid] = event.recorded_at;
+  } else if (parsed.has_failover_blocked()) {
+    metrics().blocked.add();
+  } else if (parsed.has_primary_opened()) {
+    const auto begun = failing_over_.find(uuid);
+    if (begun == failing_over_.end()) return;
+    metrics().took.observe(
+        std::chrono::duration<double>(event.recorded_at - begun->second).count());
+    failing_over_.erase(begun);
+  }
 }
 
 void ReplicationShard::carry_on(Followed& followed, const eventlog::RecordedEvent& event) {
@@ -221,6 +267,7 @@ void ReplicationShard::grant(const v1::HostReport& report,
     *grant.add_leases() = *lease;
   }
   if (grant.leases().empty()) return;
+  metrics().leases.add({}, grant.leases_size());
   try {
     bus_.publish(bus::lease_subject(report.host()), grant.SerializeAsString());
   } catch (const bus::BusUnavailable& error) {
@@ -240,6 +287,7 @@ void ReplicationShard::index_hosts(const std::string& uuid, Followed& followed) 
 }
 
 void ReplicationShard::on_tick() {
+  metrics().owner.set(ownership_.owns() ? 1 : 0);
   if (!owns()) return;
   std::set<std::string> due = restless_;
   const TimePoint now = runtime::monotonic_now();

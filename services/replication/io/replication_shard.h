@@ -50,6 +50,7 @@ class ReplicationShard : public runtime::ShardLogic {
   // Answers a report with the leases of the primaries on its host.
   void grant(const v1::HostReport& report, const std::vector<std::string>& uuids);
   void on_instance_event(const std::string& uuid, const eventlog::RecordedEvent& event);
+  void measure(const std::string& uuid, const eventlog::RecordedEvent& event);
   void carry_on(Followed& followed, const eventlog::RecordedEvent& event);
   void index_hosts(const std::string& uuid, Followed& followed);
   void drive(const std::string& uuid);
@@ -69,6 +70,7 @@ class ReplicationShard : public runtime::ShardLogic {
   runtime::TaskSender tasks_;
   std::unordered_map<std::string, Followed> followed_;  // by instance
   std::unordered_map<std::string, std::set<std::string>> groups_on_;  // by host: has a member there
+  std::unordered_map<std::string, TimePoint> failing_over_;           // since, by instance
   std::unordered_map<std::string, TimePoint> heard_;                  // by host
   std::set<std::string> restless_;  // groups that time alone may change
   TimePoint owner_since_;
