@@ -9,6 +9,7 @@
 #include "api-gateway/io/gateway.h"
 #include "api-gateway/io/http_server.h"
 #include "runtime/config.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 namespace {
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
   try {
     const auto config = runtime::load_config(argc, argv);
     telemetry::start("api-gateway");
+    const telemetry::MetricsServer metrics(config.metrics_listen);
     run(config);
     telemetry::stop();
     return 0;

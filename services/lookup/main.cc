@@ -7,11 +7,13 @@
 
 #include "bus/streams.h"
 #include "lookup/io/admin.h"
+#include "lookup/io/fleet_stats.h"
 #include "lookup/io/query_service.h"
 #include "lookup/io/route_board.h"
 #include "runtime/config.h"
 #include "runtime/random.h"
 #include "runtime/relay.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 namespace {
@@ -21,6 +23,7 @@ using namespace trunkline;
 constexpr size_t kCacheBytes = 48 * 1024 * 1024;
 constexpr char kAdminSubject[] = "tl.admin.lookup";
 constexpr char kReportSubjects[] = "tl.report.>";
+constexpr char kStatsSubjects[] = "tl.stats.*";
 constexpr char kQueueGroup[] = "lookup";
 
 std::unique_ptr<bus::Bus> connect_for_ever(const bus::BusOptions& options) {
@@ -40,6 +43,12 @@ void take_report(lookup::LiveStore& live, lookup::RouteBoard& routes,
   if (!report.ParseFromString(message.data) || report.host() != host) return;
   live.take(host, report, runtime::now());
   routes.take_report(report);
+}
+
+void take_stats(lookup::FleetStats& fleet, const bus::Message& message) {
+  const std::string host = message.subject.substr(sizeof("tl.stats.") - 1);
+  v1::HostStats stats;
+  if (stats.ParseFromString(message.data)) fleet.take(host, stats, runtime::now());
 }
 
 lookup::Rendering rendering_of(const runtime::ServiceConfig& config) {
@@ -67,12 +76,17 @@ void serve(const runtime::ServiceConfig& config) {
   options.suspect = [&] { projector.suspect(); };
   options.rendering = keeping.rendering;
   options.put_live = [&](v1::Route& route) { routes.put_live(route); };
+  lookup::MetricHistory history({.dsn = config.read_model_dsn});
+  lookup::FleetStats fleet(&history);
+  options.fleet = &fleet;
   lookup::QueryService queries(*bus, options, cache, gate, live);
   lookup::Admin admin(*bus, config.read_model_dsn, projector, gate);
   const runtime::Relay relay(*bus, config.log_dsn);
 
   const auto reports = bus->subscribe(
       kReportSubjects, [&](bus::Message&& message) { take_report(live, routes, message); });
+  const auto statistics = bus->subscribe(
+      kStatsSubjects, [&](bus::Message&& message) { take_stats(fleet, message); });
   const auto asked = bus->subscribe(
       bus::kLookupSubject, [&](bus::Message&& message) { queries.take(std::move(message)); },
       kQueueGroup);
@@ -89,6 +103,7 @@ int main(int argc, char** argv) {
   try {
     const runtime::ServiceConfig config = runtime::load_config(argc, argv);
     telemetry::start("lookup");
+    const telemetry::MetricsServer metrics(config.metrics_listen);
     serve(config);
   } catch (const std::exception& error) {
     spdlog::critical("lookup ends: {}", error.what());

@@ -107,7 +107,7 @@ std::unique_ptr<telemetry::ScrapeHook> show_metrics(proxy::ProxyContext& context
         for (const auto& endpoint : context.traffic.totals()) {
           in += endpoint.totals.bytes_in;
           out += endpoint.totals.bytes_out;
-          opened += endpoint.totals.connections;
+          opened += endpoint.totals.connections_opened;
         }
         families->bytes.raise_to({"in"}, static_cast<double>(in));
         families->bytes.raise_to({"out"}, static_cast<double>(out));

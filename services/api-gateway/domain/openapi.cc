@@ -4,6 +4,7 @@
 #include <string>
 
 #include "api-gateway/domain/list_query.h"
+#include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/order.h"
 #include "api-gateway/domain/resource_schema.h"
 #include "api-gateway/domain/routes.h"
@@ -121,6 +122,7 @@ Json parameters_of(const Route& route) {
           "at", {{"type", "string"}}, "As of then: an RFC 3339 time or a position in the log"));
     }
   }
+  for (auto& one : observe_parameters(route.action)) parameters.push_back(std::move(one));
   if (sends_command(route)) {
     parameters.push_back({{"name", "Idempotency-Key"},
                           {"in", "header"},
@@ -176,6 +178,10 @@ void put_success(const Route& route, Json* responses) {
     case Action::docs_file:
       out["200"] = {{"description", "A page"}, {"content", {{"text/html", Json::object()}}}};
       break;
+    case Action::metrics:
+    case Action::report:
+    case Action::fleet:
+    case Action::prometheus: out["200"] = observe_success(route.action); break;
     case Action::admin:
     case Action::health:
     case Action::ready:

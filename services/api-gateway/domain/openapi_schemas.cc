@@ -1,5 +1,6 @@
 #include <string>
 
+#include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/openapi.h"
 #include "api-gateway/domain/order.h"
 #include "api-gateway/domain/reference.h"
@@ -258,6 +259,7 @@ Json openapi_schemas() {
          {"properties",
           {{"token", {{"type", "string"}, {"description", "The secret; shown only here"}}}}}}}}};
   schemas["Event"] = event_schema();
+  put_observe_schemas(&schemas);
   schemas["Failover"] = failover_schema();
   for (const Order& order : all_orders()) {
     if (!order.schema.empty()) schemas[std::string(order.schema)] = order_schema(order);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api-gateway/domain/list_query.h"
+#include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/order.h"
 #include "api-gateway/domain/plan_write.h"
 #include "api-gateway/domain/target.h"
@@ -109,6 +110,10 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::get: return plan_get(match, *parameters, caller);
     case Action::history: return plan_history(match, *parameters, caller);
     case Action::failovers: return plan_failovers(match, *parameters, caller);
+    case Action::metrics:
+    case Action::report:
+    case Action::fleet:
+    case Action::prometheus: return plan_observe(match, request, *parameters, caller);
     case Action::switchover:
     case Action::failover:
     case Action::drain:

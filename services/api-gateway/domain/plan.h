@@ -26,9 +26,11 @@ struct Need {
 };
 
 struct ReadOne {
+  enum class Form { json, prometheus, report_page };
   v1::Query query;
   Problem missing;
   std::vector<std::string> fields;
+  Form form = Form::json;  // what the answer is made into
 };
 
 struct ReadMany {

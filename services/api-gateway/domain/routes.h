@@ -25,6 +25,10 @@ enum class Action {
   failover,
   drain,
   declare_lost,
+  metrics,       // how instances and hosts fare: see observe.h
+  report,
+  fleet,
+  prometheus,
   admin,      // a word for lookup's administration subject
   health,
   ready,

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api-gateway/domain/list_query.h"
+#include "api-gateway/domain/observe.h"
 
 namespace trunkline::gateway {
 
@@ -56,6 +57,18 @@ Problem rejection(const v1::Rejected& rejected) {
 }
 
 HttpResponse one_response(const ReadOne& plan, v1::QueryAnswer&& answer) {
+  if (plan.form == ReadOne::Form::prometheus) {
+    HttpResponse response = json_response(200, std::move(*answer.mutable_json(0)));
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return response;
+  }
+  if (plan.form == ReadOne::Form::report_page) {
+    HttpResponse response = json_response(200, report_page(answer.json(0)));
+    response.content_type = "text/html; charset=utf-8";
+    response.headers.emplace_back("Content-Security-Policy", kReportPolicy);
+    response.headers.emplace_back("X-Content-Type-Options", "nosniff");
+    return response;
+  }
   if (plan.fields.empty()) return json_response(200, std::move(*answer.mutable_json(0)));
   return json_response(200, choose_fields(answer.json(0), plan.fields));
 }

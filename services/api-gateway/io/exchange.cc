@@ -8,6 +8,7 @@
 #include "api-gateway/io/answers.h"
 #include "api-gateway/io/password.h"
 #include "bus/streams.h"
+#include "telemetry/metrics.h"
 #include "runtime/random.h"
 
 namespace trunkline::gateway {
@@ -18,6 +19,27 @@ constexpr char kAdminSubject[] = "tl.admin.lookup";
 
 Problem no_token() {
   return {401, "unauthorized", "an Authorization header with a valid bearer token is required"};
+}
+
+struct HttpMetrics {
+  telemetry::CounterFamily requests{
+      "trunkline_http_requests_total", "Requests answered.", {"method", "route", "status"}};
+  telemetry::HistogramFamily took{"trunkline_http_request_duration_seconds",
+                                  "From a request's last byte to its answer.",
+                                  {"method", "route"}};
+};
+HttpMetrics& metrics() {
+  static auto* const all = new HttpMetrics;
+  return *all;
+}
+
+void measure(const std::string& method, const Route* route, int status,
+             std::chrono::steady_clock::duration took) {
+  // What a client makes up must not become a label.
+  const std::string_view pattern = route != nullptr ? route->pattern : "none";
+  const std::string_view shown = route != nullptr ? std::string_view(method) : "other";
+  metrics().requests.add({shown, pattern, std::to_string(status)});
+  metrics().took.observe({shown, pattern}, std::chrono::duration<double>(took).count());
 }
 
 }  // namespace
@@ -87,6 +109,10 @@ void Exchange::serve_open() {
     case Action::update:
     case Action::remove:
     case Action::history:
+    case Action::metrics:
+    case Action::report:
+    case Action::fleet:
+    case Action::prometheus:
     case Action::failovers:
     case Action::switchover:
     case Action::failover:
@@ -367,6 +393,7 @@ void Exchange::finish(HttpResponse response) {
   }
   reply_->send(std::move(response));
   span_.reset();
+  measure(request_.method, match_.route, status, std::chrono::steady_clock::now() - started_);
   if (!gateway_->options_.access_log) return;
   gateway_->access_log_.note({shown(request_.method),
                               match_.route != nullptr ? match_.route->pattern : "(no route)",

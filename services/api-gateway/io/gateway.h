@@ -17,6 +17,7 @@
 #include "api-gateway/io/lookup_client.h"
 #include "api-gateway/io/read_cache.h"
 #include "api-gateway/io/token_cache.h"
+#include "telemetry/metrics.h"
 
 namespace trunkline::gateway {
 
@@ -68,6 +69,9 @@ class Gateway : public std::enable_shared_from_this<Gateway> {
   BackgroundPool pool_;
   ReadCache reads_;
   std::unique_ptr<bus::Subscription> events_;
+  telemetry::GaugeFamily under_way_{"trunkline_http_requests_in_flight", "Requests under way."};
+  telemetry::ScrapeHook hook_{
+      [this] { under_way_.set(static_cast<double>(in_flight_.total())); }};
 };
 
 }  // namespace trunkline::gateway

@@ -8,6 +8,7 @@
 
 #include "base/digest.h"
 #include "eventlog/reader.h"
+#include "telemetry/metrics.h"
 #include "telemetry/telemetry.h"
 
 namespace trunkline::lookup {
@@ -25,6 +26,19 @@ constexpr size_t kCatchUpBatch = 500;
 constexpr int64_t kSmallRest = 2'000;
 
 Checkpoint checkpoint_at(const RecordedEvent& event) { return {event.position, hex(event.hash)}; }
+
+struct ProjectorMetrics {
+  telemetry::GaugeFamily put_aside{"trunkline_lookup_streams_put_aside",
+                                   "Streams with an event that cannot be projected."};
+  telemetry::GaugeFamily position{"trunkline_lookup_position",
+                                  "Position of the newest event in the read model."};
+  telemetry::CounterFamily rebuilds{"trunkline_lookup_rebuilds_total",
+                                    "Times that the read model was made anew."};
+};
+ProjectorMetrics& metrics() {
+  static auto* const all = new ProjectorMetrics;
+  return *all;
+}
 
 }  // namespace
 
@@ -110,6 +124,7 @@ bool Projector::adopt() {
   for (const Poison& poison : model_.poison()) {
     blocked_.try_emplace(poison.stream, poison.position);
   }
+  show();
   views_.clear();
   catch_up();
   healthy_ = true;
@@ -176,6 +191,8 @@ RebuildReport Projector::rebuild_now() {
     if (set_back) fed_position_ = rebuild.reached().position;
     checkpoint_ = rebuild.reached();
     blocked_ = rebuild.blocked();
+    metrics().rebuilds.add();
+    show();
     views_.clear();
     cache_.clear();
     healthy_ = true;
@@ -272,7 +289,13 @@ void Projector::take_some(std::span<const RecordedEvent> events) {
     spdlog::error("event {} of {} is put aside: {}", poison.position, poison.stream, poison.error);
   }
   blocked_ = std::move(blocked);
+  show();
   views_.shrink();
+}
+
+void Projector::show() const {
+  metrics().put_aside.set(static_cast<double>(blocked_.size()));
+  metrics().position.set(static_cast<double>(checkpoint_.position));
 }
 
 void Projector::refuse(const RecordedEvent& event, const std::string& error) {
@@ -280,6 +303,7 @@ void Projector::refuse(const RecordedEvent& event, const std::string& error) {
   change.poison.push_back(put_aside(event, "the read model refuses it: " + error));
   commit(change, checkpoint_at(event));
   blocked_.try_emplace(event.stream, event.position);
+  show();
   spdlog::error("event {} of {} is put aside: {}", event.position, event.stream, error);
 }
 
@@ -345,6 +369,7 @@ size_t Projector::retry_poison(const std::string& stream) {
     throw;
   }
   blocked_ = std::move(blocked);
+  show();
   cache_.clear();
   return others + change.poison.size();
 }

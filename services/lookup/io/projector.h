@@ -70,6 +70,7 @@ class Projector {
   void refuse(const eventlog::RecordedEvent& event, const std::string& error);
   void commit(const Change& change, const Checkpoint& to);
   void start_feed();
+  void show() const;  // in the metrics
 
   bus::Bus& bus_;
   const Options options_;

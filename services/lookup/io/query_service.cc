@@ -82,6 +82,13 @@ void canonicalize(v1::Query& query) {
   } else if (query.has_list_resources()) {
     canonicalize(query.mutable_list_resources()->mutable_instance_id());
     canonicalize(query.mutable_list_resources()->mutable_marker());
+  } else if (query.has_get_metrics()) {
+    canonicalize(query.mutable_get_metrics()->mutable_instance_id());
+  } else if (query.has_get_prometheus()) {
+    canonicalize(query.mutable_get_prometheus()->mutable_instance_id());
+  } else if (query.has_get_database_report()) {
+    canonicalize(query.mutable_get_database_report()->mutable_instance_id());
+    canonicalize(query.mutable_get_database_report()->mutable_database_id());
   } else if (query.has_list_events()) {
     canonicalize(query.mutable_list_events()->mutable_instance_id());
   }
@@ -208,6 +215,10 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kFindToken: return find_token(own, query);
     case v1::Query::kListFailovers: return list_failovers(own, query);
     case v1::Query::kListRoutes: return list_routes(own, query);
+    case v1::Query::kGetMetrics:
+    case v1::Query::kGetDatabaseReport:
+    case v1::Query::kGetFleet:
+    case v1::Query::kGetPrometheus: return metrics(own, query);
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
   }
   return bad_field("the query is of no known kind");
@@ -405,6 +416,32 @@ QueryAnswer QueryService::list_routes(Connections& own, const v1::Query& query) 
   const bool all = static_cast<size_t>(answer.routes().routes_size()) == rows.size();
   if (all && rows.size() < static_cast<size_t>(kMaxRoutes)) answer.clear_next_marker();
   return answer;
+}
+
+QueryAnswer QueryService::metrics(Connections& own, const v1::Query& query) {
+  if (options_.fleet == nullptr) {
+    return failed(v1::QUERY_STATUS_UNAVAILABLE, "nobody knows how instances fare");
+  }
+  const MetricQueries ask(own.model, *options_.fleet);
+  if (query.has_get_fleet()) {
+    if (!query.scope().all_projects()) return not_found();
+    return found(ask.fleet([&](const Document& document) { return shown(own, document); }));
+  }
+  const std::string id = query.has_get_metrics() ? query.get_metrics().instance_id()
+                         : query.has_get_prometheus()
+                             ? query.get_prometheus().instance_id()
+                             : query.get_database_report().instance_id();
+  if (!is_uuid(id)) return not_found();
+  const auto instance = own.model.load({DocKind::instance, id});
+  if (!instance || !may_see(query.scope(), DocKind::instance, instance->project_id)) {
+    return not_found();
+  }
+  if (query.has_get_prometheus()) return found(ask.prometheus(*instance));
+  const auto answer = query.has_get_metrics()
+                          ? ask.metrics(*instance, query.get_metrics())
+                          : ask.report(*instance, query.get_database_report());
+  if (!answer.bad_field.empty()) return bad_field(answer.bad_field);
+  return answer.json.empty() ? not_found() : found(answer.json);
 }
 
 QueryAnswer QueryService::find_token(Connections& own, const v1::Query& query) {

@@ -10,6 +10,7 @@
 #include "lookup/io/document_cache.h"
 #include "lookup/io/list_query.h"
 #include "lookup/io/live_store.h"
+#include "lookup/io/metric_query.h"
 #include "lookup/io/log_access.h"
 #include "lookup/io/position_gate.h"
 #include "lookup/io/read_model.h"
@@ -28,6 +29,7 @@ class QueryService {
     std::function<void()> suspect;   // it was found damaged
     Rendering rendering;
     std::function<void(v1::Route&)> put_live;  // what is reported of a route's standbys
+    const FleetStats* fleet = nullptr;         // nothing: nobody knows how instances fare
   };
   QueryService(bus::Bus& bus, Options options, DocumentCache& cache, PositionGate& gate,
                const LiveStore& live);
@@ -56,6 +58,7 @@ class QueryService {
   v1::QueryAnswer list_events(Connections& own, const v1::Query& query);
   v1::QueryAnswer list_failovers(Connections& own, const v1::Query& query);
   v1::QueryAnswer list_routes(Connections& own, const v1::Query& query);
+  v1::QueryAnswer metrics(Connections& own, const v1::Query& query);
   v1::QueryAnswer find_token(Connections& own, const v1::Query& query);
   bool owns(Connections& own, const v1::Scope& scope, const std::string& instance_id);
   std::string shown(Connections& own, const Document& document);
