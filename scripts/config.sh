@@ -110,7 +110,7 @@ write_metrics_targets() {
   local service host
   owned_dir "$service_user" 0755 "$home/prometheus"
   {
-    for service in api-gateway provisioner replication lookup proxy; do
+    for service in api-gateway provisioner replication lookup metering proxy; do
       jq -n --arg to "$(metrics_listen "$service")" --arg service "$service" --arg home "$home_hash" \
         '{targets: [$to], labels: {job: "trunkline", service: $service, home: $home}}'
     done

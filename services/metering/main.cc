@@ -10,6 +10,8 @@
 #include "metering/io/usage_meter.h"
 #include "metering/io/usage_publisher.h"
 #include "runtime/config.h"
+#include "telemetry/metrics.h"
+#include "telemetry/metrics_server.h"
 #include "telemetry/telemetry.h"
 
 namespace {
@@ -71,6 +73,15 @@ void serve(const runtime::ServiceConfig& config) {
   }
   metering::Admin admin(*bus, dsn, meter);
 
+  telemetry::GaugeFamily active("trunkline_metering_active",
+                                "Whether this process measures and closes windows (1).");
+  telemetry::GaugeFamily position("trunkline_metering_position",
+                                  "Up to which the log is in metering's database.");
+  const telemetry::ScrapeHook shown([&] {
+    active.set(meter.is_active() ? 1 : 0);
+    position.set(static_cast<double>(meter.position()));
+  });
+
   const auto hear = [&](bus::Message&& message) { meter.hear(message.subject, message.data); };
   const auto stats = bus->subscribe("tl.stats.*", hear);
   const auto traffic = bus->subscribe("tl.traffic.*", hear);
@@ -89,6 +100,7 @@ int main(int argc, char** argv) {
   try {
     const runtime::ServiceConfig config = runtime::load_config(argc, argv);
     telemetry::start("metering");
+    const telemetry::MetricsServer metrics(config.metrics_listen);
     serve(config);
   } catch (const std::exception& error) {
     spdlog::critical("metering ends: {}", error.what());

@@ -123,8 +123,8 @@ class Metrics(unittest.TestCase):
     def test_every_process_shows_metrics_and_they_are_what_rules_and_dashboard_read(self):
         self.measured(lambda m: m["history"]["nodes"])
         services = {t["labels"]["service"] for t in self.targets()}
-        self.assertLessEqual({"api-gateway", "provisioner", "replication", "lookup", "proxy",
-                              "agent"}, services)
+        self.assertLessEqual({"api-gateway", "provisioner", "replication", "lookup",
+                              "metering", "proxy", "agent"}, services)
         exported, slowest = set(), 0
         for entry in self.targets():
             for target in entry["targets"]:
