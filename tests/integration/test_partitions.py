@@ -9,12 +9,13 @@ TRUNKLINE_CHAOS_SEED replays the flapping.
 import contextlib
 import os
 import random
+import signal
 import time
 import unittest
 
 import network
 from network import ALL, BUS, HOST, PROXY
-from platform_fixture import Platform
+from platform_fixture import Platform, wait_for
 from survivor import HOSTS, Survivor, SurvivorTest
 
 SECONDS = float(os.environ.get("TRUNKLINE_PARTITION_SECONDS", "3"))
@@ -126,6 +127,38 @@ class Partitions(SurvivorTest):
                 time.sleep(dice.uniform(0.1, 1.5))
                 self.network.heal()
                 time.sleep(dice.uniform(0.1, 1))
+
+    # --- a standby that is behind, and nobody else
+
+    @contextlib.contextmanager
+    def only_the_lagging_one_left(self):
+        """The primary and the standby that kept up are dead; the yielded hosts are those two's
+        and the lagging one's."""
+        good, lagging = (n for n in self.survivor.nodes() if n["role"] == "standby")
+        self.network.cut({HOST[lagging["host"]]}, {self.host})
+        time.sleep(1)
+        for node in (self.old, good):
+            self.survivor.signal_host(node["host"], signal.SIGSTOP)
+            self.addCleanup(self.survivor.signal_host, node["host"], signal.SIGCONT)
+        yield good, lagging
+        self.survivor.signal_host(good["host"], signal.SIGCONT)
+        self.survivor.signal_host(self.old["host"], signal.SIGCONT)
+
+    def await_reason(self, missing):
+        """The API says that nobody can be promoted, and who is missing."""
+        def said():
+            failover = self.survivor.customer.get(self.survivor.uuid).get("failover")
+            return failover if failover and missing["uuid"] in failover["why"] else None
+        return wait_for(said, 20, "the reason why nobody is promoted")
+
+    def test_a_lagging_standby_waits_for_the_one_that_has_all(self):
+        with self.written_to():
+            with self.only_the_lagging_one_left() as (good, lagging):
+                print(f"  {self.await_reason(missing=good)}", flush=True)
+                self.assertEqual(self.survivor.primary()["uuid"], self.old["uuid"])
+                self.survivor.signal_host(good["host"], signal.SIGCONT)
+                new = self.survivor.await_new_primary(self.old)
+                self.assertEqual(new["uuid"], good["uuid"])
 
 
 if __name__ == "__main__":

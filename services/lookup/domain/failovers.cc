@@ -23,6 +23,8 @@ struct Failover {
   TimePoint promoted_at;
   std::optional<TimePoint> opened_at;
   bool superseded = false;
+  bool refused = false;  // never begun
+  bool withdrawn = false;
 };
 using Hosts = std::map<std::string, std::string>;  // node id → host
 
@@ -45,9 +47,7 @@ class Story {
       if (!entry.actor.starts_with("service:")) failover.requested_by = entry.actor;
       failovers.push_back(std::move(failover));
     } else if (event.has_failover_blocked()) {
-      if (Failover* failover = of_term(event.failover_blocked().term())) {
-        failover->blocked.push_back({at, event.failover_blocked().reason()});
-      }
+      take_blocked(event.failover_blocked(), at);
     } else if (event.has_primary_assigned()) {
       if (Failover* failover = of_term(event.primary_assigned().term())) {
         failover->promoted = event.primary_assigned();
@@ -62,6 +62,22 @@ class Story {
   std::vector<Failover> failovers;
 
  private:
+  void take_blocked(const v1::FailoverBlocked& e, TimePoint at) {
+    Failover* failover = of_term(e.term());
+    if (e.term() == 0) {
+      if (!failovers.empty() && failovers.back().refused) failovers.back().withdrawn = true;
+    } else if (failover != nullptr && !failover->opened_at && !failover->withdrawn) {
+      failover->blocked.push_back({at, e.reason()});
+    } else {
+      Failover refused;
+      refused.started.set_term(e.term());
+      *refused.started.mutable_reason() = e.reason();
+      refused.started_at = at;
+      refused.refused = true;
+      failovers.push_back(std::move(refused));
+    }
+  }
+
   Failover* of_term(uint64_t term) {
     if (failovers.empty() || failovers.back().started.term() != term) return nullptr;
     return &failovers.back();
@@ -78,7 +94,9 @@ std::string_view kind_name(const v1::FailoverStarted& started) {
 
 std::string_view status_name(const Failover& failover) {
   if (failover.opened_at) return "COMPLETED";
+  if (failover.withdrawn) return "WITHDRAWN";
   if (failover.superseded) return "SUPERSEDED";
+  if (failover.refused) return "REFUSED";
   if (failover.promoted || failover.blocked.empty()) return "UNDER_WAY";
   return "BLOCKED";
 }

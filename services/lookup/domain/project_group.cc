@@ -44,6 +44,7 @@ bool on(InstanceView& view, const v1::FailoverStarted& e, TimePoint at) {
   const TimePoint since = view.failover ? view.failover->since : at;
   std::string from = e.from_node_id();
   if (from.empty() && view.failover) from = view.failover->from;
+  view.refused.reset();
   view.failover = FailoverView{kind_of(e), since, std::move(from), e.reason().rule(),
                                e.reason().why()};
   view.term = std::max(view.term, e.term());
@@ -51,8 +52,25 @@ bool on(InstanceView& view, const v1::FailoverStarted& e, TimePoint at) {
   return true;
 }
 
-bool on(InstanceView& view, const v1::FailoverBlocked& e) {
-  if (!view.failover) return false;
+std::string primary_of(const InstanceView& view) {
+  for (const NodeView& node : view.nodes) {
+    if (node.role == NodeRole::primary) return node.id;
+  }
+  return {};
+}
+
+bool on(InstanceView& view, const v1::FailoverBlocked& e, TimePoint at) {
+  if (e.term() == 0) {
+    const bool was_refused = view.refused.has_value();
+    view.refused.reset();
+    return was_refused;
+  }
+  if (!view.failover) {
+    const TimePoint since = view.refused ? view.refused->since : at;
+    view.refused = FailoverView{FailoverKind::failover, since, primary_of(view), e.reason().rule(),
+                                e.reason().why()};
+    return true;
+  }
   view.failover->rule = e.reason().rule();
   view.failover->why = e.reason().why();
   return true;
@@ -86,7 +104,7 @@ std::optional<std::string> apply(InstanceView& view, const v1::GroupEvent& event
   bool changed = false;
   switch (event.body_case()) {
     case Case::kFailoverStarted: changed = on(view, event.failover_started(), at); break;
-    case Case::kFailoverBlocked: changed = on(view, event.failover_blocked()); break;
+    case Case::kFailoverBlocked: changed = on(view, event.failover_blocked(), at); break;
     case Case::kPrimaryAssigned: changed = on(view, event.primary_assigned()); break;
     case Case::kPrimaryOpened: changed = on(view, event.primary_opened()); break;
     case Case::kStandbyAssigned:

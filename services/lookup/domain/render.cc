@@ -157,6 +157,7 @@ std::string instance_json(const InstanceView& view, const Rendering& rendering) 
   put_endpoints(json, endpoints_of(view, rendering));
   json.number("term", view.term);
   if (view.failover) put_failover(json, *view.failover);
+  if (!view.failover && view.refused) put_failover(json, *view.refused);
   json.begin_array("nodes");
   for (const NodeView& node : view.nodes) put_node(json, node);
   json.end_array();

@@ -90,6 +90,7 @@ struct InstanceView {
   uint32_t read_only_port = 0;
   uint64_t term = 0;  // of the group
   std::optional<FailoverView> failover;
+  std::optional<FailoverView> refused;  // the primary is away, and nobody may be promoted
   // Position of the event that is being applied, and of the newest that the route reflects.
   int64_t position = 0;
   int64_t route_position = 0;

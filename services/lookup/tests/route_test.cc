@@ -324,6 +324,29 @@ TEST(Failovers, AreToldWithWhyAndHowLong) {
     {"lost_bytes", 4096}}));
 }
 
+TEST(Failovers, TellOfThoseThatWereRefused) {
+  std::vector<v1::GroupEvent> events{kMembers, primary_assigned("a", 1), primary_opened("a", 1)};
+  const std::pair<v1::GroupEvent, const char*> rows[] = {{failover_blocked(1), "REFUSED"},
+                                                         {failover_blocked(1), "REFUSED"},
+                                                         {failover_blocked(0), "WITHDRAWN"},
+                                                         {failover_started(2, "a", kFailover),
+                                                          "UNDER_WAY"},
+                                                         {primary_opened("a", 2), "COMPLETED"},
+                                                         {failover_blocked(2), "REFUSED"},
+                                                         {failover_started(3, "a", kFailover),
+                                                          "UNDER_WAY"}};
+  for (const auto& [event, status] : rows) {
+    events.push_back(event);
+    EXPECT_EQ(told(events, "service:replication").front().at("status"), status);
+  }
+  const auto all = told(events, "service:replication");
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[1].at("status"), "SUPERSEDED");
+  EXPECT_EQ(all[1].at("term"), 2);
+  EXPECT_EQ(all[3].at("status"), "WITHDRAWN");
+  EXPECT_EQ(all[3].at("rule"), "too_few_fenced");
+}
+
 // Each row is the row before it with one more event.
 TEST(Failovers, HaveAStatusAtEveryStep) {
   std::vector<v1::GroupEvent> events{kMembers, primary_assigned("a", 1), primary_opened("a", 1)};

@@ -129,6 +129,12 @@ bool overridden_too_early(const S& s) {
 void block(const S& s, D* d) {
   d->mutable_failover_blocked()->set_term(s.state.term);
 }
+bool primary_is_back(const S& s) {
+  return !s.state.refused_rule.empty() && s.open_primary != nullptr && !primary_is_away(s);
+}
+void end_refusal(const S&, D* d) {
+  d->mutable_failover_blocked()->set_term(0);
+}
 
 std::string who_is_missing(const S& s) {
   const Quorum quorum = fenced_quorum(s);

@@ -35,6 +35,8 @@ bool nobody_fits(const Sight& s);
 bool waits_for_stop(const Sight& s);
 bool overridden_too_early(const Sight& s);
 void block(const Sight& s, v1::GroupDecision* d);
+bool primary_is_back(const Sight& s);  // that it was away is recorded
+void end_refusal(const Sight& s, v1::GroupDecision* d);
 
 // Said after a row's `why`, stable while it waits for the same.
 std::string who_is_missing(const Sight& s);

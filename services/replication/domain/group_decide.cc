@@ -195,12 +195,18 @@ Outcome assign(const GroupState& state, const v1::FailoverStarted& a, const v1::
 
 Outcome assign(const GroupState& state, const v1::FailoverBlocked& a, const v1::Reason& reason) {
   const Failover* under_way = failover_under_way(state);
-  if (under_way == nullptr || a.term() != state.term) return ignore("it is not under way");
-  if (under_way->blocked_rule == reason.rule() && under_way->blocked_why == reason.why()) {
+  const bool is_over = a.term() == 0;
+  if ((!is_over && a.term() != state.term) || !state.ever_open ||
+      (is_over && under_way != nullptr)) {
+    return ignore("it is not under way");
+  }
+  const std::string& rule = under_way != nullptr ? under_way->blocked_rule : state.refused_rule;
+  const std::string& why = under_way != nullptr ? under_way->blocked_why : state.refused_why;
+  if (is_over ? rule.empty() : rule == reason.rule() && why == reason.why()) {
     return ignore("that is recorded");
   }
   return one_event([&](v1::GroupEvent& event) {
-    event.mutable_failover_blocked()->set_term(a.term());
+    *event.mutable_failover_blocked() = a;
     *event.mutable_failover_blocked()->mutable_reason() = reason;
   });
 }

@@ -104,6 +104,8 @@ void on(GroupState& state, const v1::PrimaryOpened& e, TimePoint recorded_at) {
 }
 
 void on(GroupState& state, const v1::FailoverStarted& e, TimePoint at) {
+  state.refused_rule.clear();
+  state.refused_why.clear();
   state.failover = Failover{.term = e.term(),
                             .kind = to_kind(e.kind()),
                             .from = NodeId(e.from_node_id()),
@@ -118,7 +120,11 @@ void on(GroupState& state, const v1::FailoverStarted& e, TimePoint at) {
 }
 
 void on(GroupState& state, const v1::FailoverBlocked& e, TimePoint) {
-  if (failover_under_way(state) == nullptr) return;
+  if (failover_under_way(state) == nullptr) {
+    state.refused_rule = e.term() == 0 ? "" : e.reason().rule();
+    state.refused_why = e.term() == 0 ? "" : e.reason().why();
+    return;
+  }
   state.failover->blocked_rule = e.reason().rule();
   state.failover->blocked_why = e.reason().why();
 }

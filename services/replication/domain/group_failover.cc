@@ -126,6 +126,17 @@ bool primary_is_away(const S& s) {
          primary_does_not_open(s);
 }
 
+TimePoint away_since(const S& s) {
+  if (s.facts.primary_down_since) return *s.facts.primary_down_since;
+  const auto heard = s.primary == nullptr ? std::nullopt : heard_of(s, *s.primary);
+  return std::max(heard.value_or(TimePoint()), s.facts.seen_since);
+}
+
+bool anyone_reports(const S& s) {
+  return std::any_of(s.members.begin(), s.members.end(),
+                     [&](const M& m) { return is_heard(s, *m.member); });
+}
+
 bool failover_can_start(const S& s) {
   return reachable_quorum(s).is_enough &&
          std::any_of(s.members.begin(), s.members.end(),

@@ -36,6 +36,9 @@ bool primary_host_is_silent(const Sight& s);   // it may live all the same
 bool primary_does_not_open(const Sight& s);
 // Any of these, or it is a member no more.
 bool primary_is_away(const Sight& s);
+TimePoint away_since(const Sight& s);          // for one that is away
+// Some host of the group does: else it may be us who are cut off.
+bool anyone_reports(const Sight& s);
 // Enough voters of each set report, and one that could follow the primary: a failover can end well.
 bool failover_can_start(const Sight& s);
 std::string missing_reporters(const Sight& s);  // why it cannot

@@ -100,6 +100,8 @@ void to_snapshot(const GroupState& state, v1::GroupSnapshot* out) {
   add_history(state.history, out->mutable_history());
   out->set_newest_timeline(state.newest_timeline);
   out->set_primary_timeline(state.primary_timeline);
+  out->set_refused_rule(state.refused_rule);
+  out->set_refused_why(state.refused_why);
   out->set_failovers_since_open(state.failovers_since_open);
   out->set_switchovers_given_up(state.switchovers_given_up);
   out->set_timeline_term(state.timeline_term);
@@ -127,6 +129,8 @@ GroupState from_snapshot(const v1::GroupSnapshot& m) {
   out.history = to_history(m.history());
   out.newest_timeline = m.newest_timeline();
   out.primary_timeline = m.primary_timeline();
+  out.refused_rule = m.refused_rule();
+  out.refused_why = m.refused_why();
   out.failovers_since_open = m.failovers_since_open();
   out.switchovers_given_up = m.switchovers_given_up();
   out.timeline_term = m.timeline_term();

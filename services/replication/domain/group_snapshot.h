@@ -10,7 +10,7 @@ class GroupSnapshot;
 namespace trunkline::replication {
 
 // Raise it with every change of what evolve() does or what the snapshot holds.
-inline constexpr int kSnapshotFormat = 4;
+inline constexpr int kSnapshotFormat = 5;
 
 void to_snapshot(const GroupState& state, v1::GroupSnapshot* out);
 GroupState from_snapshot(const v1::GroupSnapshot& snapshot);

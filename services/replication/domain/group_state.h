@@ -111,6 +111,9 @@ struct GroupState {
   uint32_t primary_timeline = 0;  // given to the primary of `term`; 0: it is a first primary
 
   std::optional<Failover> failover;   // the newest, also when it is over
+  // Why nobody is promoted although the primary is away, as recorded last; empty: it is not away.
+  std::string refused_rule;
+  std::string refused_why;
   uint32_t failovers_since_open = 0;  // begun since a primary was last seen open
   uint32_t switchovers_given_up = 0;  // in a row, back to the same primary
 

@@ -261,8 +261,8 @@ constexpr Row kTable[] = {
      [](const S& s) { return rows::primary_is_gone(s) && failover_can_start(s); },
      rows::start_failover,
      "the primary's node is gone"},
-    {"primary_gone", "",
-     rows::primary_is_gone, nullptr,
+    {"primary_gone", "blocked",
+     rows::primary_is_gone, rows::block,
      "the primary's node is gone, and nobody can be promoted", rows::who_is_not_reached},
     {"failover_primary_crashed", "failover",
      [](const S& s) { return primary_crashed(s) && failover_can_start(s); },
@@ -332,8 +332,11 @@ constexpr Row kTable[] = {
      [](const S& s) { return detachable(s) != nullptr; },
      [](const S& s, D* d) { assign_detach(*detachable(s), d); },
      "a leaving node is in no sync set that may be in force: its slot can go"},
-    {"primary_away", "",
-     primary_is_away, nullptr,
+    {"primary_back", "blocked",
+     rows::primary_is_back, rows::end_refusal,
+     "the primary is seen open again: nobody needs to be promoted"},
+    {"primary_away", "blocked",
+     primary_is_away, rows::block,
      "the primary is away, and nobody can be promoted", rows::who_is_not_reached},
     {"primary_unheard", "",
      primary_host_is_silent, nullptr,
@@ -395,13 +398,17 @@ std::string why_of(const Row& row, const Sight& sight) {
   return row.detail == nullptr ? row.why : row.why + row.detail(sight);
 }
 
-// What a failover waits for is recorded when it takes long and whenever it changes then.
+// What a failover waits for, or why there is none, is recorded when it takes long and whenever it
+// changes then.
 bool is_known(const v1::GroupDecision& decision, const Sight& sight) {
-  if (!decision.has_failover_blocked()) return false;
-  const Failover& failover = *sight.state.failover;
-  return sight.now - sight.facts.seen_since < kBlockedAfter ||
-         (failover.blocked_rule == decision.reason().rule() &&
-          failover.blocked_why == decision.reason().why());
+  if (!decision.has_failover_blocked() || decision.failover_blocked().term() == 0) return false;
+  const Failover* failover = failover_under_way(sight.state);
+  if (failover == nullptr && !anyone_reports(sight)) return true;
+  const TimePoint since = failover != nullptr ? sight.facts.seen_since : away_since(sight);
+  const std::string& rule = failover != nullptr ? failover->blocked_rule : sight.state.refused_rule;
+  const std::string& why = failover != nullptr ? failover->blocked_why : sight.state.refused_why;
+  return sight.now - since < kBlockedAfter ||
+         (rule == decision.reason().rule() && why == decision.reason().why());
 }
 
 std::optional<v1::GroupDecision> decision_of(const Row& row, const Sight& sight) {

@@ -469,6 +469,45 @@ TEST(GroupFailover, what_is_waited_for_is_recorded_once_and_when_it_changes) {
               HasSubstr("not fenced: " + node(2).str()));
 }
 
+TEST(GroupFailover, why_nobody_is_promoted_is_recorded_until_the_primary_is_back) {
+  Scene s;
+  const size_t before = s.group.events.size();
+  s.pass(2.0, {1});
+  EXPECT_EQ(s.rule(), "primary_away");
+  EXPECT_EQ(s.group.events.size(), before) << "a short absence is no news";
+  s.pass(3.0, {1});
+  ASSERT_EQ(s.group.events.size(), before + 1);
+  const auto& refused = s.group.events.back().failover_blocked();
+  EXPECT_EQ(refused.term(), 1u);
+  EXPECT_EQ(refused.reason().rule(), "primary_away");
+  EXPECT_THAT(refused.reason().why(), HasSubstr("not reached: " + node(2).str()));
+  EXPECT_EQ(failover_under_way(s.group.state), nullptr);
+  s.pass(3.0, {1});
+  EXPECT_EQ(s.group.events.size(), before + 1) << "it is known";
+  s.pass(1.0, {0, 1});
+  ASSERT_EQ(s.group.events.size(), before + 2);
+  EXPECT_EQ(s.group.events.back().failover_blocked().term(), 0u);
+  EXPECT_EQ(s.group.events.back().failover_blocked().reason().rule(), "primary_back");
+  s.pass(1.0, {0, 1});
+  EXPECT_EQ(s.group.events.size(), before + 2);
+}
+
+TEST(GroupFailover, a_failover_that_could_begin_after_all_ends_the_refusal) {
+  Scene s;
+  s.pass(5.0, {1});
+  ASSERT_EQ(s.group.state.refused_rule, "primary_away");
+  s.pass(1.0, {1, 2});
+  EXPECT_NE(failover_under_way(s.group.state), nullptr);
+  EXPECT_EQ(s.group.state.refused_rule, "");
+}
+
+TEST(GroupFailover, who_hears_nobody_records_nothing) {
+  Scene s;
+  const size_t before = s.group.events.size();
+  s.pass(10.0, {});
+  EXPECT_EQ(s.group.events.size(), before);
+}
+
 // ---- whose history is the log's ------------------------------------------------------------
 
 TEST(GroupFailover, data_fits_if_it_did_not_leave_the_logs_history) {
