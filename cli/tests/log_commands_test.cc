@@ -30,7 +30,9 @@ class LogCommandsTest : public ::testing::Test {
   LogCommandsTest() {
     postgres_->execute("postgres", "DROP DATABASE IF EXISTS trunkline_log");
     postgres_->execute("postgres", "DROP DATABASE IF EXISTS trunkline_lookup");
-    for (const char* role : {"owner", "provisioner", "replication", "lookup", "relay", "reader"}) {
+    postgres_->execute("postgres", "DROP DATABASE IF EXISTS trunkline_metering");
+    for (const char* role :
+         {"owner", "provisioner", "replication", "metering", "lookup", "relay", "reader"}) {
       postgres_->execute("postgres", std::string("DROP ROLE IF EXISTS tl_") + role);
     }
     postgres_->create_platform_databases();
