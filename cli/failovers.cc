@@ -52,9 +52,12 @@ std::string decided(const Json& decision) {
 // long that took.
 std::string explained(const Json& failover) {
   const std::string kind = text_of(failover, "kind"), status = text_of(failover, "status");
-  std::string out = "Term " + text_of(failover, "term") + ": " + printable(kind) + " away from " +
-                    printable(where(failover, "from")) + ", begun " +
-                    printable(text_of(failover, "started_at"));
+  const bool is_refused = status == "REFUSED" || status == "WITHDRAWN";
+  std::string out = "Term " + text_of(failover, "term") + ": ";
+  out += is_refused ? "the primary is away and nobody may be promoted, since "
+                    : printable(kind) + " away from " + printable(where(failover, "from")) +
+                          ", begun ";
+  out += printable(text_of(failover, "started_at"));
   const std::string asker = text_of(failover, "requested_by");
   if (!asker.empty()) out += " for " + printable(asker);
   out += ".\n  Why: " + decided(failover) + "\n" + facts_of(failover, "    ");
@@ -78,8 +81,10 @@ std::string explained(const Json& failover) {
            text_of(failover, "duration_ms") + " ms.\n";
   } else if (status == "SUPERSEDED") {
     out += "  It did not come to an end: a later term took its place.\n";
+  } else if (status == "WITHDRAWN") {
+    out += "  The primary came back.\n";
   } else {
-    out += status == "BLOCKED" ? "  It still waits.\n" : "  It is under way.\n";
+    out += status == "UNDER_WAY" ? "  It is under way.\n" : "  It still waits.\n";
   }
   return out;
 }

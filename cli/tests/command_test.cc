@@ -323,6 +323,21 @@ TEST_F(CommandTest, FailoversAreExplained) {
   EXPECT_THAT(api_.requests().back().target, HasSubstr("page_limit=1"));
 }
 
+TEST_F(CommandTest, ARefusedFailoverIsExplained) {
+  const std::pair<std::string, const char*> cases[] = {{"REFUSED", "It still waits."},
+                                                       {"WITHDRAWN", "The primary came back."}};
+  for (const auto& [status, end] : cases) {
+    const std::string told = R"([{"term":1,"kind":"failover","rule":"primary_away",)"
+                             R"("started_at":"T1","why":"n-b is missing","status":")" +
+                             status + "\"}]";
+    api_.lay_down("GET " + kOne + "/failovers", {{200, told, {}}});
+    const Ran ran = command({"failovers", "explain", kId});
+    for (const char* part : {"nobody may be promoted, since T1", "n-b is missing", end}) {
+      EXPECT_THAT(ran.out, HasSubstr(part));
+    }
+  }
+}
+
 TEST_F(CommandTest, ASwitchoverIsWaitedFor) {
   const auto instance = [](const std::string& rest) {
     return FakeAnswer{200, R"({"uuid":")" + kId + "\"," + rest + "}", {}};
