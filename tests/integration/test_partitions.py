@@ -45,7 +45,7 @@ class Partitions(SurvivorTest):
         self.started = self.survivor.postmaster_start()
 
     @contextlib.contextmanager
-    def written_to(self):
+    def written_to(self, thaws=0):
         """Under load and watched; after the body the network heals, and all must be well."""
         work = self.workload()
         watch = self.watch(before=network.runs_in("watcher"))
@@ -56,7 +56,7 @@ class Partitions(SurvivorTest):
         self.survivor.await_all_streaming()
         time.sleep(0.5)
         result.update(work.finish())
-        self.assert_one_primary(watch.finish())
+        self.assert_one_primary(watch.finish(), thaws)
         self.assert_nothing_lost(result)
         self.survivor.await_all_streaming()
         self.assert_rows_equal_everywhere()
@@ -152,7 +152,7 @@ class Partitions(SurvivorTest):
         return wait_for(said, 20, "the reason why nobody is promoted")
 
     def test_a_lagging_standby_waits_for_the_one_that_has_all(self):
-        with self.written_to():
+        with self.written_to(thaws=1):
             with self.only_the_lagging_one_left() as (good, lagging):
                 print(f"  {self.await_reason(missing=good)}", flush=True)
                 self.assertEqual(self.survivor.primary()["uuid"], self.old["uuid"])

@@ -5,6 +5,8 @@
 // Runs until its standard input ends, then prints one JSON object:
 //   accepted    {"timeline": writes that were acknowledged}
 //   violations  [{"timeline": …, "at": …, "newer": …, "since": …}], times in unix seconds
+//   thawed      the same of writes that had been sent before: what lay in the socket of a server
+//               that stood still, and ran in the moment between its thaw and its end
 // A write is "at" the moment that its server executed it, by the server's clock, and counts if it
 // was acknowledged; a timeline is open "since" its first acknowledgement came. Servers and watcher
 // must share a clock. Writes do not wait for standbys: what is asked is whether a node serves.
@@ -44,7 +46,7 @@ double unix_now() {
 
 struct Write {
   int timeline;
-  double executed, acknowledged;
+  double sent, executed, acknowledged;
 };
 
 // What all threads saw.
@@ -62,15 +64,17 @@ class Record {
       if (!is_new) at->second = std::min(at->second, w.acknowledged);
       ++accepted[std::to_string(w.timeline)];
     }
-    json violations = json::array();
+    json violations = json::array(), thawed = json::array();
     for (const Write& w : writes_) {
       for (auto newer = open_since.upper_bound(w.timeline); newer != open_since.end(); ++newer) {
         if (w.executed <= newer->second) continue;
-        violations.push_back({{"timeline", w.timeline}, {"at", w.executed},
-                              {"newer", newer->first}, {"since", newer->second}});
+        (w.sent > newer->second ? violations : thawed)
+            .push_back({{"timeline", w.timeline}, {"at", w.executed},
+                        {"newer", newer->first}, {"since", newer->second}});
+        break;
       }
     }
-    return {{"accepted", accepted}, {"violations", violations}};
+    return {{"accepted", accepted}, {"violations", violations}, {"thawed", thawed}};
   }
 
  private:
@@ -95,9 +99,10 @@ void watch(const std::string& dsn, const std::atomic<bool>& stop, Record& record
       is_prepared = PQresultStatus(ready.get()) == PGRES_COMMAND_OK;
       if (!is_prepared) continue;  // a standby: it may become a primary
     }
+    const double sent = unix_now();
     const Result result(PQexec(connection.get(), kWrite), PQclear);
     if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) continue;
-    record.add({std::atoi(PQgetvalue(result.get(), 0, 1)),
+    record.add({std::atoi(PQgetvalue(result.get(), 0, 1)), sent,
                 std::atof(PQgetvalue(result.get(), 0, 0)), unix_now()});
   }
 }
