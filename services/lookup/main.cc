@@ -1,7 +1,6 @@
 // trunkline-lookup: the central lookup repository, and the relay of the event log.
 #include <spdlog/spdlog.h>
 
-#include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -10,11 +9,9 @@
 #include "lookup/io/fleet_stats.h"
 #include "lookup/io/query_service.h"
 #include "lookup/io/route_board.h"
-#include "runtime/config.h"
 #include "runtime/random.h"
 #include "runtime/relay.h"
-#include "telemetry/metrics_server.h"
-#include "telemetry/telemetry.h"
+#include "runtime/service_main.h"
 
 namespace {
 
@@ -25,16 +22,6 @@ constexpr char kAdminSubject[] = "tl.admin.lookup";
 constexpr char kReportSubjects[] = "tl.report.>";
 constexpr char kStatsSubjects[] = "tl.stats.*";
 constexpr char kQueueGroup[] = "lookup";
-
-std::unique_ptr<bus::Bus> connect_for_ever(const bus::BusOptions& options) {
-  while (true) {
-    try {
-      return bus::Bus::connect(options, std::chrono::seconds(30));
-    } catch (const bus::BusUnavailable& error) {
-      spdlog::warn("the bus is away: {}", error.what());
-    }
-  }
-}
 
 void take_report(lookup::LiveStore& live, lookup::RouteBoard& routes,
                  const bus::Message& message) {
@@ -56,7 +43,7 @@ lookup::Rendering rendering_of(const runtime::ServiceConfig& config) {
 }
 
 void serve(const runtime::ServiceConfig& config) {
-  const auto bus = connect_for_ever(config.bus);
+  const auto bus = runtime::connect_for_ever(config.bus);
   lookup::DocumentCache cache(kCacheBytes);
   lookup::LiveStore live;
   lookup::PositionGate gate;
@@ -80,7 +67,7 @@ void serve(const runtime::ServiceConfig& config) {
   lookup::FleetStats fleet(&history);
   options.fleet = &fleet;
   lookup::QueryService queries(*bus, options, cache, gate, live);
-  lookup::Admin admin(*bus, config.read_model_dsn, projector, gate);
+  runtime::AdminLoop admin(*bus, lookup::admin_ops(config.read_model_dsn, projector, gate));
   const runtime::Relay relay(*bus, config.log_dsn);
 
   const auto reports = bus->subscribe(
@@ -99,18 +86,5 @@ void serve(const runtime::ServiceConfig& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  runtime::block_stop_signals();
-  try {
-    const runtime::ServiceConfig config = runtime::load_config(argc, argv);
-    telemetry::start("lookup");
-    const telemetry::MetricsServer metrics(config.metrics_listen);
-    serve(config);
-  } catch (const std::exception& error) {
-    spdlog::critical("lookup ends: {}", error.what());
-    telemetry::stop();
-    return 1;
-  }
-  spdlog::info("lookup stops");
-  telemetry::stop();
-  return 0;
+  return trunkline::runtime::run_service(argc, argv, "lookup", serve);
 }

@@ -1,7 +1,6 @@
 // trunkline-metering: what ran and what was counted, as usage that a bill can rest on.
 #include <spdlog/spdlog.h>
 
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -9,10 +8,8 @@
 #include "metering/io/admin.h"
 #include "metering/io/usage_meter.h"
 #include "metering/io/usage_publisher.h"
-#include "runtime/config.h"
+#include "runtime/service_main.h"
 #include "telemetry/metrics.h"
-#include "telemetry/metrics_server.h"
-#include "telemetry/telemetry.h"
 
 namespace {
 
@@ -21,16 +18,6 @@ using namespace trunkline;
 constexpr char kAdminSubject[] = "tl.admin.metering";
 constexpr char kQueueGroup[] = "metering";
 constexpr int64_t kHourMs = 3'600'000;
-
-std::unique_ptr<bus::Bus> connect_for_ever(const bus::BusOptions& options) {
-  while (true) {
-    try {
-      return bus::Bus::connect(options, std::chrono::seconds(30));
-    } catch (const bus::BusUnavailable& error) {
-      spdlog::warn("the bus is away: {}", error.what());
-    }
-  }
-}
 
 metering::WindowRules rules_of(const nlohmann::json& config) {
   metering::WindowRules rules;
@@ -46,7 +33,7 @@ metering::WindowRules rules_of(const nlohmann::json& config) {
 
 void serve(const runtime::ServiceConfig& config) {
   const std::string dsn = config.raw->value("metering_dsn", std::string());
-  const auto bus = connect_for_ever(config.bus);
+  const auto bus = runtime::connect_for_ever(config.bus);
   metering::UsagePublisher* publisher = nullptr;
   metering::UsageMeter::Options options;
   options.log_dsn = config.log_dsn;
@@ -71,7 +58,7 @@ void serve(const runtime::ServiceConfig& config) {
     const std::lock_guard lock(publisher_mutex);
     publisher = &published;
   }
-  metering::Admin admin(*bus, dsn, meter);
+  runtime::AdminLoop admin(*bus, metering::admin_ops(dsn, meter));
 
   telemetry::GaugeFamily active("trunkline_metering_active",
                                 "Whether this process measures and closes windows (1).");
@@ -96,18 +83,5 @@ void serve(const runtime::ServiceConfig& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  runtime::block_stop_signals();
-  try {
-    const runtime::ServiceConfig config = runtime::load_config(argc, argv);
-    telemetry::start("metering");
-    const telemetry::MetricsServer metrics(config.metrics_listen);
-    serve(config);
-  } catch (const std::exception& error) {
-    spdlog::critical("metering ends: {}", error.what());
-    telemetry::stop();
-    return 1;
-  }
-  spdlog::info("metering stops");
-  telemetry::stop();
-  return 0;
+  return trunkline::runtime::run_service(argc, argv, "metering", serve);
 }

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <atomic>
-#include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -12,11 +11,9 @@
 #include "proxy/io/proxy_server.h"
 #include "proxy/io/route_feed.h"
 #include "proxy/io/traffic_reporter.h"
-#include "runtime/config.h"
 #include "runtime/random.h"
+#include "runtime/service_main.h"
 #include "telemetry/metrics.h"
-#include "telemetry/metrics_server.h"
-#include "telemetry/telemetry.h"
 
 namespace {
 
@@ -132,18 +129,5 @@ void serve(const runtime::ServiceConfig& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  runtime::block_stop_signals();
-  try {
-    const runtime::ServiceConfig config = runtime::load_config(argc, argv);
-    telemetry::start("proxy");
-    const telemetry::MetricsServer metrics(config.metrics_listen);
-    serve(config);
-  } catch (const std::exception& error) {
-    spdlog::critical("proxy ends: {}", error.what());
-    telemetry::stop();
-    return 1;
-  }
-  spdlog::info("proxy stops");
-  telemetry::stop();
-  return 0;
+  return trunkline::runtime::run_service(argc, argv, "proxy", serve);
 }

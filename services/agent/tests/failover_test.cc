@@ -49,6 +49,16 @@ class FailoverTest : public ::testing::Test {
     query(a_, one_, "create table public.t (x int)");
     query(a_, one_, "insert into public.t select generate_series(1, 100)");
   }
+  // And `three` of a third host, which has no vote, streams too.
+  void form_with(TestHost& c, const TestNode& three) {
+    form(0);
+    order_box(c, three);
+    order_standby(c, three, one_);
+    v1::AssignRole role = primary(3, 1, {two_.id}, 0, 2);
+    role.add_standby_node_ids(three.id);
+    order_role(a_, one_, role);
+    ASSERT_TRUE(c.await_node(three.id, is_streaming, seconds(60)));
+  }
   static v1::AssignRole primary(uint64_t generation, uint64_t term,
                                 const std::vector<std::string>& voters, uint32_t number,
                                 uint64_t sync_version) {
@@ -292,15 +302,7 @@ TEST_F(FailoverTest, CleanSwitchoverNeedsNoRewind) {
 TEST_F(FailoverTest, PromotionThatTheGroupForgotIsNotFollowed) {
   TestHost c(platform_, "host-c", "127.31.77.23");
   const TestNode three = make_node(c);
-  form(0);
-  order_box(c, three);
-  order_standby(c, three, one_);
-  order_role(a_, one_, [&] {
-    v1::AssignRole role = primary(3, 1, {two_.id}, 0, 2);
-    role.add_standby_node_ids(three.id);
-    return role;
-  }());
-  ASSERT_TRUE(c.await_node(three.id, is_streaming, seconds(60)));
+  ASSERT_NO_FATAL_FAILURE(form_with(c, three));
   order_fenced(b_, two_, 2, 2);
   order_fenced(a_, one_, 4, 2);
   ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
@@ -325,15 +327,7 @@ TEST_F(FailoverTest, PromotionThatTheGroupForgotIsNotFollowed) {
 TEST_F(FailoverTest, TimelineOfTheSameNumberThatForkedElsewhereIsNotFollowed) {
   TestHost c(platform_, "host-c", "127.31.77.23");
   const TestNode three = make_node(c);
-  form(0);
-  order_box(c, three);
-  order_standby(c, three, one_);
-  order_role(a_, one_, [&] {
-    v1::AssignRole role = primary(3, 1, {two_.id}, 0, 2);
-    role.add_standby_node_ids(three.id);
-    return role;
-  }());
-  ASSERT_TRUE(c.await_node(three.id, is_streaming, seconds(60)));
+  ASSERT_NO_FATAL_FAILURE(form_with(c, three));
   order_fenced(b_, two_, 2, 2);
   ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
   query(a_, one_, "insert into public.t select generate_series(101, 200)");

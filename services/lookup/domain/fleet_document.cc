@@ -1,7 +1,6 @@
 #include "lookup/domain/fleet_document.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <functional>
 
@@ -9,14 +8,6 @@
 
 namespace trunkline::lookup {
 namespace {
-
-std::string number_text(std::optional<double> value) {
-  if (!value || !std::isfinite(*value)) return "null";
-  char buffer[40];
-  const auto end =
-      std::to_chars(buffer, buffer + sizeof buffer, *value, std::chars_format::general, 9).ptr;
-  return std::string(buffer, end);
-}
 
 std::string percent(double share) { return std::to_string(std::lround(share * 100)) + " %"; }
 

@@ -1,6 +1,5 @@
 #include "lookup/domain/instance_metrics.h"
 
-#include <charconv>
 #include <cmath>
 #include <functional>
 
@@ -11,14 +10,6 @@ namespace {
 
 constexpr size_t kHitColumn = 8, kReadColumn = 9;          // of node_metrics()
 constexpr size_t kDatabaseHit = 4, kDatabaseRead = 5;      // of database_metrics()
-
-std::string number_text(std::optional<double> value) {
-  if (!value || !std::isfinite(*value)) return "null";
-  char buffer[40];
-  const auto end =
-      std::to_chars(buffer, buffer + sizeof buffer, *value, std::chars_format::general, 9).ptr;
-  return std::string(buffer, end);
-}
 
 const ShownNode* primary_of(const ShownInstance& instance) {
   for (const auto& node : instance.nodes) {

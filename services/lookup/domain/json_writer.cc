@@ -1,5 +1,8 @@
 #include "lookup/domain/json_writer.h"
 
+#include <charconv>
+#include <cmath>
+
 namespace trunkline::lookup {
 
 void append_json_text(std::string& out, std::string_view text) {
@@ -26,6 +29,14 @@ void append_json_text(std::string& out, std::string_view text) {
     }
   }
   out.append(text, plain_from);
+}
+
+std::string number_text(std::optional<double> value) {
+  if (!value || !std::isfinite(*value)) return "null";
+  char buffer[40];
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, *value, std::chars_format::general, 9).ptr;
+  return std::string(buffer, end);
 }
 
 }  // namespace trunkline::lookup

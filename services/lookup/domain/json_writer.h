@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,8 @@ namespace trunkline::lookup {
 // Appends `text` escaped, without quotes. U+0000 becomes U+FFFD: PostgreSQL's text has no NUL, and
 // one stored document that cannot be read would break every list that it is in.
 void append_json_text(std::string& out, std::string_view text);
+// Nine digits; "null" for none, and for what JSON cannot say.
+std::string number_text(std::optional<double> value);
 
 // Objects and arrays on `out`; every begin has its end. Keys need no escaping.
 class JsonWriter {

@@ -52,7 +52,7 @@ class Service {
         routes(*bus_, servers.model_dsn()),
         projector(*bus_, keeping(servers, endpoint_address), cache, gate),
         queries_(*bus_, options(servers, endpoint_address), cache, gate, live),
-        admin(*bus_, servers.model_dsn(), projector, gate),
+        admin(*bus_, admin_ops(servers.model_dsn(), projector, gate)),
         relay_(*bus_, servers.log_dsn()),
         subscription_(bus_->subscribe(bus::kLookupSubject, [this](bus::Message&& message) {
           queries_.take(std::move(message));
@@ -98,7 +98,7 @@ class Service {
   QueryService queries_;
 
  public:
-  Admin admin;
+  runtime::AdminLoop admin;
 
  private:
   runtime::Relay relay_;

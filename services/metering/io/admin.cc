@@ -1,9 +1,6 @@
 #include "metering/io/admin.h"
 
-#include <spdlog/spdlog.h>
-
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "metering/io/usage_schema.h"
 
@@ -11,7 +8,6 @@ namespace trunkline::metering {
 namespace {
 
 using nlohmann::json;
-constexpr size_t kMaxWaiting = 16;
 
 json rebuild(UsageMeter& meter) {
   const UsageRebuildReport report = meter.rebuild();
@@ -33,67 +29,18 @@ json checksum(const std::string& dsn, int64_t up_to) {
 
 }  // namespace
 
-Admin::Admin(bus::Bus& bus, std::string metering_dsn, UsageMeter& meter)
-    : bus_(bus),
-      metering_dsn_(std::move(metering_dsn)),
-      meter_(meter),
-      thread_([this] { run(); }) {}
-
-Admin::~Admin() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-}
-
-void Admin::take(bus::Message&& message) {
-  if (message.reply.empty()) return;
-  const std::lock_guard lock(mutex_);
-  if (requests_.size() >= kMaxWaiting) return;
-  requests_.push_back(std::move(message));
-  wake_.notify_one();
-}
-
-std::string Admin::handle(const std::string& request) {
-  json answer = json::object();
-  try {
-    const json asked = json::parse(request, nullptr, false);
-    const std::string op = asked.is_object() && asked.contains("op") && asked["op"].is_string()
-                               ? asked["op"].get<std::string>()
-                               : "";
-    if (op == "rebuild") {
-      answer = rebuild(meter_);
-    } else if (op == "checksum") {
-      answer = checksum(metering_dsn_, asked.value("up_to", std::numeric_limits<int64_t>::max()));
-    } else if (op == "status") {
-      answer = {{"active", meter_.is_active()}, {"position", meter_.position()}};
-    } else {
-      return json{{"ok", false}, {"error", "op: rebuild, checksum or status"}}.dump();
-    }
-    answer["ok"] = true;
-  } catch (const std::exception& error) {
-    answer = {{"ok", false}, {"error", error.what()}};
-  }
-  return answer.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-void Admin::run() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [&] { return stopping_ || !requests_.empty(); });
-    if (stopping_) return;
-    const bus::Message message = std::move(requests_.front());
-    requests_.pop_front();
-    lock.unlock();
-    try {
-      bus_.publish(message.reply, handle(message.data));
-    } catch (const bus::BusUnavailable& error) {
-      spdlog::warn("an answer could not be sent: {}", error.what());
-    }
-    lock.lock();
-  }
+std::vector<runtime::AdminOp> admin_ops(std::string metering_dsn, UsageMeter& meter) {
+  return {
+      {"rebuild", [&meter](const json&) { return rebuild(meter); }},
+      {"checksum",
+       [dsn = std::move(metering_dsn)](const json& asked) {
+         return checksum(dsn, asked.value("up_to", std::numeric_limits<int64_t>::max()));
+       }},
+      {"status",
+       [&meter](const json&) {
+         return json{{"active", meter.is_active()}, {"position", meter.position()}};
+       }},
+  };
 }
 
 }  // namespace trunkline::metering
