@@ -3,7 +3,7 @@
 same run: what the machine does without us. Starts a platform of its own.
 
 usage: bench_platform.py [section...]
-sections: formation burst commands reads idle rebuild start
+sections: formation burst commands reads idle rebuild start rating
 Exit code 1 if a goal was missed.
 """
 
@@ -275,7 +275,15 @@ def start(_customer, _report):
     subprocess.run([str(BENCH_BIN / "bench_start"), str(REPO / "build" / "bin")], check=True)
 
 
-SECTIONS = [formation, burst, commands, reads, idle, rebuild, start]
+def rating(_customer, report):
+    program = BENCH_BIN / "bench_rating"
+    if not program.exists():
+        print("a month rated anew: no build/bench/bench_rating")
+    elif subprocess.run([str(program)], check=False).returncode != 0:
+        report.missed.append("a month of 1,000 instances rated anew")
+
+
+SECTIONS = [formation, burst, commands, reads, idle, rebuild, start, rating]
 
 
 def main():

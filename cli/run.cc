@@ -62,6 +62,10 @@ int run(const std::vector<std::string>& arguments, const Terminal& terminal,
     add_hosts(app, session);
     add_tokens(app, session);
     add_operations(app, session);
+    add_usage(app, session);
+    add_invoices(app, session);
+    add_price_lists(app, session);
+    add_webhooks(app, session);
     add_log(app, session);
     add_status(app, session);
     add_completion(app, session);

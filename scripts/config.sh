@@ -145,7 +145,9 @@ write_service_configs() {
   local host
   common_config api-gateway gateway |
     jq --arg listen "127.0.0.1:$rest_port" --arg swagger "$home/swagger-ui" \
-      '. + {listen: $listen, swagger_ui_dir: $swagger}' |
+      --rawfile webhooks "$home/secrets/webhook-master.secret" \
+      '. + {listen: $listen, swagger_ui_dir: $swagger,
+            webhook_master_secret: ($webhooks | rtrimstr("\n"))}' |
     write_private "$home/etc/api-gateway.json" "$service_user"
   common_config provisioner provisioner |
     jq --arg dsn "$(log_dsn tl_provisioner trunkline_log)" --arg digest "$(token_digest)" \
@@ -161,8 +163,13 @@ write_service_configs() {
       --arg source "/trunkline/$home_hash" --arg schema "$api/v1/schemas/usage.json" \
       --argjson window "${TRUNKLINE_USAGE_WINDOW_MS:-60000}" \
       --argjson grace "${TRUNKLINE_USAGE_GRACE_MS:-5000}" \
+      --rawfile webhooks "$home/secrets/webhook-master.secret" \
+      --argjson pause "${TRUNKLINE_WEBHOOK_FIRST_PAUSE_MS:-1000}" \
+      --argjson timeout "${TRUNKLINE_WEBHOOK_TIMEOUT_MS:-15000}" \
       '. + {log_dsn: $dsn, metering_dsn: $database, event_source: $source, event_schema: $schema,
-            usage: {window_ms: $window, grace_ms: $grace}}' |
+            usage: {window_ms: $window, grace_ms: $grace},
+            webhook_master_secret: ($webhooks | rtrimstr("\n")), webhook_first_pause_ms: $pause,
+            webhook_timeout_ms: $timeout}' |
     write_private "$home/etc/metering.json" "$service_user"
   common_config lookup lookup |
     jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \

@@ -123,6 +123,7 @@ make_secrets() {
   done
   make_once "$home/secrets/log-reader.password" random_password
   make_once "$home/secrets/proxy-salts.secret" random_password
+  make_once "$home/secrets/webhook-master.secret" random_password
   make_once "$home/admin.token" random_token
 }
 

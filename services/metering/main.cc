@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "metering/io/admin.h"
+#include "metering/io/billing.h"
 #include "metering/io/usage_meter.h"
 #include "metering/io/usage_publisher.h"
 #include "runtime/service_main.h"
@@ -59,6 +60,7 @@ void serve(const runtime::ServiceConfig& config) {
     publisher = &published;
   }
   runtime::AdminLoop admin(*bus, metering::admin_ops(dsn, meter));
+  metering::Billing billing(*bus, config, [&] { return meter.is_active(); });
 
   telemetry::GaugeFamily active("trunkline_metering_active",
                                 "Whether this process measures and closes windows (1).");

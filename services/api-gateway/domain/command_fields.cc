@@ -29,9 +29,13 @@ std::string_view command_member(Resource resource) {
     case Resource::version: return "version";
     case Resource::host: return "host";
     case Resource::token: return "token";
-    case Resource::operation: break;
+    case Resource::operation:
+    case Resource::usage:
+    case Resource::invoice:
+    case Resource::price_list:
+    case Resource::webhook: break;
   }
-  throw std::logic_error("there are no commands for operations");
+  throw std::logic_error("no command is made from this resource's fields");
 }
 
 std::string_view message_of(Resource resource, Verb verb) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "api-gateway/domain/billing.h"
+#include "api-gateway/domain/billing_openapi.h"
 #include "api-gateway/domain/list_query.h"
 #include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/order.h"
@@ -34,7 +36,8 @@ Json path_parameters(std::string_view pattern) {
     const size_t close = pattern.find('}');
     const std::string name(pattern.substr(open + 1, close - open - 1));
     Json schema = {{"type", "string"}};
-    if (name == "uuid" || name == "instance") schema["format"] = "uuid";
+    if (name == "uuid" || name == "instance" || name == "project") schema["format"] = "uuid";
+    if (name == "month") schema["example"] = "2026-11";
     if (name == "op") schema["enum"] = {"rebuild", "checksum", "retry-poison"};
     out.push_back({{"name", name}, {"in", "path"}, {"required", true}, {"schema", schema}});
     pattern.remove_prefix(close + 1);
@@ -106,6 +109,7 @@ void put_list_parameters(Resource resource, Json* parameters) {
 }
 
 bool sends_command(const Route& route) {
+  if (route.action == Action::billing) return route.method != "GET";
   return route.action == Action::create || route.action == Action::update ||
          route.action == Action::remove || find_order(route.action) != nullptr;
 }
@@ -115,6 +119,7 @@ Json parameters_of(const Route& route) {
   if (route.action == Action::list) put_list_parameters(route.resource, &parameters);
   if (route.action == Action::history) put_paging(&parameters, true);
   if (route.action == Action::failovers) put_limit(&parameters);
+  if (route.action == Action::billing) put_billing_parameters(billing_route(route), &parameters);
   if (route.action == Action::get) {
     put_fields(route.resource, &parameters);
     if (route.resource == Resource::instance) {
@@ -173,6 +178,7 @@ void put_success(const Route& route, Json* responses) {
     case Action::declare_lost:
       out["200"] = {{"description", "The whole object"}, {"content", json_body(schema_ref(name))}};
       break;
+    case Action::billing: put_billing_success(route, &out); break;
     case Action::remove: out["204"] = {{"description", "Done"}}; break;
     case Action::docs:
     case Action::docs_file:
@@ -186,6 +192,7 @@ void put_success(const Route& route, Json* responses) {
     case Action::health:
     case Action::ready:
     case Action::openapi:
+    case Action::usage_schema:
       out["200"] = {{"description", "Well"}, {"content", json_body({{"type", "object"}})}};
       break;
   }
@@ -212,7 +219,7 @@ void put_errors(const Route& route, Json* responses) {
   if (writes && route.action != Action::admin) refuse("409");
   refuse("413");
   refuse("414");
-  if (sends_command(route) && route.action != Action::remove) refuse("415");
+  if (sends_command(route) && route.method != "DELETE") refuse("415");
   refuse("417");
   if (route.access != Access::open) refuse("429");
   refuse("431");
@@ -240,6 +247,10 @@ Json operation(const Route& route, bool long_form) {
         {"required", true},
         {"content",
          json_body(schema_ref(name + (route.action == Action::create ? "Create" : "Update")))}};
+  }
+  if (route.action == Action::billing && !billing_route(route).request_schema.empty()) {
+    const std::string name(billing_route(route).request_schema);
+    out["requestBody"] = {{"required", true}, {"content", json_body(schema_ref(name))}};
   }
   const Order* order = find_order(route.action);
   if (order != nullptr && !order->schema.empty()) {

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "api-gateway/domain/observe.h"
+#include "api-gateway/domain/billing_openapi.h"
 #include "api-gateway/domain/openapi.h"
 #include "api-gateway/domain/order.h"
 #include "api-gateway/domain/reference.h"
@@ -263,6 +264,7 @@ Json openapi_schemas() {
   schemas["Event"] = event_schema();
   put_observe_schemas(&schemas);
   schemas["Failover"] = failover_schema();
+  put_billing_schemas(&schemas);
   for (const Order& order : all_orders()) {
     if (!order.schema.empty()) schemas[std::string(order.schema)] = order_schema(order);
   }

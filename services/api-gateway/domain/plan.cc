@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api-gateway/domain/billing.h"
 #include "api-gateway/domain/list_query.h"
 #include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/order.h"
@@ -97,6 +98,15 @@ std::optional<Problem> check_content_type(const HttpRequest& request) {
 
 }  // namespace
 
+bool is_asked_of_metering(const v1::Query& query) {
+  const auto is_own = [](v1::Kind kind) {
+    return kind == v1::KIND_PRICE_LIST || kind == v1::KIND_WEBHOOK;
+  };
+  return query.has_query_usage() || query.has_list_usage_events() || query.has_get_invoice() ||
+         query.has_get_deliveries() || is_own(query.get_resource().kind()) ||
+         is_own(query.list_resources().kind());
+}
+
 Problem missing_resource(Resource resource, const std::string& uuid) {
   return not_found(std::string(info(resource).singular) + " " + uuid);
 }
@@ -125,6 +135,13 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
       if (!body) return body.problem();
       return plan_order(match, request, *body, caller, fresh);
     }
+    case Action::billing: {
+      const bool takes_body = !billing_route(*match.route).request_schema.empty();
+      if (takes_body) {
+        if (auto problem = check_content_type(request)) return *problem;
+      }
+      return plan_billing(match, request, *parameters, caller, fresh);
+    }
     case Action::create:
     case Action::update: {
       if (auto problem = check_content_type(request)) return *problem;
@@ -141,7 +158,8 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::ready:
     case Action::openapi:
     case Action::docs:
-    case Action::docs_file: break;
+    case Action::docs_file:
+    case Action::usage_schema: break;
   }
   return Problem{404, "route_not_found", "there is no such route"};
 }

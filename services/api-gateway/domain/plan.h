@@ -40,6 +40,12 @@ struct ReadMany {
   std::vector<std::string> fields;
   std::string wrap;    // {"versions": [...]}; empty: a bare array
   uint32_t limit = 0;
+  enum class Shape {
+    list,
+    invoice,  // one object: the first document, with the others in its lists
+  };
+  Shape shape = Shape::list;
+  std::vector<std::string> csv_columns;  // not empty: answered as CSV
 };
 
 // The SCRAM verifier of a password. `seed` not empty: the salt comes from it, so that the same
@@ -58,6 +64,8 @@ struct Write {
   int success = 200;
   std::string location;  // of what was created
   json extra;            // fields that only this answer shows
+  // The same, from the document that is answered.
+  std::function<json(const json& document)> extra_of;
 };
 
 using Plan = std::variant<ReadOne, ReadMany, Write>;
@@ -67,10 +75,14 @@ struct Fresh {
   TimePoint now;
   std::string uuid;          // for a command without Idempotency-Key
   std::string token_secret;  // for a new token: 32 random bytes
+  std::string webhook_master;  // empty: webhooks are not set up
 };
 
 Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, const Caller& caller,
                         const Fresh& fresh);
+
+// Whether metering is asked, and not lookup.
+bool is_asked_of_metering(const v1::Query& query);
 
 // "not_found" of the resource that the path names.
 Problem missing_resource(Resource resource, const std::string& uuid);

@@ -198,6 +198,10 @@ v1::Kind kind_of(Resource resource) {
     case Resource::host: return v1::KIND_HOST;
     case Resource::token: return v1::KIND_TOKEN;
     case Resource::operation: return v1::KIND_OPERATION;
+    case Resource::price_list: return v1::KIND_PRICE_LIST;
+    case Resource::webhook: return v1::KIND_WEBHOOK;
+    case Resource::usage:
+    case Resource::invoice: break;
   }
   return v1::KIND_UNSPECIFIED;
 }

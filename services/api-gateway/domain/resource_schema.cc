@@ -226,6 +226,10 @@ constexpr ResourceInfo kInfos[] = {
    "create_token", "", "revoke_token", ""},
   {R::operation, "operation", "operations", "Operation",
    "", "", "", ""},
+  {R::usage, "usage", "usage", "UsageRow", "", "", "", ""},
+  {R::invoice, "invoice", "invoices", "Invoice", "", "", "", ""},
+  {R::price_list, "price list", "price-lists", "PriceList", "", "", "", ""},
+  {R::webhook, "webhook", "webhooks", "Webhook", "", "", "", ""},
 };
 // clang-format on
 

@@ -10,7 +10,20 @@
 
 namespace trunkline::gateway {
 
-enum class Resource { instance, user, database, version, host, token, operation };
+enum class Resource {
+  instance,
+  user,
+  database,
+  version,
+  host,
+  token,
+  operation,
+  // of billing.h, with fields of their own
+  usage,
+  invoice,
+  price_list,
+  webhook,
+};
 
 enum class FieldType {
   text,

@@ -50,6 +50,22 @@ constexpr Route kRoutes[] = {
   {"GET",    "/v1/tokens/{uuid}", A::get, R::token, Access::admin, "Show a token without its secret"},
   {"DELETE", "/v1/tokens/{uuid}", A::remove, R::token, Access::admin, "Revoke a token"},
   {"GET",    "/v1/admin/fleet", A::fleet, R::host, Access::admin, "Every host and instance at a glance"},
+  {"GET",    "/v1/usage", A::billing, R::usage, Access::token, "What was used, in windows and groups"},
+  {"GET",    "/v1/usage/{record}/events", A::billing, R::usage, Access::token, "The events of the log that a line of usage came from"},
+  {"GET",    "/v1/invoices/{project}/{month}", A::billing, R::invoice, Access::token, "What a month of a project costs, by a price list"},
+  {"POST",   "/v1/price-lists", A::billing, R::price_list, Access::admin, "Publish a price list"},
+  {"GET",    "/v1/price-lists", A::billing, R::price_list, Access::token, "List price lists"},
+  {"GET",    "/v1/price-lists/{uuid}", A::billing, R::price_list, Access::token, "Show a price list and its versions"},
+  {"PUT",    "/v1/price-lists/{uuid}", A::billing, R::price_list, Access::admin, "Publish a new version; no version is ever changed"},
+  {"DELETE", "/v1/price-lists/{uuid}", A::billing, R::price_list, Access::admin, "Retire a price list; invoices may name it still"},
+  {"POST",   "/v1/webhooks", A::billing, R::webhook, Access::admin, "Have usage records delivered by HTTP; the key is shown only in this answer"},
+  {"GET",    "/v1/webhooks", A::billing, R::webhook, Access::admin, "List webhooks"},
+  {"GET",    "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Show a webhook and how far it is"},
+  {"PUT",    "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Change a webhook; rotate_key shows a new key in this answer only"},
+  {"DELETE", "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Delete a webhook"},
+  {"POST",   "/v1/webhooks/{uuid}/resend", A::billing, R::webhook, Access::admin, "Deliver again from a time on"},
+  {"GET",    "/v1/webhooks/{uuid}/deliveries", A::billing, R::webhook, Access::admin, "Its newest tries and its dead letters"},
+  {"GET",    "/v1/schemas/usage.json", A::usage_schema, R::usage, Access::open, "JSON schema of a usage record's CloudEvent data"},
   {"POST",   "/v1/admin/read-model/{op}", A::admin, R::operation, Access::admin, "Rebuild or check the read model"},
   {"GET",    "/healthz", A::health, R::operation, Access::open, "The gateway runs"},
   {"GET",    "/readyz", A::ready, R::operation, Access::open, "The bus is connected and lookup answers"},
@@ -105,14 +121,16 @@ std::variant<RouteMatch, RouteFailure> fill_holes(const Pattern& pattern,
   for (size_t i = 0; i < pattern.segments.size(); ++i) {
     const std::string_view name = pattern.segments[i];
     std::string given = segments[i == 0 ? 0 : i + skip];
-    if (name == "{uuid}" || name == "{instance}") {
+    if (name == "{uuid}" || name == "{instance}" || name == "{project}") {
       const auto uuid = canonical_uuid(given);
       if (!uuid) {
         return RouteFailure{
             bad_request("bad_uuid", "'" + shown(given) + "' in the path is not a UUID"), {}};
       }
       given = *uuid;
-      (name == "{uuid}" ? match.uuid : match.instance_id) = *uuid;
+      (name == "{uuid}"       ? match.uuid
+       : name == "{project}" ? match.project_id
+                             : match.instance_id) = *uuid;
     } else if (is_hole(name)) {
       match.word = given;
     }

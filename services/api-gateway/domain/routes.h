@@ -29,12 +29,14 @@ enum class Action {
   report,
   fleet,
   prometheus,
+  billing,       // what metering answers: see billing.h
   admin,      // a word for lookup's administration subject
   health,
   ready,
   openapi,
   docs,
   docs_file,
+  usage_schema,
 };
 
 enum class Access {
@@ -45,7 +47,8 @@ enum class Access {
 
 struct Route {
   std::string_view method;
-  // {instance} and {uuid} take a UUID, {file} and {op} a word. "/v1/postgres/…" also matches as
+  // {instance}, {project} and {uuid} take a UUID, any other hole a word. "/v1/postgres/…" also
+  // matches as
   // "/v1/types/postgres/…".
   std::string_view pattern;
   Action action;
@@ -59,8 +62,9 @@ std::span<const Route> all_routes();
 struct RouteMatch {
   const Route* route = nullptr;
   std::string instance_id;  // of {instance}
+  std::string project_id;   // of {project}
   std::string uuid;         // of {uuid}
-  std::string word;         // of {file} or {op}
+  std::string word;         // of {file}, {op} and the like
   std::string path;         // as in the pattern: short base, lower-case UUIDs, no trailing slash
   std::string asked_path;   // the same below the base that was asked for
 };

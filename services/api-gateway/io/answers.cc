@@ -2,8 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api-gateway/domain/billing_text.h"
 #include "api-gateway/domain/list_query.h"
 #include "api-gateway/domain/observe.h"
+#include "api-gateway/domain/usage_schema.h"
 
 namespace trunkline::gateway {
 
@@ -73,7 +75,42 @@ HttpResponse one_response(const ReadOne& plan, v1::QueryAnswer&& answer) {
   return json_response(200, choose_fields(answer.json(0), plan.fields));
 }
 
+HttpResponse usage_schema_response() {
+  HttpResponse response = json_response(200, usage_schema().dump());
+  response.content_type = "application/schema+json";
+  response.headers = {{"Cache-Control", "public, max-age=3600"}};
+  return response;
+}
+
+namespace {
+
+void put_paging(const ReadMany& plan, const v1::QueryAnswer& answer, HttpResponse* response) {
+  response->headers.emplace_back("X-Pagination-Limit", std::to_string(plan.limit));
+  if (!answer.next_marker().empty()) {
+    response->headers.emplace_back("X-Pagination-Marker", answer.next_marker());
+  }
+}
+
+HttpResponse shaped_response(const ReadMany& plan, const v1::QueryAnswer& answer) {
+  const std::vector<std::string> documents(answer.json().begin(), answer.json().end());
+  const bool invoice = plan.shape == ReadMany::Shape::invoice;
+  HttpResponse response = json_response(200, {});
+  if (plan.csv_columns.empty()) {
+    response.body = invoice_text(documents);
+  } else {
+    response.body = csv_text(plan.csv_columns, invoice ? invoice_lines(documents) : documents);
+    response.content_type = "text/csv; charset=utf-8; header=present";
+  }
+  put_paging(plan, answer, &response);
+  return response;
+}
+
+}  // namespace
+
 HttpResponse many_response(const ReadMany& plan, const v1::QueryAnswer& answer) {
+  if (!plan.csv_columns.empty() || plan.shape == ReadMany::Shape::invoice) {
+    return shaped_response(plan, answer);
+  }
   size_t size = 32;
   for (const auto& document : answer.json()) size += document.size() + 1;
   std::string body;
@@ -87,10 +124,7 @@ HttpResponse many_response(const ReadMany& plan, const v1::QueryAnswer& answer) 
   body += ']';
   if (!plan.wrap.empty()) body += '}';
   HttpResponse response = json_response(200, std::move(body));
-  response.headers.emplace_back("X-Pagination-Limit", std::to_string(plan.limit));
-  if (!answer.next_marker().empty()) {
-    response.headers.emplace_back("X-Pagination-Marker", answer.next_marker());
-  }
+  put_paging(plan, answer, &response);
   return response;
 }
 
@@ -106,10 +140,12 @@ HttpResponse operation_response(const std::string& command_id, std::string_view 
 
 HttpResponse written_response(const Write& plan, std::string&& document) {
   std::string body = std::move(document);
-  if (plan.extra.is_object()) {
+  json extra = plan.extra;
+  if (plan.extra_of) extra = plan.extra_of(json::parse(body, nullptr, false));
+  if (extra.is_object()) {
     auto whole = nlohmann::ordered_json::parse(body, nullptr, false);
     if (whole.is_object()) {
-      for (const auto& [name, value] : plan.extra.items()) whole[name] = value;
+      for (const auto& [name, value] : extra.items()) whole[name] = value;
       body = whole.dump();
     }
   }

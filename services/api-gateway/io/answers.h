@@ -25,6 +25,7 @@ std::optional<Problem> query_problem(const std::optional<v1::QueryAnswer>& answe
 Problem rejection(const v1::Rejected& rejected);
 
 HttpResponse one_response(const ReadOne& plan, v1::QueryAnswer&& answer);
+HttpResponse usage_schema_response();
 HttpResponse many_response(const ReadMany& plan, const v1::QueryAnswer& answer);
 
 // 202: it will be carried out, or was but cannot be shown now.

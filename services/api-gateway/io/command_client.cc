@@ -19,6 +19,13 @@ constexpr seconds kLongestPause{30};
 constexpr std::chrono::minutes kGiveUp{10};
 constexpr size_t kMostInFlight = 4096;
 
+// The group of an instance has its id, and another owner.
+const char* owner_of(const v1::Command& command) {
+  if (command.has_group()) return "replication";
+  if (command.has_price_list() || command.has_webhook()) return "metering";
+  return "provisioner";
+}
+
 }  // namespace
 
 CommandClient::CommandClient(bus::Bus& bus) : bus_(bus), repeater_([this] { repeat_loop(); }) {}
@@ -44,8 +51,7 @@ bool CommandClient::in_flight(const std::string& command_id) const {
 
 void CommandClient::send(const v1::Command& command, Callback callback) {
   Entry entry;
-  // The group of an instance has its id, and another owner.
-  const char* owner = command.has_group() ? "replication" : "provisioner";
+  const char* owner = owner_of(command);
   entry.subject = bus::command_subject(owner, command.aggregate_id());
   entry.bytes = command.SerializeAsString();
   entry.traceparent = command.traceparent();

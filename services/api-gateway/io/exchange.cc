@@ -16,6 +16,10 @@ namespace {
 
 constexpr std::chrono::minutes kAdminPatience{15};
 constexpr char kAdminSubject[] = "tl.admin.lookup";
+// Longer than lookup waits for a position.
+constexpr std::chrono::milliseconds kLookupPatience{2'500};
+// An invoice may take as long as folding the log does.
+constexpr std::chrono::milliseconds kMeteringPatience{60'000};
 
 Problem no_token() {
   return {401, "unauthorized", "an Authorization header with a valid bearer token is required"};
@@ -103,6 +107,7 @@ void Exchange::serve_open() {
     case Action::openapi: return finish(gateway_->docs_.openapi());
     case Action::docs: return finish(gateway_->docs_.page());
     case Action::docs_file: return finish(gateway_->docs_.file(match_.word));
+    case Action::usage_schema: return finish(usage_schema_response());
     case Action::create:
     case Action::list:
     case Action::get:
@@ -118,6 +123,7 @@ void Exchange::serve_open() {
     case Action::failover:
     case Action::drain:
     case Action::declare_lost:
+    case Action::billing:
     case Action::admin: break;
   }
   throw std::logic_error("an open route that nobody serves");
@@ -171,6 +177,9 @@ void Exchange::carry_out() {
   if (match_.route->method != "GET") {
     fresh.uuid = runtime::new_uuid();
     if (match_.route->resource == Resource::token) fresh.token_secret = runtime::random_bytes(32);
+    if (match_.route->resource == Resource::webhook) {
+      fresh.webhook_master = gateway_->options_.webhook_master;
+    }
   }
   auto plan = make_plan(match_, request_, caller_, fresh);
   request_.body = std::string();
@@ -367,8 +376,9 @@ void Exchange::administrate() {
 void Exchange::ask(v1::Query query, std::function<void(std::optional<v1::QueryAnswer>)> then) {
   query.set_traceparent(traceparent_);
   query.set_min_position(std::max(query.min_position(), gateway_->written_position_.load()));
-  gateway_->lookup_.ask(query, [self = shared_from_this(),
-                                then = std::move(then)](std::optional<v1::QueryAnswer> answer) {
+  LookupClient& asked = is_asked_of_metering(query) ? gateway_->metering_ : gateway_->lookup_;
+  asked.ask(query, [self = shared_from_this(),
+                    then = std::move(then)](std::optional<v1::QueryAnswer> answer) {
     self->guarded([&] { then(std::move(answer)); });
   });
 }
@@ -423,7 +433,8 @@ void InFlight::leave(const std::string& token_id) {
 Gateway::Gateway(bus::Bus& bus, GatewayOptions options)
     : bus_(bus),
       options_(std::move(options)),
-      lookup_(bus),
+      lookup_(bus, bus::kLookupSubject, kLookupPatience),
+      metering_(bus, bus::kMeteringSubject, kMeteringPatience),
       commands_(bus),
       tokens_(std::make_shared<TokenCache>(lookup_)),
       in_flight_(options_.requests_per_token),

@@ -25,6 +25,7 @@ struct GatewayOptions {
   std::string swagger_ui_dir;
   bool access_log = true;
   size_t requests_per_token = 512;  // in flight; above: 429
+  std::string webhook_master;       // secret that the keys of webhooks are made from
 };
 
 // Requests under way of each token. Thread-safe.
@@ -59,6 +60,7 @@ class Gateway : public std::enable_shared_from_this<Gateway> {
   bus::Bus& bus_;
   const GatewayOptions options_;
   LookupClient lookup_;
+  LookupClient metering_;
   CommandClient commands_;
   const std::shared_ptr<TokenCache> tokens_;
   InFlight in_flight_;

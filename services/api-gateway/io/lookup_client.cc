@@ -10,9 +10,6 @@
 namespace trunkline::gateway {
 namespace {
 
-// Longer than lookup waits for a position.
-constexpr std::chrono::milliseconds kPatience{2'500};
-
 // Questions that clients repeat: the present state of one thing, at or after the same position,
 // and tokens.
 bool is_shared(const v1::Query& query) {
@@ -47,7 +44,7 @@ void LookupClient::ask(const v1::Query& query, Callback callback) {
 void LookupClient::send(const std::string& key, Asked asked) {
   const auto callbacks = std::make_shared<std::vector<Callback>>(std::move(asked.callbacks));
   try {
-    bus_.request_async(bus::kLookupSubject, asked.bytes, kPatience,
+    bus_.request_async(subject_, asked.bytes, patience_,
                        [this, key, callbacks](std::optional<bus::Message> message) {
                          v1::QueryAnswer answer;
                          // With a Status header it is the server that says nobody listens.

@@ -1,11 +1,12 @@
-// Questions to lookup over the bus. Thread-safe; callbacks come on a thread of the bus, exactly
-// once, or within the call when the bus is away.
+// Questions to a service over the bus (lookup, metering). Thread-safe; callbacks come on a thread
+// of the bus, exactly once, or within the call when the bus is away.
 //
 // The same question is under way once at a time: whoever asks it meanwhile waits for the next one,
 // which is asked for all of them together. So each gets an answer from after its question, and
 // many clients that watch one instance cost the bus no more than one.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -21,9 +22,10 @@ namespace trunkline::gateway {
 
 class LookupClient {
  public:
-  explicit LookupClient(bus::Bus& bus) : bus_(bus) {}
+  LookupClient(bus::Bus& bus, std::string subject, std::chrono::milliseconds patience)
+      : bus_(bus), subject_(std::move(subject)), patience_(patience) {}
 
-  // Nothing: lookup did not answer in time, or what came is no answer.
+  // Nothing: the service did not answer in time, or what came is no answer.
   using Callback = std::function<void(std::optional<v1::QueryAnswer>)>;
   void ask(const v1::Query& query, Callback callback);
 
@@ -37,6 +39,8 @@ class LookupClient {
                  std::optional<v1::QueryAnswer> answer);
 
   bus::Bus& bus_;
+  const std::string subject_;
+  const std::chrono::milliseconds patience_;
   std::mutex mutex_;
   // Questions under way; who waits for the next one, if anybody.
   std::unordered_map<std::string, Asked> under_way_;

@@ -64,6 +64,7 @@ class GatewayTest : public ::testing::Test {
     GatewayOptions options;
     options.access_log = false;
     options.requests_per_token = 8;
+    options.webhook_master = "master";
     gateway_ = std::make_shared<Gateway>(*bus_, options);
     start_server({});
   }

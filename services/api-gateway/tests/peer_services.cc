@@ -10,7 +10,9 @@ PeerServices::PeerServices(const std::string& nats_url) {
   bus::ensure_command_stream(*bus_);
   query_subscription_ = bus_->subscribe(
       bus::kLookupSubject, [this](bus::Message&& message) { answer_query(message); }, "lookup");
-  for (const std::string service : {"provisioner", "replication"}) {
+  metering_subscription_ = bus_->subscribe(
+      bus::kMeteringSubject, [this](bus::Message&& message) { answer_query(message); }, "metering");
+  for (const std::string service : {"provisioner", "replication", "metering"}) {
     bus::ensure_command_consumer(*bus_, service);
     command_subscriptions_.push_back(bus_->subscribe(
         bus::command_delivery_subject(service),

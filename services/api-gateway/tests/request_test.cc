@@ -119,7 +119,7 @@ TEST(Routes, NoTwoPatternsTakeTheSameRequest) {
 TEST(Routes, EveryPatternMatchesItself) {
   for (const Route& route : all_routes()) {
     std::string path(route.pattern);
-    for (const char* hole : {"{uuid}", "{instance}"}) {
+    for (const char* hole : {"{uuid}", "{instance}", "{project}"}) {
       const size_t at = path.find(hole);
       if (at != std::string::npos) path.replace(at, std::string(hole).size(), kId);
     }

@@ -25,7 +25,11 @@ json good(Resource resource) {
     case Resource::version: return {{"name", "15"}, {"image", "postgresql-15"}};
     case Resource::token: return {{"name", "ci"}, {"role", "reader"}, {"project_id", id}};
     case Resource::host:
-    case Resource::operation: break;
+    case Resource::operation:
+    case Resource::usage:
+    case Resource::invoice:
+    case Resource::price_list:
+    case Resource::webhook: break;
   }
   return json::object();
 }

@@ -219,6 +219,10 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kGetDatabaseReport:
     case v1::Query::kGetFleet:
     case v1::Query::kGetPrometheus: return metrics(own, query);
+    case v1::Query::kQueryUsage:  // metering's
+    case v1::Query::kListUsageEvents:
+    case v1::Query::kGetInvoice:
+    case v1::Query::kGetDeliveries: break;
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
   }
   return bad_field("the query is of no known kind");

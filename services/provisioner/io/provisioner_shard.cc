@@ -182,6 +182,8 @@ v1::CommandAnswer ProvisionerShard::decide(const v1::Command& command) {
     case v1::Command::kToken:
       return tokens_.handle(command, command.token(), {}, true);
     case v1::Command::kGroup:  // replication's
+    case v1::Command::kPriceList:  // metering's
+    case v1::Command::kWebhook:
     case v1::Command::BODY_NOT_SET:
       break;
   }

@@ -1,0 +1,55 @@
+// The webhook aggregate (stream `webhook-<uuid>`): where usage records go by HTTP. Its signing key
+// is no part of it: it follows from the platform's webhook master secret, the uuid and the key's
+// number. Pure.
+//
+// Rules: command_empty, uuid_malformed, url_malformed, url_not_allowed, project_id_malformed,
+// description_malformed, from_in_future: bad_value; uuid_in_use: conflict; webhook_not_found:
+// not_found. The same creation again, and an update that changes nothing, are Ignored.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/decision.h"
+#include "trunkline/v1/usage.pb.h"
+
+namespace trunkline::metering {
+
+struct WebhookState {
+  WebhookState() = default;
+  explicit WebhookState(std::string uuid) : id(std::move(uuid)) {}
+
+  std::string id;
+  uint64_t version = 0;
+  bool created = false;
+  bool deleted = false;
+  std::string url;
+  std::string project_id;      // empty: all
+  std::string description;
+  bool enabled = false;
+  uint32_t key_number = 0;     // from 1
+  TimePoint key_since;
+  TimePoint created_at;
+  TimePoint updated_at;
+  uint64_t resend_version = 0;  // version of the newest request to deliver again; 0: none
+  int64_t resend_from_ms = 0;
+  bool operator==(const WebhookState&) const = default;
+};
+
+struct WebhookFacts {
+  bool allow_http = false;  // also to other machines
+};
+
+// Who receives must be reached by https; by http only on this machine, or where it is allowed.
+// Why a URL is refused, or nothing.
+std::optional<Rejection> check_webhook_url(std::string_view url, bool allow_http);
+
+Decision<v1::WebhookEvent> decide(const WebhookState& state, const v1::WebhookCommand& command,
+                                  const WebhookFacts& facts, TimePoint now);
+void evolve(WebhookState& state, const v1::WebhookEvent& event, TimePoint recorded_at);
+
+}  // namespace trunkline::metering

@@ -1,0 +1,354 @@
+#include "metering/io/query_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "base/ids.h"
+#include "bus/streams.h"
+#include "eventlog/log.h"
+#include "metering/domain/billing_json.h"
+
+namespace trunkline::metering {
+namespace {
+
+using v1::QueryAnswer;
+
+constexpr std::chrono::milliseconds kPatience{1'500};
+constexpr size_t kMostWaiting = 500;
+constexpr uint32_t kMostRows = 1000;
+// A NATS message holds one megabyte.
+constexpr size_t kMostBytes = 600'000;
+
+QueryAnswer failed(v1::QueryStatus status, std::string message) {
+  QueryAnswer answer;
+  answer.set_status(status);
+  answer.set_message(std::move(message));
+  return answer;
+}
+QueryAnswer not_found() { return failed(v1::QUERY_STATUS_NOT_FOUND, "not there"); }
+QueryAnswer bad_field(std::string why) {
+  return failed(v1::QUERY_STATUS_BAD_FIELD, std::move(why));
+}
+QueryAnswer found(std::string json) {
+  QueryAnswer answer;
+  answer.add_json(std::move(json));
+  return answer;
+}
+
+uint32_t limit_of(uint32_t asked) {
+  return asked == 0 ? kMostRows : std::min(asked, kMostRows);
+}
+
+std::optional<UsageWindow> window_of(const std::string& word) {
+  if (word == "1m") return UsageWindow::minute;
+  if (word == "1h") return UsageWindow::hour;
+  if (word == "1d") return UsageWindow::day;
+  if (word == "1mo") return UsageWindow::month;
+  return std::nullopt;
+}
+
+std::string time_text(int64_t ms) { return format_rfc3339(from_unix_us(ms * 1000)); }
+
+std::string row_json(const UsageQuestion& question, const UsageRow& row) {
+  const MeterInfo& meter = info(row.meter);
+  nlohmann::ordered_json out = {{"window_start", time_text(row.window_start_ms)},
+                                {"window_end", time_text(row.window_end_ms)}};
+  if (!row.project_id.empty()) out["project_id"] = row.project_id;
+  if (!row.instance_id.empty()) out["instance"] = row.instance_id;
+  if (question.by_node && row.node_id != "00000000-0000-0000-0000-000000000000") {
+    out["node"] = row.node_id;
+  }
+  out["meter"] = std::string(meter.name);
+  if (question.by_state && !meter.state.empty()) out["state"] = std::string(meter.state);
+  out["quantity"] = unit_text(row.meter, row.quantity);
+  out["unit"] = std::string(meter.unit);
+  if (!row.instance_id.empty()) {
+    const std::string node = out.contains("node") ? row.node_id : std::string();
+    out["record"] = line_name({row.window_start_ms, row.window_end_ms, row.instance_id, node,
+                               row.meter});
+  }
+  return out.dump();
+}
+
+// Why a question is none, or nothing.
+std::optional<std::string> fill(const v1::QueryUsage& query, UsageQuestion* question) {
+  const auto window = window_of(query.window());
+  if (!window) return "window must be 1m, 1h, 1d or 1mo";
+  if (query.from_unix_ms() < 0 || query.to_unix_ms() <= query.from_unix_ms()) {
+    return "from must be before to";
+  }
+  question->window = *window;
+  question->instance_id = query.instance_id();
+  question->node_id = query.node_id();
+  question->project_id = query.project_id();
+  question->from_ms = query.from_unix_ms();
+  question->to_ms = query.to_unix_ms();
+  question->limit = limit_of(query.limit());
+  question->marker = query.marker();
+  for (const auto& name : query.meters()) {
+    const size_t before = question->meters.size();
+    for (const MeterInfo& meter : meters()) {
+      if (meter.name == name) question->meters.push_back(meter.meter);
+    }
+    if (question->meters.size() == before) return "there is no such meter";
+  }
+  for (const auto& group : query.group_by()) {
+    question->by_project |= group == "project";
+    question->by_instance |= group == "instance";
+    question->by_node |= group == "node";
+    question->by_state |= group == "state";
+  }
+  return std::nullopt;
+}
+
+bool sees(const v1::Scope& scope, const std::string& project_id) {
+  return scope.all_projects() || (!project_id.empty() && scope.project_id() == project_id);
+}
+
+template <class Map>
+void put_page(const Map& all, const v1::ListResources& list, QueryAnswer* answer,
+              const std::function<std::string(const typename Map::mapped_type&)>& json) {
+  const uint32_t limit = limit_of(list.limit());
+  size_t bytes = 0;
+  for (auto it = all.upper_bound(list.marker()); it != all.end(); ++it) {
+    std::string text = json(it->second);
+    if (text.empty()) continue;
+    const bool full = answer->json_size() > 0 &&
+                      (static_cast<uint32_t>(answer->json_size()) == limit ||
+                       bytes + text.size() > kMostBytes);
+    if (full) return;
+    bytes += text.size();
+    answer->add_json(std::move(text));
+    answer->set_next_marker(it->first);
+  }
+  answer->clear_next_marker();
+}
+
+}  // namespace
+
+QueryService::QueryService(bus::Bus& bus, Options options, BillingCatalog& catalog)
+    : bus_(bus), options_(std::move(options)), catalog_(catalog),
+      invoices_(catalog, options_.log_dsn) {
+  for (size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { run(); });
+  subscription_ = bus_.subscribe(
+      bus::kMeteringSubject, [this](bus::Message&& message) { take(std::move(message)); },
+      "metering");
+}
+
+QueryService::~QueryService() {
+  subscription_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  for (auto& thread : threads_) thread.join();
+}
+
+void QueryService::take(bus::Message&& message) {
+  if (message.reply.empty()) return;
+  Asked asked{message.reply, {}};
+  QueryAnswer refusal;
+  if (!asked.query.ParseFromString(message.data)) {
+    refusal = bad_field("the query cannot be parsed");
+  } else {
+    const std::lock_guard lock(mutex_);
+    if (asked_.size() < kMostWaiting) {
+      asked_.push_back(std::move(asked));
+      wake_.notify_one();
+      return;
+    }
+    refusal = failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting");
+  }
+  try {
+    bus_.publish(message.reply, refusal.SerializeAsString());
+  } catch (const bus::BusUnavailable&) {  // who asked asks again
+  }
+}
+
+void QueryService::run() {
+  Own own{UsageReader(options_.usage_dsn), UsageTrace(options_.log_dsn)};
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [&] { return stopping_ || !asked_.empty(); });
+    if (stopping_) return;
+    const Asked asked = std::move(asked_.front());
+    asked_.pop_front();
+    lock.unlock();
+    const QueryAnswer given = answer(own, asked.query);
+    try {
+      bus_.publish(asked.reply, given.SerializeAsString());
+    } catch (const bus::BusUnavailable& error) {
+      spdlog::warn("an answer could not be sent: {}", error.what());
+    }
+    lock.lock();
+  }
+}
+
+QueryAnswer QueryService::answer(Own& own, const v1::Query& query) {
+  try {
+    if (!catalog_.wait_for(static_cast<int64_t>(query.min_position()), kPatience)) {
+      return failed(v1::QUERY_STATUS_BEHIND, "metering has not reached that position");
+    }
+    const int64_t position = catalog_.position();
+    QueryAnswer given = dispatch(own, query);
+    given.set_position(static_cast<uint64_t>(position));
+    return given;
+  } catch (const UsageTooMuch&) {
+    return bad_field("this takes too long: ask for a shorter time or longer windows");
+  } catch (const std::exception& error) {
+    spdlog::warn("a query cannot be answered: {}", error.what());
+    return failed(v1::QUERY_STATUS_UNAVAILABLE, "the usage or the log is away");
+  }
+}
+
+QueryAnswer QueryService::dispatch(Own& own, const v1::Query& query) {
+  switch (query.body_case()) {
+    case v1::Query::kGetResource: return get(query);
+    case v1::Query::kListResources: return list(query);
+    case v1::Query::kQueryUsage: return usage(own, query);
+    case v1::Query::kListUsageEvents: return usage_events(own, query);
+    case v1::Query::kGetInvoice: return invoice(own, query);
+    case v1::Query::kGetDeliveries: return deliveries(query);
+    case v1::Query::kListEvents:  // lookup's
+    case v1::Query::kFindToken:
+    case v1::Query::kListFailovers:
+    case v1::Query::kListRoutes:
+    case v1::Query::kGetMetrics:
+    case v1::Query::kGetDatabaseReport:
+    case v1::Query::kGetFleet:
+    case v1::Query::kGetPrometheus:
+    case v1::Query::BODY_NOT_SET: break;
+  }
+  return bad_field("this is not asked of metering");
+}
+
+QueryAnswer QueryService::get(const v1::Query& query) {
+  const auto& wanted = query.get_resource();
+  const auto view = catalog_.view();
+  if (wanted.kind() == v1::KIND_PRICE_LIST) {
+    const auto list = view->price_lists.find(wanted.uuid());
+    if (list == view->price_lists.end()) return not_found();
+    auto json = price_list_json(list->second, wanted.at_unix_us() / 1000);
+    return json.empty() ? not_found() : found(std::move(json));
+  }
+  if (wanted.kind() != v1::KIND_WEBHOOK || !query.scope().all_projects()) return not_found();
+  const auto webhook = view->webhooks.find(wanted.uuid());
+  return webhook == view->webhooks.end() ? not_found() : found(webhook_json(webhook->second));
+}
+
+QueryAnswer QueryService::list(const v1::Query& query) {
+  const auto& wanted = query.list_resources();
+  const auto view = catalog_.view();
+  QueryAnswer answer;
+  if (wanted.kind() == v1::KIND_PRICE_LIST) {
+    const std::string name =
+        wanted.filters().empty() ? std::string() : wanted.filters(0).any_of(0);
+    put_page(view->price_lists, wanted, &answer, [&](const PriceListState& list) {
+      const bool other = !name.empty() && list.versions.back().name != name;
+      return list.retired_at || other ? std::string() : price_list_json(list, 0);
+    });
+    return answer;
+  }
+  if (wanted.kind() != v1::KIND_WEBHOOK || !query.scope().all_projects()) return not_found();
+  put_page(view->webhooks, wanted, &answer, webhook_json);
+  return answer;
+}
+
+QueryAnswer QueryService::usage(Own& own, const v1::Query& query) {
+  UsageQuestion question;
+  if (auto why = fill(query.query_usage(), &question)) return bad_field(*why);
+  if (!query.scope().all_projects()) {
+    if (!question.project_id.empty() && !sees(query.scope(), question.project_id)) {
+      return not_found();
+    }
+    question.project_id = query.scope().project_id();
+    if (question.project_id.empty()) return not_found();
+  }
+  std::string instance = question.instance_id;
+  if (!question.node_id.empty()) {
+    const auto owner = own.reader.instance_of(question.node_id);
+    if (!owner || (!instance.empty() && instance != *owner)) return not_found();
+    instance = *owner;
+  }
+  if (!instance.empty()) {
+    const auto project = own.reader.project_of(instance);
+    if (!project || !sees(query.scope(), *project)) return not_found();
+  }
+  const UsagePage page = own.reader.rows(question);
+  if (page.bad_marker) return bad_field("page_marker is none of these");
+  QueryAnswer answer;
+  for (const auto& row : page.rows) answer.add_json(row_json(question, row));
+  answer.set_next_marker(page.next_marker);
+  return answer;
+}
+
+QueryAnswer QueryService::usage_events(Own& own, const v1::Query& query) {
+  const auto& wanted = query.list_usage_events();
+  const auto line = parse_line_name(wanted.record());
+  if (!line) return not_found();
+  const auto project = own.reader.project_of(line->instance_id);
+  if (!project || !sees(query.scope(), *project)) return not_found();
+  const auto hosts = own.reader.hosts_of(*line);
+  const TracePage page =
+      own.trace.events_of(*line, hosts, own.reader.last_position_of(*line),
+                          wanted.after_position(), std::min(limit_of(wanted.limit()), 500U));
+  QueryAnswer answer;
+  for (const auto& event : page.events) answer.add_json(event);
+  if (page.next_position != 0) answer.set_next_marker(std::to_string(page.next_position));
+  return answer;
+}
+
+QueryAnswer QueryService::invoice(Own& own, const v1::Query& query) {
+  const auto& wanted = query.get_invoice();
+  if (!sees(query.scope(), wanted.project_id())) return not_found();
+  InvoiceQuestion question{wanted.project_id(), wanted.month(), wanted.price_list_id(),
+                           wanted.compare_with_id(), wanted.at_position()};
+  size_t first = 0;
+  if (!wanted.marker().empty()) {  // "<position>.<first>": the pages are of one invoice
+    const std::string& text = wanted.marker();
+    const char* end = text.data() + text.size();
+    const auto at = std::from_chars(text.data(), end, question.at_position);
+    const bool good = at.ec == std::errc() && at.ptr != end && *at.ptr == '.' &&
+                      std::from_chars(at.ptr + 1, end, first).ptr == end;
+    if (!good || question.at_position <= 0) return bad_field("page_marker is none of these");
+  }
+  const auto made = invoices_.make(question, static_cast<int64_t>(query.min_position()),
+                                   own.reader, own.trace);
+  if (const auto* problem = std::get_if<InvoiceProblem>(&made)) {
+    switch (*problem) {
+      case InvoiceProblem::no_price_list: return not_found();
+      case InvoiceProblem::no_month: return bad_field("the month must have the form 2026-11");
+      case InvoiceProblem::not_yet:
+        return failed(v1::QUERY_STATUS_BEHIND, "metering has not reached that position");
+    }
+  }
+  const Invoice& invoice = *std::get<std::shared_ptr<const Invoice>>(made);
+  QueryAnswer answer = found(invoice_head_json(invoice));
+  size_t bytes = 0, shown = 0;
+  for (auto& item : invoice_items(invoice, first, limit_of(wanted.limit()))) {
+    if (bytes + item.size() > kMostBytes) break;
+    bytes += item.size();
+    ++shown;
+    answer.add_json(std::move(item));
+  }
+  if (first + shown < invoice.items()) {
+    answer.set_next_marker(std::to_string(invoice.position) + "." + std::to_string(first + shown));
+  }
+  return answer;
+}
+
+QueryAnswer QueryService::deliveries(const v1::Query& query) {
+  const auto& wanted = query.get_deliveries();
+  const auto view = catalog_.view();
+  if (!query.scope().all_projects() || !view->webhooks.contains(wanted.webhook_id())) {
+    return not_found();
+  }
+  const uint32_t limit = std::min(limit_of(wanted.limit()), 200U);
+  return found(options_.deliveries(wanted.webhook_id(), limit));
+}
+
+}  // namespace trunkline::metering

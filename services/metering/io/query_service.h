@@ -1,0 +1,69 @@
+// Answers `tl.query.metering`: usage, invoices, price lists, webhooks. Thread-safe; has threads of
+// its own, each with its connections.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bus/bus.h"
+#include "metering/io/billing_catalog.h"
+#include "metering/io/invoice_maker.h"
+#include "metering/io/usage_reader.h"
+#include "metering/io/usage_trace.h"
+#include "trunkline/v1/query.pb.h"
+
+namespace trunkline::metering {
+
+class QueryService {
+ public:
+  struct Options {
+    std::string log_dsn;
+    std::string usage_dsn;
+    size_t threads = 3;
+    // The newest tries and the dead letters of a webhook, as JSON.
+    std::function<std::string(const std::string& webhook_id, uint32_t limit)> deliveries;
+  };
+  QueryService(bus::Bus& bus, Options options, BillingCatalog& catalog);
+  ~QueryService();
+  QueryService(const QueryService&) = delete;
+  QueryService& operator=(const QueryService&) = delete;
+
+ private:
+  struct Own {
+    UsageReader reader;
+    UsageTrace trace;
+  };
+  struct Asked {
+    std::string reply;
+    v1::Query query;
+  };
+  void take(bus::Message&& message);
+  void run();
+  v1::QueryAnswer answer(Own& own, const v1::Query& query);
+  v1::QueryAnswer dispatch(Own& own, const v1::Query& query);
+  v1::QueryAnswer get(const v1::Query& query);
+  v1::QueryAnswer list(const v1::Query& query);
+  v1::QueryAnswer usage(Own& own, const v1::Query& query);
+  v1::QueryAnswer usage_events(Own& own, const v1::Query& query);
+  v1::QueryAnswer invoice(Own& own, const v1::Query& query);
+  v1::QueryAnswer deliveries(const v1::Query& query);
+
+  bus::Bus& bus_;
+  const Options options_;
+  BillingCatalog& catalog_;
+  InvoiceMaker invoices_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Asked> asked_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+  std::unique_ptr<bus::Subscription> subscription_;
+};
+
+}  // namespace trunkline::metering

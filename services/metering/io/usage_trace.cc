@@ -1,0 +1,185 @@
+#include "metering/io/usage_trace.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "eventlog/log.h"
+#include "eventlog/row.h"
+#include "metering/domain/usage_explain.h"
+#include "metering/domain/usage_state.h"
+#include "trunkline/v1/instance.pb.h"
+#include "trunkline/v1/usage.pb.h"
+
+namespace trunkline::metering {
+namespace {
+
+using eventlog::RecordedEvent;
+
+const std::string kColumns =
+    "position,stream,version,type,schema_version,payload,command_id,causation_id,correlation_id,"
+    "actor,traceparent,recorded_us,previous_hash,hash";
+
+// Without the newest record's position: so long after the line's end measurements may still come.
+constexpr int64_t kLateUs = int64_t{3'600} * 1'000'000;
+
+std::vector<RecordedEvent> events_from(const pqxx::result& rows) {
+  std::vector<RecordedEvent> out;
+  for (const auto& row : rows) out.push_back(eventlog::event_of(row, 0));
+  return out;
+}
+
+std::string event_json(const RecordedEvent& event, const google::protobuf::Message& payload) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  std::string text;
+  const bool good =
+      google::protobuf::util::MessageToJsonString(payload, &text, options).ok();
+  const nlohmann::ordered_json out = {
+      {"position", event.position},
+      {"time", format_rfc3339(event.recorded_at)},
+      {"type", event.type},
+      {"stream", event.stream},
+      {"version", event.version},
+      {"actor", event.metadata.actor},
+      {"command_id", event.metadata.command_id},
+      {"correlation_id", event.metadata.correlation_id},
+      {"payload", good ? nlohmann::ordered_json::parse(text) : nlohmann::ordered_json()}};
+  return out.dump();
+}
+
+bool names_another_node(const v1::InstanceEvent& event, const std::string& node_id) {
+  using Case = v1::InstanceEvent::BodyCase;
+  if (node_id.empty()) return false;
+  if (event.body_case() == Case::kNodeCreated) return event.node_created().node_id() != node_id;
+  if (event.body_case() == Case::kNodeRemoved) return event.node_removed().node_id() != node_id;
+  return event.body_case() == Case::kNodeRemovalStarted &&
+         event.node_removal_started().node_id() != node_id;
+}
+
+}  // namespace
+
+UsageTrace::UsageTrace(std::string log_dsn) : dsn_(std::move(log_dsn)) {}
+
+template <class Work>
+auto UsageTrace::ask(Work work) {
+  try {
+    if (!connection_) {
+      connection_ = std::make_unique<pqxx::connection>(dsn_);
+      pqxx::nontransaction session(*connection_);
+      session.exec0("SET statement_timeout = '25s'");
+    }
+    pqxx::nontransaction session(*connection_);
+    return work(session);
+  } catch (const std::exception& error) {
+    connection_.reset();
+    throw eventlog::LogUnavailable(error.what());
+  }
+}
+
+std::optional<int64_t> UsageTrace::next_close(int64_t after_position) {
+  return ask([&](pqxx::nontransaction& session) -> std::optional<int64_t> {
+    const auto row = session.exec_params1(
+        "SELECT min(position) FROM log.event WHERE stream = $1 AND position > $2",
+        eventlog::stream_name("usage", windows_stream_uuid()), after_position);
+    if (row[0].is_null()) return std::nullopt;
+    return row[0].as<int64_t>();
+  });
+}
+
+int64_t UsageTrace::closed_until(int64_t position) {
+  const auto rows = ask([&](pqxx::nontransaction& session) {
+    return session.exec_params("SELECT " + kColumns + " FROM log.event WHERE stream = $1 AND "
+                               "position <= $2 ORDER BY version DESC LIMIT 1",
+                               eventlog::stream_name("usage", windows_stream_uuid()), position);
+  });
+  v1::UsageEvent event;
+  if (rows.empty() || !event.ParseFromString(eventlog::event_of(rows[0], 0).payload)) {
+    return std::numeric_limits<int64_t>::min() / 2;
+  }
+  return event.usage_window_closed().window_end_unix_ms();
+}
+
+std::vector<RecordedEvent> UsageTrace::of_instance(const UsageLine& line, int64_t after) {
+  const auto& types = event_types_of(line.meter);
+  if (types.empty()) return {};
+  std::string list;
+  for (const auto& type : types) list += (list.empty() ? "'" : ",'") + type + "'";
+  return ask([&](pqxx::nontransaction& session) {
+    return events_from(session.exec_params(
+        "SELECT " + kColumns + " FROM log.event WHERE stream = $1 AND position > $2 AND "
+        "recorded_us < $3 AND type IN (" + list + ") ORDER BY version",
+        eventlog::stream_name("instance", line.instance_id), after, line.to_ms * 1000));
+  });
+}
+
+std::vector<RecordedEvent> UsageTrace::of_sources(const UsageLine& line,
+                                                  const std::vector<std::string>& hosts,
+                                                  int64_t last_position, int64_t after,
+                                                  size_t limit) {
+  const MeterInfo& meter = info(line.meter);
+  if (meter.source == MeterSource::log) return {};
+  // A host's events are in one stream; which proxies carried an instance is not known before.
+  std::string streams;
+  for (const auto& host : hosts) {
+    streams += (streams.empty() ? "'" : ",'") +
+               eventlog::stream_name("usage", source_uuid("host:" + host)) + "'";
+  }
+  if (meter.source == MeterSource::agent && streams.empty()) return {};
+  const std::string which = meter.source == MeterSource::agent
+                                ? "stream IN (" + streams + ")"
+                                : "stream >= 'usage-' AND stream < 'usage.'";
+  return ask([&](pqxx::nontransaction& session) {
+    const auto until = last_position != 0
+                           ? last_position
+                           : session.exec_params1(
+                                 "SELECT coalesce(max(position), 0) FROM log.event WHERE "
+                                 "recorded_us < $1", line.to_ms * 1000 + kLateUs)[0]
+                                 .as<int64_t>();
+    return events_from(session.exec_params(
+        "SELECT " + kColumns + " FROM log.event WHERE " + which +
+            " AND type = 'usage_measured' AND recorded_us > $1 AND position > $2 AND "
+            "position <= $3 ORDER BY position LIMIT $4",
+        line.from_ms * 1000, after, until, static_cast<int64_t>(limit)));
+  });
+}
+
+TracePage UsageTrace::events_of(const UsageLine& line, const std::vector<std::string>& hosts,
+                                int64_t last_position, int64_t after_position, size_t limit) {
+  // Many events of a source speak of others: a page may show fewer than it has looked at.
+  constexpr size_t kLooked = 5'000;
+  std::map<int64_t, std::string> shown;
+  for (const RecordedEvent& event : of_instance(line, after_position)) {
+    v1::InstanceEvent parsed;
+    if (!parsed.ParseFromString(event.payload)) continue;
+    if (names_another_node(parsed, line.node_id)) continue;
+    shown[event.position] = event_json(event, parsed);
+  }
+  const auto measured = of_sources(line, hosts, last_position, after_position, kLooked);
+  MeasuredScan scan(line);
+  for (const RecordedEvent& event : measured) {
+    v1::UsageEvent parsed;
+    if (!parsed.ParseFromString(event.payload)) continue;
+    const int64_t at_ms = to_unix_us(event.recorded_at) / 1000;
+    if (!scan.take(at_ms, parsed.mutable_usage_measured())) continue;
+    shown[event.position] = event_json(event, parsed);
+  }
+  TracePage page;
+  const int64_t looked_up_to = measured.size() == kLooked ? measured.back().position
+                                                          : std::numeric_limits<int64_t>::max();
+  for (auto& [position, json] : shown) {
+    if (position > looked_up_to) break;
+    if (page.events.size() == limit) {
+      page.next_position = std::prev(shown.find(position))->first;
+      return page;
+    }
+    page.events.push_back(std::move(json));
+  }
+  if (measured.size() == kLooked) page.next_position = looked_up_to;
+  return page;
+}
+
+}  // namespace trunkline::metering

@@ -1,0 +1,235 @@
+#include "metering/io/webhook_sender.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <random>
+#include <thread>
+#include <unordered_map>
+
+#include "base/webhook_key.h"
+#include "metering/io/usage_reader.h"
+#include "metering/io/webhook_store.h"
+#include "runtime/random.h"
+
+namespace trunkline::metering {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kLookEvery{500};
+constexpr std::chrono::milliseconds kStoreAway{1'000};
+constexpr int kLongestWaitMs = 250;
+constexpr size_t kBatch = 100;
+// A receiver has this long to learn a new key: until then both sign.
+constexpr std::chrono::hours kBothKeys{24};
+
+}  // namespace
+
+struct WebhookSender::Impl {
+  struct Receiver {
+    WebhookState webhook;
+    DeliveryProgress progress;
+    bool is_loaded = false;
+    std::deque<UsageRecord> next;
+    Clock::time_point look_at{};
+    std::unique_ptr<WebhookRequest> request;  // of next.front()
+  };
+
+  const Options options;
+  BillingCatalog& catalog;
+  WebhookStore store;
+  CURLM* const multi = curl_multi_init();
+  std::unordered_map<std::string, Receiver> receivers;
+  std::shared_ptr<const BillingView> view;
+  Clock::time_point store_away_until{};
+  std::mt19937 random{std::random_device{}()};
+  std::atomic<bool> stopping{false};
+  std::thread thread;
+
+  Impl(Options o, BillingCatalog& c)
+      : options(std::move(o)), catalog(c), store(options.usage_dsn) {}
+  ~Impl() {
+    receivers.clear();
+    curl_multi_cleanup(multi);
+  }
+
+  // Takes over what the log says of webhooks.
+  void take_view() {
+    auto newest = catalog.view();
+    if (newest == view) return;
+    view = std::move(newest);
+    std::erase_if(receivers,
+                  [&](const auto& entry) { return !view->webhooks.contains(entry.first); });
+    for (const auto& [uuid, webhook] : view->webhooks) {
+      Receiver& receiver = receivers[uuid];
+      const bool anew = receiver.webhook.url != webhook.url ||
+                        receiver.webhook.enabled != webhook.enabled;
+      if (receiver.is_loaded && anew) receiver.progress.tries = {};
+      receiver.webhook = webhook;
+    }
+  }
+
+  void load(Receiver& receiver) {
+    if (!receiver.is_loaded) {
+      receiver.progress = store.progress_of(receiver.webhook);
+      receiver.is_loaded = true;
+    }
+    if (receiver.webhook.resend_version <= receiver.progress.resend_version) return;
+    receiver.progress.cursor = store.cursor_before(receiver.webhook.resend_from_ms);
+    receiver.progress.resend_version = receiver.webhook.resend_version;
+    receiver.progress.tries = {};
+    receiver.next.clear();
+    receiver.look_at = {};
+    store.save(receiver.webhook.id, receiver.progress);
+  }
+
+  void look(Receiver& receiver) {
+    if (!receiver.next.empty() || Clock::now() < receiver.look_at) return;
+    auto found = store.next_records(receiver.progress.cursor, receiver.webhook.project_id, kBatch);
+    if (!found.records.empty()) {
+      receiver.next.assign(std::make_move_iterator(found.records.begin()),
+                           std::make_move_iterator(found.records.end()));
+      return;
+    }
+    receiver.look_at = Clock::now() + kLookEvery;
+    if (receiver.progress.cursor.position == found.looked_at.position) return;
+    receiver.progress.cursor = found.looked_at;
+    store.save(receiver.webhook.id, receiver.progress);
+  }
+
+  std::vector<std::string> headers_of(const WebhookState& webhook, const std::string& id,
+                                      const std::string& body) const {
+    const TimePoint now = runtime::now();
+    const int64_t timestamp = to_unix_us(now) / 1'000'000;
+    const auto sign = [&](uint32_t number) {
+      return webhook_signature(webhook_key(options.master_secret, webhook.id, number), id,
+                               timestamp, body);
+    };
+    std::string signatures = sign(webhook.key_number);
+    if (webhook.key_number > 1 && now - webhook.key_since < kBothKeys) {
+      signatures += " " + sign(webhook.key_number - 1);
+    }
+    return {std::string("Content-Type: ") + kUsageContentType, "User-Agent: trunkline-webhook/1",
+            "webhook-id: " + id, "webhook-timestamp: " + std::to_string(timestamp),
+            "webhook-signature: " + signatures};
+  }
+
+  void send(Receiver& receiver) {
+    if (receiver.next.empty() || receiver.progress.tries.next_at > runtime::now()) return;
+    const UsageRecord& record = receiver.next.front();
+    std::string body = usage_event(record, options.origin);
+    const auto headers = headers_of(receiver.webhook, record.id, body);
+    receiver.request = std::make_unique<WebhookRequest>(
+        multi, options.transport, receiver.webhook.url, headers, std::move(body));
+  }
+
+  void drive(Receiver& receiver) {
+    if (receiver.request || !receiver.webhook.enabled) return;
+    if (check_webhook_url(receiver.webhook.url, options.allow_http)) return;
+    load(receiver);
+    look(receiver);
+    send(receiver);
+  }
+
+  void finish(Receiver& receiver, const DeliveryResult& result) {
+    const UsageRecord record = receiver.next.front();
+    DeliveryAttempt attempt{record.id,     record.position, runtime::now(),
+                            receiver.progress.tries.tries + 1, result.status, result.error,
+                            receiver.request->took().count()};
+    receiver.request.reset();
+    const std::string& id = receiver.webhook.id;
+    const auto verdict = judge(options.policy, result, attempt.at, random(),
+                               &receiver.progress.tries);
+    switch (verdict) {
+      case DeliveryVerdict::delivered: break;
+      case DeliveryVerdict::again: break;
+      case DeliveryVerdict::dead:
+        spdlog::warn("webhook {}: record {} is a dead letter, status {}", id, record.id,
+                     result.status);
+        store.bury(id, attempt);
+        break;
+      case DeliveryVerdict::disabled:
+        receiver.webhook.enabled = false;
+        catalog.disable_webhook(id, "the receiver answered 410");
+        break;
+    }
+    const bool done = verdict == DeliveryVerdict::delivered || verdict == DeliveryVerdict::dead;
+    if (done) {
+      receiver.progress.cursor = {record.position, record.ordinal};
+      receiver.next.pop_front();
+    }
+    store.save(id, receiver.progress);
+    store.note(id, attempt);
+  }
+
+  void collect() {
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      const CURLcode code = message->data.result;
+      const auto found = std::ranges::find_if(receivers, [&](const auto& entry) {
+        return entry.second.request && entry.second.request->handle() == message->easy_handle;
+      });
+      if (found == receivers.end()) continue;
+      guarded([&] { finish(found->second, found->second.request->result(code)); });
+    }
+  }
+
+  template <class Step>
+  void guarded(Step step) {
+    try {
+      step();
+    } catch (const UsageUnavailable& error) {
+      spdlog::warn("deliveries wait for the usage database: {}", error.what());
+      store_away_until = Clock::now() + kStoreAway;
+    }
+  }
+
+  void run() {
+    bool has_tables = false;
+    while (!stopping) {
+      const bool ours = options.is_ours();
+      if (!ours) receivers.clear(), view.reset();
+      if (ours && Clock::now() >= store_away_until) {
+        guarded([&] {
+          if (!has_tables) store.make_tables();
+          has_tables = true;
+          take_view();
+          for (auto& [uuid, receiver] : receivers) drive(receiver);
+        });
+      }
+      int running = 0;
+      curl_multi_perform(multi, &running);
+      collect();
+      curl_multi_poll(multi, nullptr, 0, wait_ms(), nullptr);
+    }
+  }
+
+  // Records that are there go out one after the other without a pause.
+  int wait_ms() const {
+    const bool ready = std::ranges::any_of(receivers, [](const auto& entry) {
+      const Receiver& receiver = entry.second;
+      return !receiver.request && receiver.webhook.enabled && !receiver.next.empty() &&
+             receiver.progress.tries.tries == 0;
+    });
+    return ready && Clock::now() >= store_away_until ? 0 : kLongestWaitMs;
+  }
+};
+
+WebhookSender::WebhookSender(Options options, BillingCatalog& catalog)
+    : impl_(std::make_unique<Impl>(std::move(options), catalog)) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
+}
+
+WebhookSender::~WebhookSender() {
+  impl_->stopping = true;
+  wake();
+  impl_->thread.join();
+}
+
+void WebhookSender::wake() { curl_multi_wakeup(impl_->multi); }
+
+}  // namespace trunkline::metering

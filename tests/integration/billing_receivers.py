@@ -1,0 +1,168 @@
+"""Receivers of usage records: the sample consumer of examples/, and ones that misbehave."""
+
+import contextlib
+import datetime
+import http.server
+import importlib.util
+import json
+import pathlib
+import random
+import threading
+import time
+
+CONSUMER = pathlib.Path(__file__).resolve().parents[2] / "examples/billing-consumer/consumer.py"
+spec = importlib.util.spec_from_file_location("billing_consumer", CONSUMER)
+consumer = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(consumer)
+
+
+def ingest_problem(content_type, body):
+    """Why an ingest like OpenMeter's refuses an event, or None: its documentation asks for
+    structured CloudEvents 1.0 of this content type with id, source, type, specversion and subject,
+    a time of RFC 3339 and JSON data that is an object."""
+    if content_type != "application/cloudevents+json":
+        return f"content type {content_type}"
+    event = json.loads(body)
+    for name in ("id", "source", "type", "subject", "specversion"):
+        if not isinstance(event.get(name), str) or not event[name]:
+            return f"{name} is missing"
+    if event["specversion"] != "1.0":
+        return "specversion"
+    if event.get("datacontenttype", "application/json") != "application/json":
+        return "datacontenttype"
+    datetime.datetime.fromisoformat(event["time"].replace("Z", "+00:00"))
+    if not isinstance(event.get("data"), dict):
+        return "data is no object"
+    return None
+
+
+class Receiver:
+    """A server at a port of its own that can go away and come back there."""
+
+    def __init__(self):
+        self.port = 0
+        self.server = None
+        self.lock = threading.Lock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}/usage"
+
+    def start(self):
+        self.server = self.make_server(self.port) if self.port else self.first_server()
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def first_server(self):
+        # Not of the range that outgoing connections take theirs from: it shall be free again later.
+        for _ in range(1000):
+            with contextlib.suppress(OSError):
+                return self.make_server(random.randrange(12000, 19000))
+        raise AssertionError("no free port")
+
+    def make_server(self, port):
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status, headers = receiver.answer(self.headers, body)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                # Who is away takes no connection any more, also none that is open.
+                self.send_header("Connection", "close")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+    def answer(self, headers, body):
+        raise NotImplementedError
+
+
+class Consumer(Receiver):
+    """The sample consumer's own checks and store, and in what order records came first."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.store = consumer.Store(str(path))
+        self.secrets = []
+        self.order = []
+        self.latest = 0  # position of what came last, new or not
+        self.faults = []
+
+    def answer(self, headers, body):
+        with self.lock:
+            try:
+                message_id = consumer.verify(self.secrets, headers, body, time.time())
+                event = consumer.parse(body)
+                if event["id"] != message_id:
+                    raise ValueError("another id")
+                problem = ingest_problem(headers["content-type"], body)
+                if problem:
+                    raise ValueError(problem)
+            except (ValueError, KeyError) as error:
+                self.faults.append(str(error))
+                return 400, {}
+            self.latest = event["data"]["position"]
+            if self.store.add(event):
+                self.order.append(event)
+            return 204, {}
+
+    def last_position(self):
+        with self.lock:
+            return self.order[-1]["data"]["position"] if self.order else 0
+
+    def has(self, record_id):
+        with self.lock:
+            return any(event["id"] == record_id for event in self.order)
+
+    def events_up_to(self, position):
+        with self.lock:
+            return [event for event in self.order if event["data"]["position"] <= position]
+
+
+class Refusing(Receiver):
+    """Answers with what `statuses` says of the first deliveries, then 204."""
+
+    def __init__(self, statuses, headers=None):
+        super().__init__()
+        self.statuses = list(statuses)
+        self.headers = headers or {}
+        self.ids = []
+
+    def answer(self, headers, body):
+        with self.lock:
+            self.ids.append(headers["webhook-id"])
+            if self.statuses:
+                return self.statuses.pop(0), self.headers
+            return 204, {}
+
+
+class Silent(Receiver):
+    """Accepts and never answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = threading.Event()
+        self.released = threading.Event()
+
+    def answer(self, headers, body):
+        self.asked.set()
+        self.released.wait(120)
+        return 503, {}
+
+    def stop(self):
+        self.released.set()
+        super().stop()
