@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
   for (int round = 0; round < rounds; ++round) {
     const auto started = std::chrono::steady_clock::now();
     const auto segments = segments_of({&old_list, &new_list}, month.from_ms, month.to_ms);
-    const auto sums = reader.sums(kProject, segments, 0, 0);
+    const auto sums = reader.sums(kProject, segments, 0, std::nullopt);
     const Rating first = rate(old_list, segments, sums.used);
     const Rating second = rate(new_list, segments, sums.used);
     seconds.push_back(

@@ -44,6 +44,12 @@ Json parsed(const HttpAnswer& answer) {
   return json;
 }
 
+// Empty: there are no more pages.
+std::string next_marker(const HttpAnswer& answer) {
+  const auto found = answer.headers.find("x-pagination-marker");
+  return found == answer.headers.end() ? std::string() : found->second;
+}
+
 std::string path_of_location(std::string location) {
   const size_t scheme = location.find("://");
   if (scheme == std::string::npos) return location;
@@ -72,10 +78,35 @@ HttpAnswer ApiClient::exchange(const std::string& method, const std::string& tar
   }
 }
 
-Json ApiClient::get(const std::string& path, const Query& query) {
-  const HttpAnswer answer = exchange("GET", target_of(path, query), "", kTimeout);
+Json ApiClient::get(const std::string& path, const Query& query,
+                    std::chrono::milliseconds timeout) {
+  const HttpAnswer answer = exchange("GET", target_of(path, query), "", timeout);
   if (answer.status != 200) throw failure_of(answer);
   return parsed(answer);
+}
+
+Json ApiClient::get_pages(const std::string& path, const Query& query,
+                          std::chrono::milliseconds timeout) {
+  Json whole;
+  for (std::string marker;;) {
+    Query page = query;
+    if (!marker.empty()) page.emplace_back("page_marker", marker);
+    const HttpAnswer answer = exchange("GET", target_of(path, page), "", timeout);
+    if (answer.status != 200) throw failure_of(answer);
+    Json part = parsed(answer);
+    if (marker.empty()) {
+      whole = std::move(part);
+    } else {
+      for (auto& [name, value] : part.items()) {
+        if (!value.is_array()) continue;
+        Json& list = whole[name];
+        for (Json& item : value) list.push_back(std::move(item));
+      }
+    }
+    const std::string next = next_marker(answer);
+    if (next.empty() || next == marker) return whole;
+    marker = next;
+  }
 }
 
 std::vector<Json> ApiClient::list(const std::string& path, const Query& query, size_t limit) {
@@ -92,11 +123,10 @@ std::vector<Json> ApiClient::list(const std::string& path, const Query& query, s
     if (body.is_object() && body.contains("versions")) body = Json(body["versions"]);
     if (!body.is_array()) throw Failure(ExitCode::unavailable, "the API's answer is not a list");
     for (Json& row : body) rows.push_back(std::move(row));
-    const auto next = answer.headers.find("x-pagination-marker");
-    const bool more = next != answer.headers.end() && !next->second.empty() &&
-                      next->second != marker && !body.empty();
+    const std::string next = next_marker(answer);
+    const bool more = !next.empty() && next != marker && !body.empty();
     if (!more || (limit != 0 && rows.size() >= limit)) return rows;
-    marker = next->second;
+    marker = next;
   }
 }
 

@@ -21,7 +21,12 @@ class ApiClient {
  public:
   explicit ApiClient(const Platform& platform);
 
-  Json get(const std::string& path, const Query& query = {});
+  // `timeout`: for what takes long by its nature.
+  Json get(const std::string& path, const Query& query = {},
+           std::chrono::milliseconds timeout = kTimeout);
+  // The pages of an object with lists in it: the first one, with the lists of all of them.
+  Json get_pages(const std::string& path, const Query& query,
+                 std::chrono::milliseconds timeout = kTimeout);
   // All pages, or the first `limit` rows if it is not 0.
   std::vector<Json> list(const std::string& path, const Query& query = {}, size_t limit = 0);
 
@@ -29,7 +34,6 @@ class ApiClient {
     Json document;          // null for 204
     std::string operation;  // path of the operation to poll if it was not answered in time (202)
   };
-  // `timeout`: for what takes long by its nature.
   Written post(const std::string& path, const Json& body,
                std::chrono::milliseconds timeout = kTimeout);
   Written put(const std::string& path, const Json& body);

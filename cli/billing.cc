@@ -10,6 +10,8 @@ namespace {
 
 const std::string kPriceLists = "/v1/price-lists";
 const std::string kWebhooks = "/v1/webhooks";
+// An old one is added up from the log.
+constexpr std::chrono::milliseconds kInvoiceTimeout{65'000};
 
 const std::vector<Field> kUsageColumns = {
     {"FROM", "window_start"},     {"TO", "window_end"},  {"PROJECT", "project_id"},
@@ -127,7 +129,8 @@ void add_invoices(CLI::App& app, Session& session) {
       }
       if (!options->at.empty()) query.emplace_back("at", options->at);
       const Json invoice =
-          api.get("/v1/invoices/" + options->project + "/" + options->month, query);
+          api.get_pages("/v1/invoices/" + options->project + "/" + options->month, query,
+                        kInvoiceTimeout);
       session.print_document(kInvoiceFields, invoice);
       if (session.json) return ExitCode::ok;
       session.terminal.out << "\n";

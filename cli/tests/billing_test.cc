@@ -57,6 +57,21 @@ TEST_F(BillingCommandTest, AnInvoiceByThePriceListsName) {
   EXPECT_THAT(last_target(), HasSubstr("price_list=" + kId));
 }
 
+TEST_F(BillingCommandTest, AllPagesOfAnInvoice) {
+  api_.lay_down(
+      "GET /v1/invoices/" + kId + "/2026-11",
+      {{200, R"({"total":"3","lines":[{"meter":"a"}]})", {"X-Pagination-Marker: 7.1"}},
+       {200, R"({"total":"3","lines":[{"meter":"b"}],"unpriced":[{"meter":"c"}]})", {}}});
+  const Ran ran = command({"invoices", "get", kId, "2026-11", "--price-list", kId,
+                           "-o", "json"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  const Json invoice = Json::parse(ran.out, nullptr, false);
+  ASSERT_TRUE(invoice.is_object()) << ran.out;
+  EXPECT_EQ(invoice["lines"].size(), 2u);
+  EXPECT_EQ(invoice["unpriced"].size(), 1u);
+  EXPECT_THAT(last_target(), HasSubstr("page_marker=7.1"));
+}
+
 TEST_F(BillingCommandTest, PublishingFromAFile) {
   const std::string file = directory_.path() + "/prices.json";
   std::ofstream(file) << R"({"name":"standard","prices":[]})";

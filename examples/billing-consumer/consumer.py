@@ -10,6 +10,7 @@ adds them up to something like an invoice. Python's standard library only.
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -43,7 +44,7 @@ def verify(secrets, headers, body, now):
              if word.startswith("v1,")]
     for secret in secrets:
         expected = signature(secret, message_id, timestamp, body)
-        if any(hmac.compare_digest(expected, other) for other in given):
+        if any(hmac.compare_digest(expected.encode(), other.encode()) for other in given):
             return message_id
     raise ValueError("no signature is right")
 
@@ -56,18 +57,20 @@ class Store:
         with self.open() as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(
-                "CREATE TABLE IF NOT EXISTS record (id TEXT PRIMARY KEY, arrival INTEGER, "
+                "CREATE TABLE IF NOT EXISTS record (arrival INTEGER PRIMARY KEY, id TEXT UNIQUE, "
                 "project TEXT, instance TEXT, window_start TEXT, event TEXT)")
 
+    @contextlib.contextmanager
     def open(self):
-        return sqlite3.connect(self.path, timeout=30)
+        with contextlib.closing(sqlite3.connect(self.path, timeout=30)) as database, database:
+            yield database
 
     def add(self, event):
         """True if it is new. Committed when this returns: then it may be acknowledged."""
         data = event["data"]
         with self.open() as database:
             done = database.execute(
-                "INSERT OR IGNORE INTO record VALUES (?, (SELECT count(*) FROM record), ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO record VALUES (NULL, ?, ?, ?, ?, ?)",
                 (event["id"], event["subject"], data["instance"], data["window_start"],
                  json.dumps(event, default=str)))
             return done.rowcount == 1
@@ -83,6 +86,8 @@ class Store:
 
 def check_event(event):
     """What CloudEvents 1.0 asks of an event, and we of its data."""
+    if not isinstance(event, dict):
+        raise ValueError("no event")
     for name in ("specversion", "id", "source", "type", "subject", "data"):
         if not event.get(name):
             raise ValueError(f"{name} is missing")
@@ -101,10 +106,12 @@ def parse(body):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 30  # of a connection that says nothing
 
     def do_POST(self):
         length = int(self.headers.get("content-length") or 0)
         if length > MOST_BYTES:
+            self.close_connection = True  # the body is not read
             return self.answer(413)
         body = self.rfile.read(length)
         try:

@@ -146,6 +146,7 @@ class BillingTest(unittest.TestCase):
         self.assertEqual(status, 200)
         self.assertEqual(self.get(path + str(at)), before)
         self.assertEqual(self.invoice(more=f"&at={first['position']}"), first)
+        self.get(path + str(10**15), status=400)
 
         def rated_anew():
             invoice = self.get(path + "0")
@@ -155,6 +156,20 @@ class BillingTest(unittest.TestCase):
         differences = sum(Decimal(row["difference"]) for row in compared["differences"])
         self.assertGreater(differences, 0)
         self.assertEqual(Decimal(compared["compared"]["difference"]), differences)
+
+    def test_what_is_kept_no_more_is_folded_from_the_log(self):
+        invoice = self.billed()
+        at = f"&at={invoice['position']}"
+        wait_for(lambda: self.newer_record(invoice["position"]), 60, "more usage")
+        checkpoint = "UPDATE usage.checkpoint SET records_from_ms = {} RETURNING 0"
+        before = self.platform.psql(self.metering_dsn(),
+                                    "SELECT records_from_ms FROM usage.checkpoint")
+        self.addCleanup(self.platform.psql, self.metering_dsn(), checkpoint.format(before))
+        self.kill_metering()  # it keeps the newest invoices
+        self.platform.psql(self.metering_dsn(), checkpoint.format(2**60))
+        self.assertEqual(self.invoice(more=at), invoice)
+        usage = "/v1/usage?window=1m&from=2020-01-01T00:00:00Z"
+        self.assertEqual(self.get(usage, status=400)["type"], "bad_query")
 
     def test_pages_are_of_one_invoice(self):
         invoice = self.billed()
@@ -246,12 +261,20 @@ class BillingTest(unittest.TestCase):
         """Everything from the first record on, at least up to all records of a position."""
         first = self.platform.psql(self.metering_dsn(), "SELECT id FROM usage.record ORDER BY "
                                    "position, ordinal LIMIT 1")
-        status, body, _ = self.platform.api("POST", f"/v1/webhooks/{hook['uuid']}/resend",
-                                            {"from": f"{MONTH}-01T00:00:00Z"})
-        self.assertEqual(status, 200, body)
+        self.resend(hook)
         # What had come before the resend says nothing of how far the resend is.
         wait_for(lambda: receiver.has(first), 60, "the first record")
         wait_for(lambda: receiver.latest > up_to, 60, "all records")
+
+    def resend(self, hook, since=None):
+        text = since.strftime("%Y-%m-%dT%H:%M:%S.000Z") if since else f"{MONTH}-01T00:00:00Z"
+        path = f"/v1/webhooks/{hook['uuid']}/resend"
+
+        def taken():  # 503: metering is just coming back
+            status, body, _ = self.platform.api("POST", path, {"from": text})
+            return (status, body) if status not in (202, 503) else None
+        status, body = wait_for(taken, 60, "an order to deliver again")
+        self.assertEqual(status, 200, body)
 
     def test_everything_arrives_in_order_and_counts_once(self):
         silent = Silent()
@@ -269,6 +292,8 @@ class BillingTest(unittest.TestCase):
             down_at = self.newest_record()
             self.kill_metering()
             missed = wait_for(lambda: self.newer_record(down_at), 60, "usage while it was away")
+            # Again from now on: that leaves out nothing of what has not come yet.
+            self.resend(hook, datetime.datetime.now(datetime.timezone.utc))
             receiver.start()
             wait_for(lambda: receiver.last_position() >= missed, 60, "what it missed")
         places = [event["data"]["position"] for event in receiver.order]
@@ -332,6 +357,10 @@ class BillingTest(unittest.TestCase):
         self.assertEqual([(dead["record"], dead["status"]) for dead in deliveries["dead_letters"]],
                          [(poison.ids[0], 400)])
         self.assertGreaterEqual(len(deliveries["attempts"]), 5)
+        self.resend(hooks[0])
+        wait_for(lambda: poison.ids.count(poison.ids[0]) > 5, 60, "the poisoned record again")
+        wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[0]['uuid']}/deliveries")
+                 ["dead_letters"], 60, "no dead letter any more")
         wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[1]['uuid']}")["enabled"], 60, "410")
         self.assertEqual(len(gone.ids), 1)
         wait_for(lambda: len(set(later.ids)) > 1, 60, "the end of the pauses")

@@ -60,7 +60,7 @@ constexpr Route kRoutes[] = {
   {"DELETE", "/v1/price-lists/{uuid}", A::billing, R::price_list, Access::admin, "Retire a price list; invoices may name it still"},
   {"POST",   "/v1/webhooks", A::billing, R::webhook, Access::admin, "Have usage records delivered by HTTP; the key is shown only in this answer"},
   {"GET",    "/v1/webhooks", A::billing, R::webhook, Access::admin, "List webhooks"},
-  {"GET",    "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Show a webhook and how far it is"},
+  {"GET",    "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Show a webhook"},
   {"PUT",    "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Change a webhook; rotate_key shows a new key in this answer only"},
   {"DELETE", "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Delete a webhook"},
   {"POST",   "/v1/webhooks/{uuid}/resend", A::billing, R::webhook, Access::admin, "Deliver again from a time on"},

@@ -110,7 +110,9 @@ TEST_F(BillingTest, WhoMayAskWhatWithWhichBody) {
   for (const Row& row : rows) {
     const auto answer = ask(row.method, row.path, row.token, row.body);
     EXPECT_EQ(answer.status, row.status) << row.method << " " << row.path << " " << answer.body;
-    EXPECT_EQ(type_of(answer), row.type) << row.method << " " << row.path << " " << answer.body;
+    // The usage schema is an object with a "type", too.
+    const std::string type = answer.status < 400 ? "" : type_of(answer);
+    EXPECT_EQ(type, row.type) << row.method << " " << row.path << " " << answer.body;
   }
 }
 

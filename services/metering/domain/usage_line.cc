@@ -8,6 +8,8 @@
 namespace trunkline::metering {
 namespace {
 
+constexpr int64_t kLatestMs = 253'402'300'800'000;  // the year 10000
+
 std::string hex_number(int64_t value) {
   char text[20];
   const auto end = std::to_chars(text, text + sizeof text, static_cast<uint64_t>(value), 16).ptr;
@@ -17,7 +19,7 @@ std::string hex_number(int64_t value) {
 std::optional<int64_t> parse_hex(std::string_view text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  if (error != std::errc() || end != text.data() + text.size() || value > INT64_MAX) {
+  if (error != std::errc() || end != text.data() + text.size() || value > uint64_t{kLatestMs}) {
     return std::nullopt;
   }
   return static_cast<int64_t>(value);

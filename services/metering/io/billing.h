@@ -13,8 +13,8 @@ namespace trunkline::metering {
 class Billing {
  public:
   // Of the configuration: "log_dsn", "metering_dsn", "event_source", "event_schema",
-  // "webhook_master_secret",
-  // "webhook_allow_http", "webhook_ca_file", "webhook_first_pause_ms", "webhook_timeout_ms".
+  // "webhook_master_secret", "webhook_allow_http", "webhook_ca_file", "webhook_first_pause_ms",
+  // "webhook_timeout_ms".
   // `delivers`: whether this process sends to webhooks.
   Billing(bus::Bus& bus, const runtime::ServiceConfig& config, std::function<bool()> delivers);
   ~Billing();

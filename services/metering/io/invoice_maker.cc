@@ -76,7 +76,7 @@ int64_t InvoiceMaker::folded_position(UsageReader& reader, UsageTrace& trace) co
   const int64_t seen = catalog_.position();
   const UsageCheckpoint checkpoint = reader.checkpoint();
   const auto next = trace.next_close(checkpoint.closed_position);
-  return std::max(checkpoint.position, next && *next <= seen ? *next - 1 : seen);
+  return std::max(checkpoint.position, next && next->position <= seen ? next->position - 1 : seen);
 }
 
 std::variant<std::shared_ptr<const Invoice>, InvoiceProblem> InvoiceMaker::make(
@@ -109,9 +109,10 @@ std::variant<std::shared_ptr<const Invoice>, InvoiceProblem> InvoiceMaker::make(
     lists.push_back(&*invoice->compared_list);
   }
   const auto segments = segments_of(lists, month->from_ms, month->to_ms);
-  const int64_t closed_until = trace.closed_until(asked.at_position);
-  invoice->complete = closed_until >= month->to_ms;
-  auto sums = reader.sums(asked.project_id, segments, asked.at_position, closed_until);
+  invoice->complete = trace.closed_until(asked.at_position) >= month->to_ms;
+  const auto next = trace.next_close(asked.at_position);
+  auto sums = reader.sums(asked.project_id, segments, asked.at_position,
+                          next ? std::optional(next->recorded_ms) : std::nullopt);
   if (!sums.known) sums.used = from_log(asked, segments);
   invoice->rating = rate(invoice->list, segments, sums.used);
   if (invoice->compared_list) {

@@ -104,6 +104,10 @@ std::optional<std::string> fill(const v1::QueryUsage& query, UsageQuestion* ques
   return std::nullopt;
 }
 
+bool is_quick(const v1::Query& query) {
+  return query.has_get_resource() || query.has_list_resources();
+}
+
 bool sees(const v1::Scope& scope, const std::string& project_id) {
   return scope.all_projects() || (!project_id.empty() && scope.project_id() == project_id);
 }
@@ -132,7 +136,8 @@ void put_page(const Map& all, const v1::ListResources& list, QueryAnswer* answer
 QueryService::QueryService(bus::Bus& bus, Options options, BillingCatalog& catalog)
     : bus_(bus), options_(std::move(options)), catalog_(catalog),
       invoices_(catalog, options_.log_dsn) {
-  for (size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { run(); });
+  threads_.emplace_back([this] { run(quick_); });
+  for (size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { run(slow_); });
   subscription_ = bus_.subscribe(
       bus::kMeteringSubject, [this](bus::Message&& message) { take(std::move(message)); },
       "metering");
@@ -144,7 +149,8 @@ QueryService::~QueryService() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_all();
+  quick_.wake.notify_all();
+  slow_.wake.notify_all();
   for (auto& thread : threads_) thread.join();
 }
 
@@ -155,10 +161,11 @@ void QueryService::take(bus::Message&& message) {
   if (!asked.query.ParseFromString(message.data)) {
     refusal = bad_field("the query cannot be parsed");
   } else {
+    Line& line = is_quick(asked.query) ? quick_ : slow_;
     const std::lock_guard lock(mutex_);
-    if (asked_.size() < kMostWaiting) {
-      asked_.push_back(std::move(asked));
-      wake_.notify_one();
+    if (line.asked.size() < kMostWaiting) {
+      line.asked.push_back(std::move(asked));
+      line.wake.notify_one();
       return;
     }
     refusal = failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting");
@@ -169,14 +176,14 @@ void QueryService::take(bus::Message&& message) {
   }
 }
 
-void QueryService::run() {
+void QueryService::run(Line& line) {
   Own own{UsageReader(options_.usage_dsn), UsageTrace(options_.log_dsn)};
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [&] { return stopping_ || !asked_.empty(); });
+    line.wake.wait(lock, [&] { return stopping_ || !line.asked.empty(); });
     if (stopping_) return;
-    const Asked asked = std::move(asked_.front());
-    asked_.pop_front();
+    const Asked asked = std::move(line.asked.front());
+    line.asked.pop_front();
     lock.unlock();
     const QueryAnswer given = answer(own, asked.query);
     try {
@@ -278,6 +285,10 @@ QueryAnswer QueryService::usage(Own& own, const v1::Query& query) {
     const auto project = own.reader.project_of(instance);
     if (!project || !sees(query.scope(), *project)) return not_found();
   }
+  if (question.window == UsageWindow::minute &&
+      question.from_ms < own.reader.checkpoint().records_from_ms) {
+    return bad_field("minutes are not kept for so long: ask for longer windows");
+  }
   const UsagePage page = own.reader.rows(question);
   if (page.bad_marker) return bad_field("page_marker is none of these");
   QueryAnswer answer;
@@ -315,6 +326,9 @@ QueryAnswer QueryService::invoice(Own& own, const v1::Query& query) {
     const bool good = at.ec == std::errc() && at.ptr != end && *at.ptr == '.' &&
                       std::from_chars(at.ptr + 1, end, first).ptr == end;
     if (!good || question.at_position <= 0) return bad_field("page_marker is none of these");
+  }
+  if (question.at_position > catalog_.position()) {
+    return bad_field("at is a position that the log does not have yet");
   }
   const auto made = invoices_.make(question, static_cast<int64_t>(query.min_position()),
                                    own.reader, own.trace);

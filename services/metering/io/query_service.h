@@ -25,7 +25,7 @@ class QueryService {
   struct Options {
     std::string log_dsn;
     std::string usage_dsn;
-    size_t threads = 3;
+    size_t threads = 3;  // for what reads the database; what is in memory has one of its own
     // The newest tries and the dead letters of a webhook, as JSON.
     std::function<std::string(const std::string& webhook_id, uint32_t limit)> deliveries;
   };
@@ -43,8 +43,13 @@ class QueryService {
     std::string reply;
     v1::Query query;
   };
+  // Of questions that wait for a thread.
+  struct Line {
+    std::deque<Asked> asked;
+    std::condition_variable wake;
+  };
   void take(bus::Message&& message);
-  void run();
+  void run(Line& line);
   v1::QueryAnswer answer(Own& own, const v1::Query& query);
   v1::QueryAnswer dispatch(Own& own, const v1::Query& query);
   v1::QueryAnswer get(const v1::Query& query);
@@ -59,8 +64,9 @@ class QueryService {
   BillingCatalog& catalog_;
   InvoiceMaker invoices_;
   std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Asked> asked_;
+  // A question that takes long holds up nobody who asks for a price list, or writes one.
+  Line quick_;
+  Line slow_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
   std::unique_ptr<bus::Subscription> subscription_;

@@ -12,8 +12,6 @@ namespace trunkline::metering {
 namespace {
 
 constexpr int64_t kMinuteMs = 60'000;
-// What is forgotten so long before a window that is closed is not billed any more: usage_state.h.
-constexpr int64_t kLateMs = int64_t{7} * kDayMs;
 constexpr int kTries = 5;
 
 constexpr char kCheckpoint[] =
@@ -124,9 +122,14 @@ std::string rows_sql(const UsageQuestion& question) {
                            key(question.by_project || question.by_instance, "project_id") + ", " +
                            key(question.by_instance || question.by_node, "instance_id") + ", " +
                            key(question.by_node, "node_id");
+  // Through the instances: there is an index on them, and none on a row's project.
+  const std::string of_project =
+      question.project_id.empty()
+          ? "$3 = ''"
+          : "instance_id IN (SELECT instance_id FROM usage.instance WHERE project_id = $3::uuid)";
   std::string sql = "SELECT " + keys + ", " + sums_of_meters() + " FROM usage." +
                     (minutes ? "record" : "hour") + " WHERE " + base + " >= $1 AND " + base +
-                    " < $2 AND ($3 = '' OR project_id = nullif($3, '')::uuid)"
+                    " < $2 AND " + of_project +
                     " AND ($4 = '' OR instance_id = nullif($4, '')::uuid)"
                     " AND ($5 = '' OR node_id = nullif($5, '')::uuid)"
                     " GROUP BY 1, 2, 3, 4 ";
@@ -210,7 +213,9 @@ UsagePage UsageReader::rows(const UsageQuestion& question) {
     page.bad_marker = !marker;
     if (!marker) return page;
   }
-  const int64_t from = begin_of(question.window, question.from_ms);
+  // Nothing of a page is before the end of the page before it.
+  const int64_t from = std::max(begin_of(question.window, question.from_ms),
+                                marker ? marker->window_ms : 0);
   std::vector<UsageRow> lines;
   std::optional<UsageRow> last_group;  // when there may be more of them
   ask([&](auto& session) {
@@ -252,7 +257,7 @@ UsagePage UsageReader::rows(const UsageQuestion& question) {
 
 UsageReader::Sums UsageReader::sums(const std::string& project_id,
                                     const std::vector<Segment>& segments, int64_t at_position,
-                                    int64_t at_closed_until_ms) {
+                                    std::optional<int64_t> next_close_ms) {
   Sums out;
   std::map<std::pair<size_t, std::string>, std::array<Int128, kMeters>> amounts;
   const auto take = [&](size_t segment, const pqxx::result& rows, int sign) {
@@ -265,10 +270,13 @@ UsageReader::Sums UsageReader::sums(const std::string& project_id,
   };
   ask([&](auto& session) {
     amounts.clear();
+    // Nobody drops what the checkpoint promises while this looks.
+    session.exec0("LOCK TABLE usage.record IN ACCESS SHARE MODE");
     const auto row = session.exec1(kCheckpoint);
     out.checkpoint = checkpoint_of(row);
     const bool in_the_past = at_position != 0 && at_position < out.checkpoint.position;
-    out.known = !in_the_past || at_closed_until_ms - kLateMs >= out.checkpoint.records_from_ms;
+    out.known = !in_the_past || !next_close_ms ||
+                *next_close_ms >= out.checkpoint.records_from_ms;
     if (!out.known) return 0;
     for (size_t i = 0; i < segments.size(); ++i) {
       take(i, session.exec_params(

@@ -31,7 +31,7 @@ struct UsageCheckpoint {
   int64_t position = 0;
   int64_t closed_position = 0;  // of the newest close
   int64_t closed_until_ms = 0;
-  int64_t records_from_ms = 0;  // older windows have hours only
+  int64_t records_from_ms = 0;  // records that were closed before are not all there
 };
 
 enum class UsageWindow { minute, hour, day, month };
@@ -73,13 +73,14 @@ class UsageReader {
   UsagePage rows(const UsageQuestion& question);
 
   // What the project used in each segment, at a position of the log (0: of the checkpoint).
+  // `next_close_ms`: when the first close after that position was recorded, if there is one.
   struct Sums {
     UsageCheckpoint checkpoint;
-    bool known = true;  // false: what came after the position is not all kept any more
+    bool known = true;  // false: the records after the position are not all kept any more
     std::vector<UsedQuantity> used;
   };
   Sums sums(const std::string& project_id, const std::vector<Segment>& segments,
-            int64_t at_position, int64_t at_closed_until_ms);
+            int64_t at_position, std::optional<int64_t> next_close_ms);
 
   std::map<std::string, std::string> names(const std::string& project_id);
   // The project of an instance, or of the instance of a node.

@@ -230,6 +230,9 @@ void UsageStore::save(const StoredSnapshot& snapshot) {
 
 void UsageStore::forget_before(int64_t records_from_ms) {
   if (records_from_ms <= records_from_ms_) return;
+  // First, so that nobody takes what is dropped for something that never was.
+  session_.query("UPDATE " + schema_ + ".checkpoint SET records_from_ms = $1",
+                 {std::to_string(records_from_ms)});
   const PgRows names = session_.query(
       "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
       "WHERE i.inhparent = $1::regclass", {schema_ + ".record"});
@@ -243,8 +246,6 @@ void UsageStore::forget_before(int64_t records_from_ms) {
     const bool is_old = newest.size() == 0 || newest.number(0, 0) < records_from_ms;
     if (is_old) session_.execute("DROP TABLE " + table);
   }
-  session_.query("UPDATE " + schema_ + ".checkpoint SET records_from_ms = $1",
-                 {std::to_string(records_from_ms)});
   days_.clear();
   records_from_ms_ = records_from_ms;
 }

@@ -80,13 +80,14 @@ auto UsageTrace::ask(Work work) {
   }
 }
 
-std::optional<int64_t> UsageTrace::next_close(int64_t after_position) {
-  return ask([&](pqxx::nontransaction& session) -> std::optional<int64_t> {
-    const auto row = session.exec_params1(
-        "SELECT min(position) FROM log.event WHERE stream = $1 AND position > $2",
+std::optional<CloseMark> UsageTrace::next_close(int64_t after_position) {
+  return ask([&](pqxx::nontransaction& session) -> std::optional<CloseMark> {
+    const auto rows = session.exec_params(
+        "SELECT position, recorded_us FROM log.event WHERE stream = $1 AND position > $2 "
+        "ORDER BY position LIMIT 1",
         eventlog::stream_name("usage", windows_stream_uuid()), after_position);
-    if (row[0].is_null()) return std::nullopt;
-    return row[0].as<int64_t>();
+    if (rows.empty()) return std::nullopt;
+    return CloseMark{rows[0][0].as<int64_t>(), rows[0][1].as<int64_t>() / 1000};
   });
 }
 
@@ -103,7 +104,8 @@ int64_t UsageTrace::closed_until(int64_t position) {
   return event.usage_window_closed().window_end_unix_ms();
 }
 
-std::vector<RecordedEvent> UsageTrace::of_instance(const UsageLine& line, int64_t after) {
+std::vector<RecordedEvent> UsageTrace::of_instance(const UsageLine& line, int64_t after,
+                                                   size_t limit) {
   const auto& types = event_types_of(line.meter);
   if (types.empty()) return {};
   std::string list;
@@ -111,8 +113,9 @@ std::vector<RecordedEvent> UsageTrace::of_instance(const UsageLine& line, int64_
   return ask([&](pqxx::nontransaction& session) {
     return events_from(session.exec_params(
         "SELECT " + kColumns + " FROM log.event WHERE stream = $1 AND position > $2 AND "
-        "recorded_us < $3 AND type IN (" + list + ") ORDER BY version",
-        eventlog::stream_name("instance", line.instance_id), after, line.to_ms * 1000));
+        "recorded_us < $3 AND type IN (" + list + ") ORDER BY version LIMIT $4",
+        eventlog::stream_name("instance", line.instance_id), after, line.to_ms * 1000,
+        static_cast<int64_t>(limit)));
   });
 }
 
@@ -152,13 +155,21 @@ TracePage UsageTrace::events_of(const UsageLine& line, const std::vector<std::st
   // Many events of a source speak of others: a page may show fewer than it has looked at.
   constexpr size_t kLooked = 5'000;
   std::map<int64_t, std::string> shown;
-  for (const RecordedEvent& event : of_instance(line, after_position)) {
+  // Up to where everything was looked at.
+  int64_t looked_up_to = std::numeric_limits<int64_t>::max();
+  const auto stopped_at = [&](const std::vector<RecordedEvent>& events) {
+    if (events.size() == kLooked) looked_up_to = std::min(looked_up_to, events.back().position);
+  };
+  const auto of_its_own = of_instance(line, after_position, kLooked);
+  stopped_at(of_its_own);
+  for (const RecordedEvent& event : of_its_own) {
     v1::InstanceEvent parsed;
     if (!parsed.ParseFromString(event.payload)) continue;
     if (names_another_node(parsed, line.node_id)) continue;
     shown[event.position] = event_json(event, parsed);
   }
   const auto measured = of_sources(line, hosts, last_position, after_position, kLooked);
+  stopped_at(measured);
   MeasuredScan scan(line);
   for (const RecordedEvent& event : measured) {
     v1::UsageEvent parsed;
@@ -168,8 +179,6 @@ TracePage UsageTrace::events_of(const UsageLine& line, const std::vector<std::st
     shown[event.position] = event_json(event, parsed);
   }
   TracePage page;
-  const int64_t looked_up_to = measured.size() == kLooked ? measured.back().position
-                                                          : std::numeric_limits<int64_t>::max();
   for (auto& [position, json] : shown) {
     if (position > looked_up_to) break;
     if (page.events.size() == limit) {
@@ -178,7 +187,7 @@ TracePage UsageTrace::events_of(const UsageLine& line, const std::vector<std::st
     }
     page.events.push_back(std::move(json));
   }
-  if (measured.size() == kLooked) page.next_position = looked_up_to;
+  if (looked_up_to != std::numeric_limits<int64_t>::max()) page.next_position = looked_up_to;
   return page;
 }
 

@@ -19,6 +19,11 @@ struct TracePage {
   int64_t next_position = 0;        // 0: no more
 };
 
+struct CloseMark {
+  int64_t position = 0;
+  int64_t recorded_ms = 0;
+};
+
 class UsageTrace {
  public:
   explicit UsageTrace(std::string log_dsn);
@@ -29,14 +34,15 @@ class UsageTrace {
                       int64_t last_position, int64_t after_position, size_t limit);
 
   // The first close after a position; nothing if there is none.
-  std::optional<int64_t> next_close(int64_t after_position);
+  std::optional<CloseMark> next_close(int64_t after_position);
   // Where windows were closed up to at a position of the log; the smallest number if none was.
   int64_t closed_until(int64_t position);
 
  private:
   template <class Work>
   auto ask(Work work);
-  std::vector<eventlog::RecordedEvent> of_instance(const UsageLine& line, int64_t after);
+  std::vector<eventlog::RecordedEvent> of_instance(const UsageLine& line, int64_t after,
+                                                  size_t limit);
   std::vector<eventlog::RecordedEvent> of_sources(const UsageLine& line,
                                                   const std::vector<std::string>& hosts,
                                                   int64_t last_position, int64_t after,

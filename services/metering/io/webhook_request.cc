@@ -7,18 +7,23 @@
 namespace trunkline::metering {
 namespace {
 
-constexpr size_t kMostBody = 64 * 1024;
+constexpr size_t kMostAnswer = 64 * 1024;
 
 }  // namespace
 
+bool WebhookRequest::take(size_t bytes) {
+  answered_bytes_ += bytes;
+  return answered_bytes_ <= kMostAnswer;
+}
+
 size_t WebhookRequest::on_body(char*, size_t size, size_t count, void* self) {
-  auto* request = static_cast<WebhookRequest*>(self);
-  request->answered_bytes_ += size * count;
-  return request->answered_bytes_ > kMostBody ? 0 : size * count;
+  return static_cast<WebhookRequest*>(self)->take(size * count) ? size * count : 0;
 }
 
 size_t WebhookRequest::on_header(char* data, size_t size, size_t count, void* self) {
   constexpr std::string_view kName = "retry-after:";
+  auto* request = static_cast<WebhookRequest*>(self);
+  if (!request->take(size * count)) return 0;
   const std::string_view line(data, size * count);
   const bool is_it = line.size() > kName.size() &&
                      std::equal(kName.begin(), kName.end(), line.begin(), [](char a, char b) {
@@ -28,7 +33,7 @@ size_t WebhookRequest::on_header(char* data, size_t size, size_t count, void* se
     std::string_view value = line.substr(kName.size());
     while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
     while (!value.empty() && value.back() <= ' ') value.remove_suffix(1);
-    static_cast<WebhookRequest*>(self)->retry_after_ = value.substr(0, 64);
+    request->retry_after_ = value.substr(0, 64);
   }
   return size * count;
 }

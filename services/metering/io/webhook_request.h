@@ -19,8 +19,8 @@ struct WebhookTransport {
 
 class WebhookRequest {
  public:
-  // No redirects, no proxy, nothing but http and https, certificates verified; of the answer's
-  // body no more than a little is taken, and none is kept.
+  // No redirects, no proxy, nothing but http and https, certificates verified; of the
+  // answer no more than a little is taken, and none of its body is kept.
   WebhookRequest(CURLM* multi, const WebhookTransport& transport, const std::string& url,
                  const std::vector<std::string>& headers, std::string body);
   ~WebhookRequest();
@@ -33,6 +33,7 @@ class WebhookRequest {
   std::chrono::milliseconds took() const;
 
  private:
+  bool take(size_t bytes);  // false: the answer is too long
   static size_t on_body(char* data, size_t size, size_t count, void* self);
   static size_t on_header(char* data, size_t size, size_t count, void* self);
 

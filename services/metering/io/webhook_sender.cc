@@ -21,6 +21,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kLookEvery{500};
 constexpr std::chrono::milliseconds kStoreAway{1'000};
+constexpr std::chrono::seconds kDisableAgain{5};
 constexpr int kLongestWaitMs = 250;
 constexpr size_t kBatch = 100;
 // A receiver has this long to learn a new key: until then both sign.
@@ -33,9 +34,13 @@ struct WebhookSender::Impl {
     WebhookState webhook;
     DeliveryProgress progress;
     bool is_loaded = false;
+    int64_t dead_letters = 0;
+    uint64_t gone_version = 0;  // of the webhook, whose receiver wants no more
     std::deque<UsageRecord> next;
     Clock::time_point look_at{};
     std::unique_ptr<WebhookRequest> request;  // of next.front()
+
+    bool is_open() const { return webhook.enabled && gone_version != webhook.version; }
   };
 
   const Options options;
@@ -44,6 +49,8 @@ struct WebhookSender::Impl {
   CURLM* const multi = curl_multi_init();
   std::unordered_map<std::string, Receiver> receivers;
   std::shared_ptr<const BillingView> view;
+  bool has_tables = false;
+  bool is_tidy = false;
   Clock::time_point store_away_until{};
   std::mt19937 random{std::random_device{}()};
   std::atomic<bool> stopping{false};
@@ -61,8 +68,9 @@ struct WebhookSender::Impl {
     auto newest = catalog.view();
     if (newest == view) return;
     view = std::move(newest);
-    std::erase_if(receivers,
-                  [&](const auto& entry) { return !view->webhooks.contains(entry.first); });
+    const auto forgotten = std::erase_if(
+        receivers, [&](const auto& entry) { return !view->webhooks.contains(entry.first); });
+    if (forgotten > 0) is_tidy = false;
     for (const auto& [uuid, webhook] : view->webhooks) {
       Receiver& receiver = receivers[uuid];
       const bool anew = receiver.webhook.url != webhook.url ||
@@ -72,13 +80,25 @@ struct WebhookSender::Impl {
     }
   }
 
+  // Away with what is kept of webhooks that were deleted.
+  void tidy() {
+    if (is_tidy) return;
+    std::vector<std::string> ids;
+    for (const auto& [uuid, receiver] : receivers) ids.push_back(uuid);
+    store.forget_others(ids);
+    is_tidy = true;
+  }
+
   void load(Receiver& receiver) {
     if (!receiver.is_loaded) {
       receiver.progress = store.progress_of(receiver.webhook);
+      receiver.dead_letters = store.dead_letters(receiver.webhook.id);
       receiver.is_loaded = true;
     }
     if (receiver.webhook.resend_version <= receiver.progress.resend_version) return;
-    receiver.progress.cursor = store.cursor_before(receiver.webhook.resend_from_ms);
+    // Only back: what was not yet delivered is not to be left out.
+    receiver.progress.cursor = std::min(receiver.progress.cursor,
+                                        store.cursor_before(receiver.webhook.resend_from_ms));
     receiver.progress.resend_version = receiver.webhook.resend_version;
     receiver.progress.tries = {};
     receiver.next.clear();
@@ -126,9 +146,17 @@ struct WebhookSender::Impl {
         multi, options.transport, receiver.webhook.url, headers, std::move(body));
   }
 
+  // Asked for again until the log says so: the log may be away.
+  void disable(Receiver& receiver) {
+    if (Clock::now() < receiver.look_at) return;
+    receiver.look_at = Clock::now() + kDisableAgain;
+    catalog.disable_webhook(receiver.webhook.id, "the receiver answered 410");
+  }
+
   void drive(Receiver& receiver) {
     if (receiver.request || !receiver.webhook.enabled) return;
     if (check_webhook_url(receiver.webhook.url, options.allow_http)) return;
+    if (!receiver.is_open()) return disable(receiver);
     load(receiver);
     look(receiver);
     send(receiver);
@@ -144,16 +172,20 @@ struct WebhookSender::Impl {
     const auto verdict = judge(options.policy, result, attempt.at, random(),
                                &receiver.progress.tries);
     switch (verdict) {
-      case DeliveryVerdict::delivered: break;
+      case DeliveryVerdict::delivered:
+        if (receiver.dead_letters > 0 && store.unbury(id, record.id)) --receiver.dead_letters;
+        break;
       case DeliveryVerdict::again: break;
       case DeliveryVerdict::dead:
         spdlog::warn("webhook {}: record {} is a dead letter, status {}", id, record.id,
                      result.status);
         store.bury(id, attempt);
+        receiver.dead_letters = store.dead_letters(id);
         break;
       case DeliveryVerdict::disabled:
-        receiver.webhook.enabled = false;
-        catalog.disable_webhook(id, "the receiver answered 410");
+        receiver.gone_version = receiver.webhook.version;
+        receiver.look_at = {};
+        disable(receiver);
         break;
     }
     const bool done = verdict == DeliveryVerdict::delivered || verdict == DeliveryVerdict::dead;
@@ -185,11 +217,13 @@ struct WebhookSender::Impl {
     } catch (const UsageUnavailable& error) {
       spdlog::warn("deliveries wait for the usage database: {}", error.what());
       store_away_until = Clock::now() + kStoreAway;
+    } catch (const std::exception& error) {
+      spdlog::error("deliveries wait: {}", error.what());
+      store_away_until = Clock::now() + kStoreAway;
     }
   }
 
   void run() {
-    bool has_tables = false;
     while (!stopping) {
       const bool ours = options.is_ours();
       if (!ours) receivers.clear(), view.reset();
@@ -198,6 +232,7 @@ struct WebhookSender::Impl {
           if (!has_tables) store.make_tables();
           has_tables = true;
           take_view();
+          tidy();
           for (auto& [uuid, receiver] : receivers) drive(receiver);
         });
       }
@@ -212,7 +247,7 @@ struct WebhookSender::Impl {
   int wait_ms() const {
     const bool ready = std::ranges::any_of(receivers, [](const auto& entry) {
       const Receiver& receiver = entry.second;
-      return !receiver.request && receiver.webhook.enabled && !receiver.next.empty() &&
+      return !receiver.request && receiver.is_open() && !receiver.next.empty() &&
              receiver.progress.tries.tries == 0;
     });
     return ready && Clock::now() >= store_away_until ? 0 : kLongestWaitMs;

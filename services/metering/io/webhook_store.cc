@@ -213,6 +213,36 @@ void WebhookStore::bury(const std::string& webhook_id, const DeliveryAttempt& at
   });
 }
 
+bool WebhookStore::unbury(const std::string& webhook_id, const std::string& record_id) {
+  return ask([&](auto& session) {
+    return session
+               .exec_params("DELETE FROM webhook.dead_letter WHERE webhook_id = $1 "
+                            "AND record_id = $2", webhook_id, record_id)
+               .affected_rows() > 0;
+  });
+}
+
+int64_t WebhookStore::dead_letters(const std::string& webhook_id) {
+  return ask([&](auto& session) {
+    return session
+        .exec_params1("SELECT count(*) FROM webhook.dead_letter WHERE webhook_id = $1",
+                      webhook_id)[0]
+        .template as<int64_t>();
+  });
+}
+
+void WebhookStore::forget_others(const std::vector<std::string>& webhook_ids) {
+  std::string ids;
+  for (const auto& id : webhook_ids) ids += (ids.empty() ? "" : ",") + id;
+  ask([&](auto& session) {
+    for (const char* table : {"progress", "attempt", "dead_letter"}) {
+      session.exec_params("DELETE FROM webhook." + std::string(table) +
+                              " WHERE webhook_id <> ALL ($1::uuid[])", "{" + ids + "}");
+    }
+    return 0;
+  });
+}
+
 std::string WebhookStore::deliveries_json(const std::string& webhook_id, uint32_t limit) {
   using Json = nlohmann::ordered_json;
   return ask([&](auto& session) {

@@ -3,6 +3,7 @@
 // the same ids. One connection; not thread-safe. Throws UsageUnavailable.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@ namespace trunkline::metering {
 struct DeliveryCursor {
   int64_t position = 0;
   int32_t ordinal = -1;
+  auto operator<=>(const DeliveryCursor&) const = default;
 };
 
 struct DeliveryProgress {
@@ -56,7 +58,13 @@ class WebhookStore {
   Next next_records(const DeliveryCursor& after, const std::string& project_id, size_t limit);
 
   void note(const std::string& webhook_id, const DeliveryAttempt& attempt);
+  // A dead letter, until it is delivered after all.
   void bury(const std::string& webhook_id, const DeliveryAttempt& attempt);
+  // Whether it was one.
+  bool unbury(const std::string& webhook_id, const std::string& record_id);
+  int64_t dead_letters(const std::string& webhook_id);
+  // All that is known of webhooks but these.
+  void forget_others(const std::vector<std::string>& webhook_ids);
   std::string deliveries_json(const std::string& webhook_id, uint32_t limit);
 
  private:

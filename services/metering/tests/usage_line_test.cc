@@ -20,7 +20,8 @@ TEST(UsageLine, ItsNameSaysAll) {
   const std::string good = line_name(line);
   const std::vector<std::string> bad_names = {
       "", "x", good + "_", good + "0", "1_0_" + kInstance + "__1", "0_1_" + kInstance + "__17",
-      "0_1_x__1", "-1_1_" + kInstance + "__1"};
+      "0_1_x__1", "-1_1_" + kInstance + "__1",
+      "0_7fffffffffffffff_" + kInstance + "__1"};
   for (const std::string& bad : bad_names) {
     EXPECT_FALSE(parse_line_name(bad)) << bad;
   }
