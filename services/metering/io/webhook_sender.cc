@@ -13,6 +13,7 @@
 #include "metering/io/usage_reader.h"
 #include "metering/io/webhook_store.h"
 #include "runtime/random.h"
+#include "telemetry/metrics.h"
 
 namespace trunkline::metering {
 namespace {
@@ -26,6 +27,28 @@ constexpr int kLongestWaitMs = 250;
 constexpr size_t kBatch = 100;
 // A receiver has this long to learn a new key: until then both sign.
 constexpr std::chrono::hours kBothKeys{24};
+
+const char* word_of(DeliveryVerdict verdict) {
+  switch (verdict) {
+    case DeliveryVerdict::delivered: return "delivered";
+    case DeliveryVerdict::again: return "again";
+    case DeliveryVerdict::dead: return "dead";
+    case DeliveryVerdict::disabled: return "disabled";
+  }
+  return "";
+}
+
+struct Figures {
+  telemetry::GaugeFamily webhooks{"trunkline_metering_webhooks",
+                                  "Webhooks by whether they deliver.", {"state"}};
+  telemetry::GaugeFamily dead_letters{"trunkline_metering_webhook_dead_letters",
+                                      "Records that receivers would not take."};
+  telemetry::GaugeFamily trying{"trunkline_metering_webhook_trying_seconds",
+                                "For how long the record was tried that is tried the longest."};
+  telemetry::CounterFamily tries{"trunkline_metering_webhook_tries_total",
+                                 "Deliveries that were tried, by what came of them.",
+                                 {"outcome"}};
+};
 
 }  // namespace
 
@@ -53,6 +76,7 @@ struct WebhookSender::Impl {
   bool is_tidy = false;
   Clock::time_point store_away_until{};
   std::mt19937 random{std::random_device{}()};
+  Figures figures;
   std::atomic<bool> stopping{false};
   std::thread thread;
 
@@ -154,10 +178,11 @@ struct WebhookSender::Impl {
   }
 
   void drive(Receiver& receiver) {
-    if (receiver.request || !receiver.webhook.enabled) return;
+    if (receiver.request) return;
+    load(receiver);
+    if (!receiver.webhook.enabled) return;
     if (check_webhook_url(receiver.webhook.url, options.allow_http)) return;
     if (!receiver.is_open()) return disable(receiver);
-    load(receiver);
     look(receiver);
     send(receiver);
   }
@@ -171,6 +196,7 @@ struct WebhookSender::Impl {
     const std::string& id = receiver.webhook.id;
     const auto verdict = judge(options.policy, result, attempt.at, random(),
                                &receiver.progress.tries);
+    figures.tries.add({word_of(verdict)});
     switch (verdict) {
       case DeliveryVerdict::delivered:
         if (receiver.dead_letters > 0 && store.unbury(id, record.id)) --receiver.dead_letters;
@@ -239,8 +265,26 @@ struct WebhookSender::Impl {
       int running = 0;
       curl_multi_perform(multi, &running);
       collect();
+      show();
       curl_multi_poll(multi, nullptr, 0, wait_ms(), nullptr);
     }
+  }
+
+  void show() {
+    int64_t enabled = 0, dead_letters = 0;
+    std::chrono::seconds trying{0};
+    for (const auto& [uuid, receiver] : receivers) {
+      enabled += receiver.is_open();
+      dead_letters += receiver.dead_letters;
+      if (!receiver.is_open() || receiver.progress.tries.tries == 0) continue;
+      trying = std::max(trying, std::chrono::duration_cast<std::chrono::seconds>(
+                                    runtime::now() - receiver.progress.tries.first_at));
+    }
+    const auto all = static_cast<int64_t>(receivers.size());
+    figures.webhooks.set({"enabled"}, static_cast<double>(enabled));
+    figures.webhooks.set({"disabled"}, static_cast<double>(all - enabled));
+    figures.dead_letters.set(static_cast<double>(dead_letters));
+    figures.trying.set(static_cast<double>(trying.count()));
   }
 
   // Records that are there go out one after the other without a pause.
