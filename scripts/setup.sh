@@ -7,7 +7,7 @@ source "$(dirname "$0")/common.sh"
 build_packages=(g++ cmake make ninja-build ccache mold pkg-config libnats-dev libpqxx-dev libpq-dev
   libprotobuf-dev protobuf-compiler libpistache-dev libspdlog-dev libgtest-dev libgmock-dev
   nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libcurl4-openssl-dev libssl-dev libabsl-dev
-  libgrpc++-dev protobuf-compiler-grpc opentelemetry-cpp-dev libicu-dev)
+  libgrpc++-dev protobuf-compiler-grpc opentelemetry-cpp-dev libicu-dev python3-jsonschema)
 run_packages=(nats-server postgresql-15 postgresql-client-15 curl jq openssl ca-certificates procps
   util-linux python3)
 bench_packages=(wrk haproxy pgbouncer patroni python3-etcd etcd-server pg-auto-failover-cli

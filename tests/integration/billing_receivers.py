@@ -9,6 +9,7 @@ import pathlib
 import random
 import threading
 import time
+import urllib.parse
 
 CONSUMER = pathlib.Path(__file__).resolve().parents[2] / "examples/billing-consumer/consumer.py"
 spec = importlib.util.spec_from_file_location("billing_consumer", CONSUMER)
@@ -18,8 +19,9 @@ spec.loader.exec_module(consumer)
 
 def ingest_problem(content_type, body):
     """Why an ingest like OpenMeter's refuses an event, or None: its documentation asks for
-    structured CloudEvents 1.0 of this content type with id, source, type, specversion and subject,
-    a time of RFC 3339 and JSON data that is an object."""
+    structured CloudEvents 1.0 of this very content type with id, source, type, specversion and
+    subject, a time of RFC 3339, a dataschema that is a URI if there is one, and JSON data that is
+    an object, in which what is added up is a number."""
     if content_type != "application/cloudevents+json":
         return f"content type {content_type}"
     event = json.loads(body)
@@ -31,8 +33,14 @@ def ingest_problem(content_type, body):
     if event.get("datacontenttype", "application/json") != "application/json":
         return "datacontenttype"
     datetime.datetime.fromisoformat(event["time"].replace("Z", "+00:00"))
-    if not isinstance(event.get("data"), dict):
+    if not urllib.parse.urlsplit(event.get("dataschema", "x:")).scheme:
+        return "dataschema"
+    data = event.get("data")
+    if not isinstance(data, dict):
         return "data is no object"
+    meters = set(data) - {"instance", "node", "window_start", "window_end", "kind", "position"}
+    if not all(type(data[name]) in (int, float) for name in meters):
+        return "a meter is no number"
     return None
 
 
@@ -99,6 +107,7 @@ class Consumer(Receiver):
         self.store = consumer.Store(str(path))
         self.secrets = []
         self.order = []
+        self.events = []  # as they came, all of them
         self.latest = 0  # position of what came last, new or not
         self.faults = []
 
@@ -115,6 +124,7 @@ class Consumer(Receiver):
             except (ValueError, KeyError) as error:
                 self.faults.append(str(error))
                 return 400, {}
+            self.events.append(json.loads(body))
             self.latest = event["data"]["position"]
             if self.store.add(event):
                 self.order.append(event)

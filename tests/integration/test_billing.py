@@ -1,13 +1,16 @@
 """Usage out: invoices that can be recomputed, webhooks that lose nothing, and who may see what."""
 
 import datetime
+import json
 import os
 import signal
 import unittest
+import urllib.request
 import uuid
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
 
 from billing_receivers import Consumer, Refusing, Silent, consumer
+from event_schemas import CLOUDEVENTS, problems
 from platform_fixture import Platform, accepts_connections, alive, wait_for
 
 getcontext().prec = 60
@@ -257,6 +260,29 @@ class BillingTest(unittest.TestCase):
 
     # --- webhooks
 
+    def test_events_fit_the_schemas_that_they_name(self):
+        receiver = self.consumer("schemas.sqlite")
+        hook = self.webhook(receiver)
+        receiver.secrets = [hook["secret"]]
+        wait_for(lambda: len(receiver.order) >= 8, 60, "some records")
+        with receiver.lock:
+            events = list(receiver.events)
+        self.assertEqual({event["data"]["node"] is None for event in events}, {True, False})
+        official = json.loads(CLOUDEVENTS.read_text())
+        self.assertEqual(problems(official, events), [None] * len(events))
+        self.assertIsNotNone(problems(official, [dict(events[0], id="")])[0])
+        (address,) = {event["dataschema"] for event in events}
+        with urllib.request.urlopen(address, timeout=10) as answer:  # without a token
+            schema = json.load(answer)
+        # And it names all that is sent.
+        schema["additionalProperties"] = False
+        data = [event["data"] for event in events]
+        self.assertEqual(problems(schema, data), [None] * len(data))
+        for wrong in (dict(data[0], kind="else"), dict(data[0], more=1),
+                      dict(data[0], window_start="today")):
+            self.assertIsNotNone(problems(schema, [wrong])[0], wrong)
+        self.assertEqual(receiver.faults, [])
+
     def resend_all(self, hook, receiver, up_to):
         """Everything from the first record on, at least up to all records of a position."""
         first = self.platform.psql(self.metering_dsn(), "SELECT id FROM usage.record ORDER BY "
@@ -357,6 +383,7 @@ class BillingTest(unittest.TestCase):
         self.assertEqual([(dead["record"], dead["status"]) for dead in deliveries["dead_letters"]],
                          [(poison.ids[0], 400)])
         self.assertGreaterEqual(len(deliveries["attempts"]), 5)
+        self.assertGreaterEqual(self.metric("trunkline_metering_webhook_dead_letters"), 1)
         self.resend(hooks[0])
         wait_for(lambda: poison.ids.count(poison.ids[0]) > 5, 60, "the poisoned record again")
         wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[0]['uuid']}/deliveries")
@@ -382,6 +409,14 @@ class BillingTest(unittest.TestCase):
             consumer.verify(receiver.secrets, {"webhook-id": "forged", "webhook-timestamp": "1",
                                                "webhook-signature": "v1,AAAA"},
                             str(forged).encode(), 1)
+
+    def metric(self, name):
+        targets = json.loads((self.platform.home / "prometheus/targets.json").read_text())
+        (target,) = [entry["targets"][0] for entry in targets
+                     if entry["labels"]["service"] == "metering"]
+        with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
 
     def metering_dsn(self):
         socket = os.readlink(self.platform.home / "run" / "socket_dir")
