@@ -139,7 +139,8 @@ void end_refusal(const S&, D* d) {
 std::string who_is_missing(const S& s) {
   const Quorum quorum = fenced_quorum(s);
   if (!quorum.is_possible) return ": a sync set that may be in force has no voters";
-  return joined(": not fenced: ", quorum.missing);
+  if (!quorum.missing.empty()) return joined(": not fenced: ", quorum.missing);
+  return joined(": has WAL that nobody else has, and forked: ", quorum.ahead);
 }
 std::string who_is_not_reached(const S& s) {
   return ": " + missing_reporters(s);

@@ -51,14 +51,6 @@ bool could_follow(const S& s, const M& m) {
          has_data(m) && history_fits(s.state, *m.seen);
 }
 
-// On the newest open primary's own timeline, or one that began on it: it has all that this primary
-// had when it was promoted, so every write that was acknowledged before its term.
-bool continues_newest_primary(const GroupState& state, const NodeSeen& seen) {
-  return !state.history.empty() && seen.timeline >= state.timeline &&
-         seen.history.size() >= state.history.size() && history_fits(state, seen) &&
-         seen.flush_lsn >= state.history.back().begin_lsn;
-}
-
 // The possible sets that the voters are asked of. If the next primary continues the newest open
 // one, sets of the terms before its timeline say nothing any more: their writes are on it, and who
 // could serve under them was stopped or waited out before that timeline began. An old primary that
@@ -71,12 +63,42 @@ std::vector<SyncSet> sets_to_ask(const S& s, bool continues) {
   return out;
 }
 
-Quorum reachable_quorum(const S& s) {
-  const bool continues = std::any_of(s.members.begin(), s.members.end(), [&](const M& m) {
-    return could_follow(s, m) && continues_newest_primary(s.state, *m.seen);
-  });
-  return count_quorum(sets_to_ask(s, continues), reachable(s));
+bool is_further(const M& a, const M& b) {
+  const auto rank = [](const M& m) {
+    return std::tuple(m.seen->timeline, m.seen->flush_lsn, m.is_staying());
+  };
+  return rank(a) > rank(b);
 }
+
+// No `need` voters can answer an old primary any more, and the next one has all that was
+// acknowledged.
+Quorum quorum_for(const S& s, const M* next, const std::map<NodeId, TimePoint>& voters) {
+  auto sets =
+      sets_to_ask(s, next != nullptr && continues_newest_primary(s.state, *next->seen));
+  Quorum out = count_quorum(sets, voters);
+  std::erase_if(sets, [](const SyncSet& set) { return set.number == 0; });
+  if (next == nullptr || sets.empty()) return out;
+  auto covered = voters;
+  std::erase_if(covered, [&](const auto& voter) {
+    return !has_all_of(s.state, *next->seen, *sight_of(s, voter.first)->seen);
+  });
+  const Quorum written = count_quorum(sets, covered);
+  out.is_enough = out.is_enough && written.is_enough;
+  for (const NodeId& id : written.missing) {
+    if (voters.contains(id)) out.ahead.insert(id);
+  }
+  return out;
+}
+
+Quorum reachable_quorum(const S& s) {
+  const M* next = nullptr;
+  for (const M& m : s.members) {
+    if (could_follow(s, m) && (next == nullptr || is_further(m, *next))) next = &m;
+  }
+  return quorum_for(s, next, reachable(s));
+}
+
+constexpr char kAhead[] = "has WAL that nobody else has, and forked: ";
 
 std::string names(const std::set<NodeId>& ids) {
   std::string out;
@@ -147,6 +169,7 @@ std::string missing_reporters(const S& s) {
   const Quorum quorum = reachable_quorum(s);
   if (!quorum.is_possible) return "a sync set that may be in force has no voters";
   if (!quorum.missing.empty()) return "not reached: " + names(quorum.missing);
+  if (!quorum.ahead.empty()) return kAhead + names(quorum.ahead);
   return "no other node has data of the log's history";
 }
 
@@ -160,9 +183,7 @@ Quorum fenced_quorum(const S& s) {
     if (m.member->id == s.state.failover->from) continue;
     if (m.fenced_since && has_data(m)) fenced[m.member->id] = *m.fenced_since;
   }
-  const M* next = heir(s);
-  const bool continues = next != nullptr && continues_newest_primary(s.state, *next->seen);
-  return count_quorum(sets_to_ask(s, continues), fenced);
+  return quorum_for(s, heir(s), fenced);
 }
 
 const M* old_primary_reporting(const S& s) {
@@ -193,28 +214,14 @@ bool old_primary_cannot_serve(const S& s) {
   return old_primary_stopped(s) || s.now > old_primary_serves_until(s);
 }
 
-bool history_fits(const GroupState& state, const NodeSeen& seen) {
-  const auto& log = state.history;
-  const auto& own = seen.history;
-  const size_t shared = std::min(log.size(), own.size());
-  if (!std::equal(own.begin(), own.begin() + static_cast<ptrdiff_t>(shared), log.begin())) {
-    return false;
-  }
-  if (own.size() >= log.size()) return true;  // of a promotion that nobody saw open, perhaps
-  return seen.flush_lsn <= log[own.size()].begin_lsn;
-}
-
 const M* heir(const S& s) {
   const NodeId& target = s.state.failover->target;
   const M* best = nullptr;
-  const auto rank = [](const M& m) {
-    return std::tuple(m.seen->timeline, m.seen->flush_lsn, m.is_staying());
-  };
   for (const M& m : s.members) {
     if (!m.fenced_since || !is_attached(m) || m.member->id == s.state.failover->from) continue;
     if (!has_data(m) || !history_fits(s.state, *m.seen)) continue;
     if (!target.empty() && m.member->id != target) continue;
-    if (best == nullptr || rank(m) > rank(*best)) best = &m;
+    if (best == nullptr || is_further(m, *best)) best = &m;
   }
   return best;
 }

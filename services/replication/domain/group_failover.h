@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "replication/domain/group_history.h"
 #include "replication/domain/group_quorum.h"
 #include "replication/domain/group_sight.h"
 #include "trunkline/v1/group.pb.h"
@@ -46,7 +47,8 @@ std::string missing_reporters(const Sight& s);  // why it cannot
 // ---- a failover under way ------------------------------------------------------------------
 
 // Of others than the old primary, in each possible sync set; but not in those of terms before the
-// newest open primary's timeline began, if the heir continues it.
+// newest open primary's timeline began, if the heir continues it. Of a synchronous set those alone
+// count whose WAL the heir has: one that forked cannot follow, and may have what nobody else has.
 Quorum fenced_quorum(const Sight& s);
 // Every write that may have been acknowledged is on one that is fenced. What a crashed primary
 // reports of its own WAL may be short of its end, so no standby is measured by it.
@@ -69,9 +71,6 @@ std::vector<NodeId> reporting_and_not_fenced(const Sight& s);
 // can be kept. Nothing if it must be and cannot.
 std::optional<SyncSet> next_sync_set(const Sight& s, const MemberSight& heir,
                                      bool must_keep_number);
-
-// Whether `member`'s data is the log's, or behind it: not forked from it.
-bool history_fits(const GroupState& state, const NodeSeen& seen);
 
 // ---- a switchover --------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ struct Quorum {
   bool is_enough = false;        // in each of the sets
   TimePoint since;               // if it is: when the last one that was needed came
   std::set<NodeId> missing;      // if it is not: not fenced, of the sets with too few
+  std::set<NodeId> ahead;        // of those with too few else: have WAL that the heir has not
 };
 // `fenced`: who, since when.
 Quorum count_quorum(const std::vector<SyncSet>& sets, const std::map<NodeId, TimePoint>& fenced);

@@ -508,35 +508,5 @@ TEST(GroupFailover, who_hears_nobody_records_nothing) {
   EXPECT_EQ(s.group.events.size(), before);
 }
 
-// ---- whose history is the log's ------------------------------------------------------------
-
-TEST(GroupFailover, data_fits_if_it_did_not_leave_the_logs_history) {
-  struct Case {
-    const char* what;
-    std::vector<TimelineBegin> log, own;
-    uint64_t flush_lsn;
-    bool fits;
-  };
-  const std::vector<Case> cases = {
-      {"first timeline", {}, {}, 100, true},
-      {"the same", {{2, 50}}, {{2, 50}}, 100, true},
-      {"behind the switch", {{2, 50}}, {}, 50, true},
-      {"past the switch", {{2, 50}}, {}, 51, false},
-      {"switched elsewhere", {{2, 50}}, {{2, 40}}, 100, false},
-      {"another timeline", {{3, 50}}, {{2, 50}}, 100, false},
-      {"a promotion that was not seen", {{2, 50}}, {{2, 50}, {3, 80}}, 100, true},
-      {"one before it missing", {{2, 50}, {3, 80}}, {{2, 50}}, 80, true},
-      {"one before it missing, and past it", {{2, 50}, {3, 80}}, {{2, 50}}, 81, false},
-  };
-  for (const Case& c : cases) {
-    GroupState state;
-    state.history = c.log;
-    NodeSeen seen;
-    seen.history = c.own;
-    seen.flush_lsn = c.flush_lsn;
-    EXPECT_EQ(history_fits(state, seen), c.fits) << c.what;
-  }
-}
-
 }  // namespace
 }  // namespace trunkline::replication::test
