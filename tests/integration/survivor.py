@@ -131,6 +131,13 @@ class Survivor:
                 return now if now["uuid"] != old["uuid"] and now["status"] == "ACTIVE" else None
         return self.wait_for(other, timeout_s, "another primary")
 
+    def serves(self, node):
+        """Takes clients, asked of the node itself."""
+        dsn = f"host={node['address']} port={node['port']} user=alice dbname=shop connect_timeout=2"
+        with contextlib.suppress(AssertionError):
+            return self.customer.sql(dsn, "select 1") == "1"
+        return False
+
     def postmaster_start(self):
         return self.sql("select pg_postmaster_start_time()")
 

@@ -135,9 +135,16 @@ const std::vector<Row> kTable = {
        return m.role && s.keeper_alive && s.guard_differs && s.lease_held;
      },
      Step::set_guard, TaskKind::role, "the keeper does not know the voters yet"},
+    {"lease_overdue",
+     [](const M& m, const S& s) {
+       return primary(m) && s.data == DataState::primary && m.opened_term == m.role->term &&
+              s.keeper_fenced && s.lease_overdue && !s.guard_differs && !s.keeper_held;
+     },
+     Step::start_closed, TaskKind::role, "nobody grants a lease: its voters may carry it"},
     {"lease_awaited",
      [](const M& m, const S& s) {
-       return primary(m) && s.keeper_alive && (s.guard_differs || s.keeper_fenced);
+       return primary(m) && s.keeper_alive &&
+              (s.guard_differs || s.keeper_fenced || s.keeper_closed);
      },
      Step::await_lease, TaskKind::role, "it serves, and takes new voters, only under a lease"},
     {"keeper_held",
@@ -247,6 +254,8 @@ const char* to_text(Step step) {
       return "reloading configuration";
     case Step::await_lease:
       return "waiting for a lease";
+    case Step::start_closed:
+      return "asking the voters";
     case Step::set_guard:
       return "telling the keeper its voters";
     case Step::release_keeper:

@@ -50,6 +50,8 @@ struct Seen {
   bool guard_differs = false;   // a keeper that is there does not guard as assigned
   bool lease_held = false;      // one of the assigned term, or none is needed
   bool keeper_fenced = false;   // it runs no postmaster for want of a lease
+  bool keeper_closed = false;   // its postmaster runs, and serves nobody for want of a lease
+  bool lease_overdue = false;   // for so long that nobody seems to be there to grant one
   bool keeper_held = false;     // it would not start the postmaster again
   bool sync_armed = true;       // sessions will wait from a promotion's first commit on
   bool promotion_cut = false;   // died within its promotion: neither standby nor new primary
@@ -75,6 +77,7 @@ enum class Step {
   restart,
   reload,
   await_lease,
+  start_closed,  // its voters are asked instead
   set_guard,
   release_keeper,
   promote,

@@ -174,7 +174,10 @@ std::string config_mark(const std::string& text) {
   return end == std::string::npos ? "" : text.substr(from, end - from);
 }
 
-std::string pg_hba_conf() {
+namespace {
+
+// With what happens to clients that give a password.
+std::string hba_conf(const char* clients) {
   return "# Written by the Trunkline agent; the first line that fits decides.\n"
          "local   all          postgres              peer map=trunkline\n"
          "local   all          all                   reject\n"
@@ -184,7 +187,18 @@ std::string pg_hba_conf() {
          "hostssl postgres     trunkline_replicator  all  cert map=trunkline_hosts\n"
          "host    all          trunkline_replicator  all  reject\n"
          "host    all          postgres              all  reject\n"
-         "host    all          all                   all  scram-sha-256\n";
+         "host    all          all                   all  " +
+         std::string(clients) + "\n";
+}
+
+}  // namespace
+
+std::string pg_hba_conf() {
+  return hba_conf("scram-sha-256");
+}
+
+std::string pg_hba_closed_conf() {
+  return hba_conf("reject");
 }
 
 std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user) {

@@ -69,6 +69,8 @@ inline constexpr char kCopyName[] = "trunkline-copy";  // a base backup, or a re
 // First match wins there, so the order is the policy: the superuser by unix socket only, the
 // replication role by client certificate only, everybody else with a password.
 std::string pg_hba_conf();
+// Nobody is let in with a password.
+std::string pg_hba_closed_conf();
 // The operating system's users that the agent and the node (its keeper) run as.
 std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user);
 

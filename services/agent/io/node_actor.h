@@ -135,6 +135,7 @@ class NodeActor {
   std::string guard_words(const Guard& guard) const;
   void observe_lease();
   void set_guard();
+  void start_closed();
   void probe(uint64_t probe_id);
 
   // node_failover.cc
@@ -227,6 +228,7 @@ class NodeActor {
   uint64_t last_flush_lsn_ = 0;                     // of facts that are gone
   bool fence_holds_ = false;                        // the newest decision found it holding still
   std::atomic<bool> lease_awaited_{false};
+  std::optional<Clock::time_point> fenced_since_;
   Clock::time_point end_seen_at_{};                 // when a fenced standby's end was first known
   struct StoppedEnd {
     uint32_t timeline = 0;

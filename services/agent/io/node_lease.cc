@@ -14,6 +14,8 @@ namespace trunkline::agent {
 namespace {
 
 constexpr std::chrono::milliseconds kProbeTime{400};
+// A control plane that is there has granted a lease, or ended the role, long before.
+constexpr std::chrono::seconds kLeaseOverdue{5};
 
 }  // namespace
 
@@ -76,8 +78,16 @@ void NodeActor::observe_lease() {
   }
   seen_.guard_differs = keeper_ && wanted && *wanted != has;
   seen_.keeper_fenced = keeper_ && keeper_->state == "fenced";
+  seen_.keeper_closed = keeper_ && keeper_->state == "closed";
   seen_.keeper_held = keeper_ && keeper_->held;
-  lease_awaited_ = (seen_.guard_differs && !seen_.lease_held) || seen_.keeper_fenced;
+  lease_awaited_ = (seen_.guard_differs && !seen_.lease_held) || seen_.keeper_fenced ||
+                   seen_.keeper_closed;
+  if (!seen_.keeper_fenced) {
+    fenced_since_.reset();
+  } else if (!fenced_since_) {
+    fenced_since_ = Clock::now();
+  }
+  seen_.lease_overdue = fenced_since_ && Clock::now() - *fenced_since_ >= kLeaseOverdue;
 }
 
 void NodeActor::set_guard() {
@@ -90,6 +100,15 @@ void NodeActor::set_guard() {
     spdlog::debug("node {}: the keeper keeps its guard: {}", manifest_.node_id, reply);
     wait(std::chrono::milliseconds(20));
   }
+}
+
+void NodeActor::start_closed() {
+  if (seen_.files_differ) write_files(paths_.data);
+  std::string reply;
+  if (ask_keeper(paths_.control, "start closed", &reply) != KeeperAnswer::ok) {
+    throw std::runtime_error("the keeper does not answer");
+  }
+  fenced_since_.reset();
 }
 
 // One at a time, beside the node's thread.

@@ -63,8 +63,8 @@ void NodeActor::load_files() {
     return read_file(paths_.data + "/" + name).value_or("");
   };
   conf_on_disk_ = text("postgresql.conf");
-  // All three are written together, so one that is wrong makes all of them wrong.
-  if (text("pg_hba.conf") != pg_hba_conf() ||
+  // All are written together, so one that is wrong makes all of them wrong.
+  if (text("pg_hba.conf") != pg_hba_conf() || text("pg_hba_closed.conf") != pg_hba_closed_conf() ||
       text("pg_ident.conf") != pg_ident_conf(context_.agent_user, context_.user.name)) {
     conf_on_disk_.clear();
   }
@@ -121,7 +121,7 @@ void NodeActor::observe_facts() {
     return;
   }
   const std::string status = postmaster_status(paths_.data);
-  if (status != "ready" && status != "standby") {
+  if (seen_.keeper_closed || (status != "ready" && status != "standby")) {
     drop_facts();
     seen_.postgres = PostgresState::starting;
     return;

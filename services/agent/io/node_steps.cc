@@ -84,6 +84,9 @@ void NodeActor::perform(const Decision& decision) {
       case Step::set_guard:
         set_guard();
         break;
+      case Step::start_closed:
+        start_closed();
+        break;
       case Step::release_keeper:
         ask_keeper(paths_.control, "release", nullptr);
         break;
@@ -209,6 +212,7 @@ void NodeActor::write_files(const std::string& directory) {
   // Not forced to disk: what a crash of the machine leaves of them is compared before they are
   // used.
   write_file_atomically(directory + "/pg_hba.conf", pg_hba_conf(), 0600, false);
+  write_file_atomically(directory + "/pg_hba_closed.conf", pg_hba_closed_conf(), 0600, false);
   write_file_atomically(directory + "/pg_ident.conf",
                         pg_ident_conf(context_.agent_user, context_.user.name), 0600, false);
   write_file_atomically(directory + "/postgresql.conf", conf, 0600, false);

@@ -44,11 +44,12 @@ Keeper::Keeper(KeeperOptions options)
 }
 
 int Keeper::run() {
+  closed_ = cell_.guarded == Guarded::closed;
   take_guard(read_guard(cell_));
   if (options_.adopt > 0) {
     watch_adopted(options_.adopt);
   } else if (may_serve(boot_ms())) {
-    start();
+    start(false);
   }
   while (!done_) {
     arm_timer();
@@ -70,9 +71,10 @@ int Keeper::run() {
     if (adopted() && (fds[2].revents & POLLIN) != 0) on_postmaster_gone(0);
     if (!done_ && (fds[1].revents & POLLIN) != 0) answer_requests();
     beat();
+    let_in();
     const int64_t now = boot_ms();
     const bool may_start = !held_ && may_serve(now) && now >= next_start_ms_;
-    if (state_ == State::waiting && !done_ && may_start) start();
+    if (state_ == State::waiting && !done_ && may_start) start(false);
     if (state_ == State::stopping) escalate(now);
     if (state_ == State::running && now - started_ms_ >= kQuickDeathMs) quick_deaths_ = 0;
   }
@@ -82,7 +84,7 @@ int Keeper::run() {
 
 // Before anything else that a wake-up is for: what follows may take its time.
 void Keeper::enforce_lease() {
-  if (pid_ <= 0 || may_serve(boot_ms())) return;
+  if (pid_ <= 0 || closed_ || may_serve(boot_ms())) return;
   expired_ = true;
   kill_server(options_.command.data_directory);
   if (adopted()) on_postmaster_gone(128 + SIGKILL);
@@ -103,7 +105,7 @@ void Keeper::beat() {
 
 void Keeper::take_guard(const Guard& guard) {
   guard_ = guard;
-  write_guard(cell_, guard);
+  write_guard(cell_, guard, closed_);
   if (guard.on() && second_ <= 0) {
     second_ = start_second(cell_, options_.command.data_directory, options_.pid_file);
   } else if (!guard.on() && second_ > 0) {
@@ -113,7 +115,7 @@ void Keeper::take_guard(const Guard& guard) {
   }
 }
 
-void Keeper::start() {
+void Keeper::start(bool closed) {
   const std::string& directory = options_.command.data_directory;
   if (const pid_t running = running_postmaster(directory)) {
     watch_adopted(running);
@@ -122,9 +124,34 @@ void Keeper::start() {
   remove_stale_lock_files(options_.command);
   started_ms_ = boot_ms();
   started_unix_us_ = unix_us();
-  pid_ = start_postmaster(options_.command);
+  if (closed) {
+    if (!point_hba_at("pg_hba_closed.conf")) return;
+    closed_ = true;
+    take_guard(guard_);
+  }
+  pid_ = start_postmaster(options_.command, closed ? hba_link() : "");
   state_ = State::running;
   if (pid_ < 0) on_postmaster_gone(0);
+}
+
+// Guarded again before anybody is let in.
+void Keeper::let_in() {
+  if (!closed_ || pid_ <= 0 || !may_serve(boot_ms())) return;
+  closed_ = false;
+  take_guard(guard_);
+  if (point_hba_at("pg_hba.conf")) {
+    ::kill(pid_, SIGHUP);
+  } else {
+    kill_server(options_.command.data_directory);
+  }
+}
+
+bool Keeper::point_hba_at(const char* name) const {
+  const std::string target = options_.command.data_directory + "/" + name;
+  const std::string link = hba_link();
+  const std::string next = link + ".next";
+  ::unlink(next.c_str());
+  return ::symlink(target.c_str(), next.c_str()) == 0 && ::rename(next.c_str(), link.c_str()) == 0;
 }
 
 void Keeper::watch_adopted(pid_t pid) {
@@ -160,6 +187,7 @@ void Keeper::on_postmaster_gone(int status) {
   last_exit_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   kill_orphaned_backends(options_.command.data_directory);
   const bool expired = std::exchange(expired_, false);
+  if (std::exchange(closed_, false)) take_guard(guard_);
   const int64_t now = boot_ms();
   if (state_ == State::stopping && !start_again_) {
     done_ = true;
@@ -194,7 +222,8 @@ void Keeper::answer_requests() {
 }
 
 std::string Keeper::status() const {
-  const char* state = state_ == State::running          ? "running"
+  const char* state = state_ == State::running && closed_ ? "closed"
+                      : state_ == State::running        ? "running"
                       : state_ == State::stopping       ? "stopping"
                       : may_serve(boot_ms()) ? "waiting"
                                              : "fenced";
@@ -260,6 +289,12 @@ std::string Keeper::answer(const std::string& request) {
     if (state_ != State::stopping) stop(SIGINT, true);
   } else if (request == "reload") {
     if (pid_ > 0) ::kill(pid_, SIGHUP);
+  } else if (request == "start closed") {
+    const int64_t now = boot_ms();
+    if (state_ != State::waiting || held_ || may_serve(now) || now < next_start_ms_) {
+      return "error not fenced";
+    }
+    start(true);
   } else if (request == "hold" || request == "release") {
     held_ = request == "hold";
   } else {

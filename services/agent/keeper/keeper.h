@@ -15,12 +15,16 @@
 //                      over already: nothing has changed then.
 //   lease <term> <until ms>
 //                   -> "ok"; "error other term" if it is not the guard's
+//   start closed    -> "ok"; a postmaster that is fenced is started, and lets in its standbys and
+//                      the agent alone (state "closed") until it may serve. "error not fenced".
 //   hold            -> "ok"; a postmaster that dies is not started again before
 //   release         -> "ok" (while it is promoted)
 // Anything else is answered "error unknown request". SIGTERM is "stop fast". Times are
 // CLOCK_BOOTTIME. When the lease is over, everything of the server is killed at once and it is not
 // started again (state "fenced") before there is a lease; the keeper's second (second.h) does so
 // when the keeper cannot. With less than half of a lease left, heartbeats (heartbeat.h) go out.
+// Those of a closed postmaster are how it comes back when nobody grants leases: voters that confirm
+// one follow it, and nobody else.
 //
 // The keeper's death leaves the postmaster running until its lease is over; a new keeper can adopt
 // it, and takes guard and lease over from the file.
@@ -57,7 +61,8 @@ class Keeper {
 
  private:
   enum class State { waiting, running, stopping };
-  void start();
+  void start(bool closed);
+  void let_in();
   void watch_adopted(pid_t pid);
   void reap();
   void on_postmaster_gone(int status);
@@ -65,6 +70,8 @@ class Keeper {
   void enforce_lease();
   void beat();
   void take_guard(const Guard& guard);
+  bool point_hba_at(const char* name) const;
+  std::string hba_link() const { return options_.command.socket_directory + "/hba.conf"; }
   std::string answer_guard(const std::string& words);
   std::string answer_lease(const std::string& words);
   std::string status() const;
@@ -82,6 +89,7 @@ class Keeper {
   pid_t second_ = 0;
   bool held_ = false;
   bool expired_ = false;  // the postmaster was killed because its lease was over
+  bool closed_ = false;   // as in the cell
   State state_ = State::waiting;
   pid_t pid_ = 0;
   int pidfd_ = -1;  // of an adopted postmaster, which is nobody's child here

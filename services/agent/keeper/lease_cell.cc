@@ -50,18 +50,18 @@ LeaseCell* map_lease_cell(const std::string& path) {
   return cell;
 }
 
-void write_guard(LeaseCell& cell, const Guard& guard) {
-  cell.guarded = 0;
+void write_guard(LeaseCell& cell, const Guard& guard, bool closed) {
+  cell.guarded = Guarded::no;
   cell.term = guard.term;
   cell.need = guard.need;
   const size_t size = std::min(guard.voters.size(), kLongestVoters);
   std::memcpy(cell.voters, guard.voters.data(), size);
   cell.voters[size] = '\0';
-  cell.guarded = guard.on() ? 1 : 0;
+  if (guard.on()) cell.guarded = closed ? Guarded::closed : Guarded::yes;
 }
 
 Guard read_guard(const LeaseCell& cell) {
-  if (cell.guarded == 0) return {};
+  if (cell.guarded == Guarded::no) return {};
   return {cell.term, cell.need, std::string(cell.voters, ::strnlen(cell.voters, kLongestVoters))};
 }
 

@@ -23,10 +23,16 @@ inline constexpr size_t kLongestVoters = 3500;
 // Node ids only: they become part of a statement.
 bool is_voter_list(const std::string& text);
 
+enum class Guarded : uint32_t {
+  no = 0,
+  yes = 1,
+  closed = 2,  // the postmaster runs without a lease, and lets in nobody whom it would serve
+};
+
 struct LeaseCell {
   uint64_t layout;
   char boot_id[40];
-  std::atomic<uint32_t> guarded;
+  std::atomic<Guarded> guarded;
   std::atomic<int64_t> until_ms;
   uint64_t term;
   uint32_t need;
@@ -36,7 +42,7 @@ struct LeaseCell {
 // The cell in `path`, made if it is not there; one of an earlier boot or of another layout is
 // cleared. Memory of this process and its children alone if the file cannot be had.
 LeaseCell* map_lease_cell(const std::string& path);
-void write_guard(LeaseCell& cell, const Guard& guard);
+void write_guard(LeaseCell& cell, const Guard& guard, bool closed = false);
 Guard read_guard(const LeaseCell& cell);
 
 int64_t boot_ms();

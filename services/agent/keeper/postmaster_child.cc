@@ -13,8 +13,10 @@
 
 namespace trunkline::agent {
 
-pid_t start_postmaster(const PostmasterCommand& command) {
-  const char* argv[] = {command.postgres.c_str(), "-D", command.data_directory.c_str(), nullptr};
+pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_file) {
+  const std::string hba = "hba_file=" + hba_file;
+  const char* argv[] = {command.postgres.c_str(), "-D", command.data_directory.c_str(),
+                        hba_file.empty() ? nullptr : "-c", hba.c_str(), nullptr};
   const char* environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC",
                                nullptr};
   const pid_t pid = ::fork();

@@ -17,8 +17,8 @@ struct PostmasterCommand {
 };
 
 // The child's pid, or -1. It has its own session, default signals and no descriptors of the
-// keeper's.
-pid_t start_postmaster(const PostmasterCommand& command);
+// keeper's. `hba_file` is used instead of the data directory's if it is not empty.
+pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_file);
 
 // Removes postmaster.pid and the socket's lock file that a machine crash or kill -9 left behind, if
 // no postmaster of this directory runs: PostgreSQL itself refuses to start when the pid in them

@@ -31,13 +31,14 @@ bool another_keeper(const std::string& pid_file) {
   bool keeper_dead = false;
   while (true) {
     const int64_t now = boot_ms();
-    const bool over = cell.guarded != 0 && now >= cell.until_ms + kLeewayMs;
-    if (keeper_dead && (cell.guarded == 0 || another_keeper(pid_file))) ::_exit(0);
+    const Guarded guarded = cell.guarded;
+    const bool over = guarded == Guarded::yes && now >= cell.until_ms + kLeewayMs;
+    if (keeper_dead && (guarded == Guarded::no || another_keeper(pid_file))) ::_exit(0);
     if (over) {
       if (running_postmaster(data_directory) != 0) kill_server(data_directory);
       if (keeper_dead) ::_exit(0);
     }
-    const int64_t at = over || cell.guarded == 0 ? now + 50 : cell.until_ms + kLeewayMs;
+    const int64_t at = over || guarded != Guarded::yes ? now + 50 : cell.until_ms + kLeewayMs;
     itimerspec when{};
     when.it_value.tv_sec = at / 1000;
     when.it_value.tv_nsec = at % 1000 * 1'000'000 + 1;

@@ -133,6 +133,24 @@ const Row kRows[] = {
        s.postmaster_alive = false;
        s.postgres = PostgresState::stopped;
      }},
+    {"lease_awaited", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.keeper_closed = true; }},
+    {"lease_overdue", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen& s) {
+       s.keeper_fenced = s.lease_overdue = true;
+       s.postmaster_alive = false;
+       s.postgres = PostgresState::stopped;
+       m.opened_term = m.role->term;
+     }},
+    // It never served in this term: it may have been cut off in its promotion.
+    {"lease_awaited", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.keeper_fenced = s.lease_overdue = true; }},
+    // The voters that its keeper would ask are not those of the role.
+    {"lease_awaited", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen& s) {
+       s.keeper_fenced = s.lease_overdue = s.guard_differs = true;
+       m.opened_term = m.role->term;
+     }},
     {"keeper_held", NodeRole::primary, running(NodeRole::primary),
      [](Manifest&, Seen& s) { s.keeper_held = true; }},
     {"files_differ", NodeRole::fenced, running(NodeRole::standby),
@@ -260,6 +278,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "standby_crash_loop -> base backup (rebuild) [role]\n"
             "promotion_slots_differ -> applying replication slots [role]\n"
             "guard_not_in_force -> telling the keeper its voters [role]\n"
+            "lease_overdue -> asking the voters [role]\n"
             "lease_awaited -> waiting for a lease [role]\n"
             "keeper_held -> releasing the keeper [role]\n"
             "files_differ -> writing configuration [role]\n"

@@ -147,6 +147,13 @@ TEST(PgHba, OrderOfRules) {
             "host    all          all                   all  scram-sha-256\n");
 }
 
+TEST(PgHba, ClosedIsTheSameWithoutPasswords) {
+  std::string open = pg_hba_conf();
+  const size_t at = open.find("scram-sha-256");
+  ASSERT_NE(at, std::string::npos);
+  EXPECT_EQ(pg_hba_closed_conf(), open.replace(at, 13, "reject"));
+}
+
 TEST(PostgresqlConf, FencedNodeFollowsNobodyAndWaitsForNoQuery) {
   const std::string conf = postgresql_conf(input(NodeRole::fenced));
   EXPECT_EQ(conf.find("primary_conninfo"), std::string::npos);

@@ -18,12 +18,21 @@ namespace trunkline::proxy {
 namespace {
 
 constexpr size_t kMostReport = 64 * 1024;
+constexpr char kNotAuthorized[] = "28000";
+constexpr char kCannotConnectNow[] = "57P03";
 constexpr uint32_t kAuthenticated = 0;
 constexpr uint32_t kSasl = 10;
 constexpr uint32_t kSaslContinue = 11;
 constexpr uint32_t kSaslFinal = 12;
 
 NodeRefused refused(const Refusal& why) { return {fatal(why), why.sqlstate}; }
+
+// A node that asks nobody for a password is closed: it may not serve now.
+NodeRefused refused(std::string_view report, bool let_in) {
+  const std::string sqlstate(report_field(report, 'C'));
+  const bool is_closed = !let_in && sqlstate == kNotAuthorized;
+  return {message('E', report), is_closed ? kCannotConnectNow : sqlstate};
+}
 
 Task<void> begin_tls(Stream& stream, const ProxyContext& context, const NodeView& node,
                      SteadyTime deadline) {
@@ -123,16 +132,18 @@ Task<NodeSession> log_into_node(Stream& stream, const ProxyContext& context, con
   Incoming incoming;
   NodeSession out;
   bool genuine = false;
+  bool let_in = false;
   while (true) {
     const Incoming::Message got = co_await incoming.next(stream, kMostReport, deadline);
     switch (got.type) {
       case 'R': {
+        let_in = true;
         const std::string answer = answer_of(scram, got.body, genuine);
         if (!answer.empty()) co_await stream.send(answer, deadline);
         break;
       }
       case 'E':
-        throw NodeRefused{message('E', got.body), std::string(report_field(got.body, 'C'))};
+        throw refused(got.body, let_in);
       case 'K': {
         Reader reader(got.body);
         out.pid = reader.uint32();

@@ -396,6 +396,7 @@ TEST_P(GroupSimulation, settles_or_says_why_and_never_breaks_an_invariant) {
   std::map<std::string, uint64_t> examples;
   uint64_t failovers = 0;
   uint64_t promotions = 0;
+  uint64_t reopened = 0;
   uint64_t overrides = 0;
   for (uint64_t seed = first; seed < end; ++seed) {
     Life life(seed, one != nullptr);
@@ -404,6 +405,7 @@ TEST_P(GroupSimulation, settles_or_says_why_and_never_breaks_an_invariant) {
     examples.emplace(rule, seed);
     failovers += life.failovers();
     promotions += life.world().promotions;
+    reopened += life.world().reopened;
     ASSERT_TRUE(life.world().violations.empty()) << story(seed, life, rule);
     overrides += life.overrides();
     ASSERT_TRUE(life.is_at_rest() || life.waits_honestly()) << story(seed, life, rule);
@@ -412,9 +414,10 @@ TEST_P(GroupSimulation, settles_or_says_why_and_never_breaks_an_invariant) {
     std::cout << "  " << times << " x " << rule << ", as in seed " << examples[rule] << "\n";
   }
   std::cout << "  " << failovers << " failovers, " << overrides << " by an operator, " << promotions
-            << " promotions\n";
+            << " promotions, " << reopened << " opened again by voters\n";
   if (one == nullptr) {
     EXPECT_GT(promotions, count / 4);
+    EXPECT_GT(reopened, 0u);
     EXPECT_GT(ends["as_ordered"] + ends["group_deleting"], count * 8 / 10);
   }
 }

@@ -11,6 +11,8 @@ constexpr uint64_t kFirstLsn = 0x3000000;
 // As the keeper has them.
 constexpr milliseconds kReplyLease{1000};
 constexpr milliseconds kBeat{200};
+// Shorter than the agent's, so that many a run comes to it.
+constexpr milliseconds kLeaseOverdue{1500};
 
 }  // namespace
 
@@ -24,7 +26,7 @@ bool SimWorld::may_serve(const SimNode& node) const {
 }
 
 void SimWorld::keep(SimNode& node) {
-  if (!node.serves()) return;
+  if (!node.sends()) return;
   const TimePoint clock = hosts_[node.host].clock.at(now);
   const size_t need = std::max<size_t>(node.in_force.number, 1);
   std::erase_if(node.beats, [&](const auto& beat) {
@@ -37,7 +39,11 @@ void SimWorld::keep(SimNode& node) {
     node.reply_until = std::max(node.reply_until, beat.second + kReplyLease);
     return true;
   });
-  if (!may_serve(node)) return stop(node);
+  if (!may_serve(node) && node.serves()) return stop(node);
+  if (may_serve(node) && !node.serves()) {
+    if (clock >= node.lease_until || node.lease_term != node.term) ++reopened;
+    return open(node);
+  }
   if (clock < node.beat_at) return;
   node.beat_at = clock + kBeat;
   node.flush_lsn += 8;
@@ -75,6 +81,7 @@ void SimWorld::done(SimNode& node) {
 
 void SimWorld::work_fenced(SimNode& node) {
   if (node.postgres == Postgres::stopping) return;
+  if (node.postgres == Postgres::closed) return stop(node);
   if (node.serves()) {
     const milliseconds patience(node.role->patience_ms());
     if (patience == milliseconds(0)) return stop(node);
@@ -120,6 +127,7 @@ void SimWorld::open(SimNode& node) {
                          std::to_string(lsn) + " of branch " + std::to_string(branch));
   }
   node.postgres = Postgres::open;
+  node.opened_term = node.term;
   node.beats.clear();
   node.confirmed.clear();
   node.beat_at = TimePoint();
@@ -143,25 +151,39 @@ void SimWorld::work_as_primary(SimNode& node) {
     node.refused = "another_nodes_data";
     return changed(node);
   }
+  if (node.postgres == Postgres::closed && node.term == node.role->term()) return;
   if (!node.serves()) {
     node.streaming = false;
     node.term = node.role->term();
     node.taken = v1::ROLE_PRIMARY;
     apply_settings(node);
     node.reply_until = TimePoint();  // what voters answered in another life counts no more
-    if (!may_serve(node)) return;
-    return open(node);
+    return may_serve(node) ? open(node) : await_lease(node);
   }
+  node.fenced_since = TimePoint();
   if (node.done_generation == node.role->generation()) return;
   apply_settings(node);
   done(node);
   node.busy_until = now + dice_.up_to(milliseconds(100));
 }
 
+void SimWorld::await_lease(SimNode& node) {
+  const TimePoint clock = hosts_[node.host].clock.at(now);
+  if (node.fenced_since == TimePoint()) node.fenced_since = clock;
+  if (clock - node.fenced_since < kLeaseOverdue || node.opened_term != node.term) return;
+  node.fenced_since = TimePoint();
+  node.postgres = Postgres::closed;
+  node.flush_lsn += 16;  // the end of its recovery
+  node.beats.clear();
+  node.confirmed.clear();
+  node.beat_at = TimePoint();
+  changed(node);
+}
+
 void SimWorld::work_as_standby(SimNode& node) {
-  if (node.serves() || node.postgres == Postgres::stopping) return stop(node);
+  if (node.sends() || node.postgres == Postgres::stopping) return stop(node);
   const SimNode* upstream = find(node.role->upstream_node_id());
-  const bool can_reach = upstream != nullptr && upstream->serves() && runs(upstream->host) &&
+  const bool can_reach = upstream != nullptr && upstream->sends() && runs(upstream->host) &&
                          linked(node.host, upstream->host) && upstream->slots.contains(node.id);
   const bool is_forked =
       can_reach && !node.data.empty() && !follows_by_timelines(node, *upstream);

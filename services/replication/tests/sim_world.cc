@@ -137,7 +137,7 @@ void SimWorld::take(const v1::Task& task) {
                                   : nullptr;
     node->probe_id = task.probe_upstream().probe_id();
     node->probe_answered = upstream != nullptr && runs(upstream->host) &&
-                           linked(node->host, upstream->host) && upstream->serves();
+                           linked(node->host, upstream->host) && upstream->sends();
     return;
   }
   const v1::AssignRole& role = task.assign_role();
@@ -198,7 +198,7 @@ bool SimWorld::can_stream(const SimNode& node, const SimNode& upstream) {
   const bool is_stuck = node.stuck_until > now ||
                         (node.stuck_generation != 0 &&
                          node.stuck_generation == node.role->generation());
-  const bool talks = (upstream.serves() || upstream.postgres == Postgres::stopping) &&
+  const bool talks = (upstream.sends() || upstream.postgres == Postgres::stopping) &&
                      upstream.slots.contains(node.id) && linked(node.host, upstream.host);
   if (is_stuck || !talks || node.postgres != Postgres::recovering || node.data.empty() ||
       node.busy_until > now || !follows_by_timelines(node, upstream)) {
@@ -339,6 +339,7 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
       out.set_postgres(v1::POSTGRES_STATE_STOPPED);
       break;
     case Postgres::starting:
+    case Postgres::closed:
       out.set_postgres(v1::POSTGRES_STATE_STARTING);
       break;
     case Postgres::recovering:

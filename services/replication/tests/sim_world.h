@@ -64,7 +64,7 @@ struct Branch {
 };
 
 struct SimNode {
-  enum class Postgres { stopped, starting, recovering, stopping, open };
+  enum class Postgres { stopped, starting, recovering, closed, stopping, open };
   std::string id;
   int host = 0;
   bool boxed = false;                    // EnsureNode is done
@@ -96,12 +96,15 @@ struct SimNode {
   uint64_t lease_term = 0;
   TimePoint lease_until;
   TimePoint reply_until;
+  TimePoint fenced_since;
+  uint64_t opened_term = 0;
   TimePoint beat_at;
   std::vector<std::pair<uint64_t, TimePoint>> beats;  // not confirmed: LSN, written
 
   uint32_t timeline() const { return data.empty() ? 0 : data.back().timeline; }
   bool is_primary() const { return taken == v1::ROLE_PRIMARY; }
   bool serves() const { return postgres == Postgres::open; }
+  bool sends() const { return serves() || postgres == Postgres::closed; }
   bool has(uint64_t branch, uint64_t lsn) const;
 };
 
@@ -123,6 +126,7 @@ class SimWorld {
   std::map<uint64_t, uint64_t> acknowledged;  // by branch: newest write under a sync set
   std::vector<std::string> violations;
   uint64_t promotions = 0;
+  uint64_t reopened = 0;  // by voters, without a lease
   // What the log says: only a standby of an open primary loses its data, or nothing could be
   // promised; writes count as acknowledged when every set that may be in force waits for somebody;
   // and before the first primary was seen open, no client knows one.
@@ -209,6 +213,7 @@ class SimWorld {
   void work(SimNode& node);
   void work_fenced(SimNode& node);
   void work_as_primary(SimNode& node);
+  void await_lease(SimNode& node);
   void apply_settings(SimNode& node);
   void open(SimNode& node);
   void work_as_standby(SimNode& node);
