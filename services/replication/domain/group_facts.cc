@@ -129,7 +129,7 @@ void look_for_fenced(GroupFacts& facts, const GroupState& state, const NodeId& i
   if (!is_fenced) {
     facts.fenced.erase(id);
   } else if (auto& known = facts.fenced[id]; known.term != seen.term) {
-    known = {.term = seen.term, .since = seen.at};
+    known = {.term = seen.term, .since = seen.at - seen.upstream_silent.value_or(milliseconds(0))};
   }
 }
 
@@ -184,6 +184,7 @@ void notice(GroupFacts& facts, const GroupState& state, TimePoint now) {
   facts.seen_primary = state.primary;
   facts.seen_since = now;
   facts.primary_down_since.reset();
+  facts.detached_since.clear();  // from another primary
   facts.probe.unanswered_since.reset();
   std::erase_if(facts.fenced, [&](const auto& node) { return node.second.term != state.term; });
 }

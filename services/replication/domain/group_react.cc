@@ -43,7 +43,7 @@ bool opened(const Sight& sight) {
 // Since when the log's "streaming" is contradicted, if that is for too long.
 bool is_lost(const Sight& sight, const MemberSight& member) {
   if (member.member->progress != StandbyProgress::streaming || !member.is_standby()) return false;
-  if (sight.open_primary == nullptr) return false;
+  if (sight.open_primary == nullptr || member.streams) return false;
   const auto since = sight.facts.detached_since.find(member.member->id);
   return since != sight.facts.detached_since.end() && sight.now - since->second > kLostAfter;
 }

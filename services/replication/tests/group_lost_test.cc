@@ -36,6 +36,21 @@ TEST(GroupLost, a_standby_that_does_not_stream_for_ten_seconds_is_lost_and_assig
   EXPECT_THAT(s.group.run(), ElementsAre("standby_into_sync_set", "sync_set_not_in_force"));
 }
 
+TEST(GroupLost, what_another_primary_said_of_it_counts_no_more) {
+  Settled s;
+  const TimePoint long_ago = s.group.now - seconds(60);
+  s.group.facts.detached_since[node(2)] = long_ago;
+  record(s.group);
+  EXPECT_EQ(find_member(s.group.state, node(2))->progress, StandbyProgress::streaming);
+  // An owner that hears of a primary only after it has heard its report.
+  s.group.facts.detached_since[node(2)] = long_ago;
+  s.group.facts.seen_primary = node(1);
+  s.hosts.stop_streaming(0, 2);
+  s.group.run();
+  record(s.group);
+  EXPECT_EQ(find_member(s.group.state, node(2))->progress, StandbyProgress::streaming);
+}
+
 TEST(GroupLost, a_lost_standby_stays_in_the_sync_set_that_cannot_do_without) {
   Settled s(2, 1);
   s.hosts.stop_streaming(0, 1);
