@@ -391,6 +391,7 @@ v1::NodeReport NodeActor::build_report() const {
   if (fence_holds_) {
     out.set_reported_role(v1::ROLE_FENCED);
     out.set_term(manifest_.role->term);
+    out.set_upstream_silent_ms(facts_ ? boot_ms() - received_seen_ms_ : -1);
   }
   for (const TimelineSwitch& step : reported_history_) {
     v1::TimelineSwitch* entry = out.add_history();

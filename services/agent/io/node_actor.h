@@ -229,6 +229,8 @@ class NodeActor {
   bool fence_holds_ = false;                        // the newest decision found it holding still
   std::atomic<bool> lease_awaited_{false};
   std::optional<Clock::time_point> fenced_since_;
+  uint64_t received_lsn_ = 0;
+  int64_t received_seen_ms_ = 0;  // when the node was first seen to have it
   Clock::time_point end_seen_at_{};                 // when a fenced standby's end was first known
   struct StoppedEnd {
     uint32_t timeline = 0;

@@ -133,6 +133,8 @@ void NodeActor::observe_facts() {
     if (!facts_ || age >= (settled ? kFactsAge : paced(kUnsettledFactsAge))) {
       facts_ = read_facts(sql(), kFactsDeadline);
       facts_at_ = Clock::now();
+      if (facts_->flush_lsn != received_lsn_) received_seen_ms_ = boot_ms();
+      received_lsn_ = facts_->flush_lsn;
     }
     const std::string mark = config_mark(conf_on_disk_);
     seen_.files_in_force = facts_->config_mark == mark;

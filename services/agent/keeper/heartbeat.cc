@@ -143,7 +143,7 @@ void Heartbeat::ask(const Guard& guard, int64_t now_ms) {
     }
   }
   query("select count(distinct application_name) from pg_stat_replication"
-        " where usename = 'trunkline_replicator' and flush_lsn >= '" +
+        " where usename = 'trunkline_replicator' and write_lsn >= '" +
             lsn_ + "' and application_name in ('" + names + "')",
         Stage::asking, now_ms);
 }

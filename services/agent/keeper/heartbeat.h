@@ -1,5 +1,5 @@
 // The heartbeats of a guarded primary: a small local commit, and the question which voters have
-// flushed it. Speaks just enough of PostgreSQL's protocol, over the server's Unix socket, never
+// received it. Speaks just enough of PostgreSQL's protocol, over the server's Unix socket, never
 // blocks, and keeps its session open, so that clients that use up all connections do not matter.
 // For the keeper's one thread.
 #pragma once

@@ -23,8 +23,8 @@ namespace {
 
 constexpr int64_t kQuickDeathMs = 10'000;
 constexpr int64_t kLongestBackoffMs = 10'000;
-constexpr int64_t kReplyLeaseMs = 1000;  // from the writing of a heartbeat that was confirmed
-constexpr int64_t kShortLeaseMs = 1000;  // with less left, heartbeats go out
+constexpr int64_t kReplyLeaseMs = 1500;  // from the writing of a heartbeat that was confirmed
+constexpr int64_t kShortLeaseMs = 1300;  // with less left, heartbeats go out
 
 int64_t unix_us() {
   timespec now{};

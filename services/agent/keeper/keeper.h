@@ -22,7 +22,7 @@
 // Anything else is answered "error unknown request". SIGTERM is "stop fast". Times are
 // CLOCK_BOOTTIME. When the lease is over, everything of the server is killed at once and it is not
 // started again (state "fenced") before there is a lease; the keeper's second (second.h) does so
-// when the keeper cannot. With less than half of a lease left, heartbeats (heartbeat.h) go out.
+// when the keeper cannot. With less than two thirds of a lease left, heartbeats (heartbeat.h) go.
 // Those of a closed postmaster are how it comes back when nobody grants leases: voters that confirm
 // one follow it, and nobody else.
 //

@@ -81,7 +81,7 @@ struct SyncMark {
 // A member that holds still in a term.
 struct FencedSeen {
   uint64_t term = 0;
-  TimePoint since;  // first report of it
+  TimePoint since;  // it has confirmed nothing that was written later
 };
 
 // Whether the primary's postmaster answers its standbys' hosts while its own host is silent.

@@ -14,7 +14,7 @@
 namespace trunkline::replication {
 
 inline constexpr milliseconds kLease{2000};            // of a primary, from its report
-inline constexpr milliseconds kReplyLease{1000};       // while voters answer it, from the heartbeat
+inline constexpr milliseconds kReplyLease{1500};       // while voters answer it, from the heartbeat
 inline constexpr milliseconds kSilent{800};            // no report: the standbys are asked
 inline constexpr milliseconds kProbeTime{400};         // and have so long to answer
 inline constexpr milliseconds kSlack{100};             // added to every lease that is waited out

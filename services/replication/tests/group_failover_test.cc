@@ -87,7 +87,7 @@ TEST(GroupFailover, a_dead_host_from_silence_to_the_next_primary) {
   s.fence(1);
   s.fence(2);
   EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
-  s.pass(1.0, {1, 2});
+  s.pass(1.5, {1, 2});
   EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
   EXPECT_THAT(s.pass(0.3, {1, 2}),
               ElementsAre("failover_old_primary_may_serve", "failover_promotes",
@@ -100,6 +100,21 @@ TEST(GroupFailover, a_dead_host_from_silence_to_the_next_primary) {
   EXPECT_EQ(assigned_sync_set(s.group.state).candidates, (std::set<NodeId>{node(1)}));
   EXPECT_EQ(assigned_sync_set(s.group.state).number, 1u);
   EXPECT_EQ(possible_sync_sets(s.group.state).size(), 2u);
+}
+
+TEST(GroupFailover, what_fenced_voters_got_last_is_how_long_the_old_primary_may_serve) {
+  Scene s;
+  s.lose_primary();
+  for (int i : {1, 2}) {
+    s.hosts.at(i).set_upstream_silent_ms(i == 1 ? 1400 : 800);
+    s.fence(i);
+  }
+  EXPECT_EQ(old_primary_serves_until(look(s.group.state, s.group.facts, s.group.now)),
+            s.group.now - milliseconds(800) + kReplyLease + kSlack);
+  s.pass(0.7, {1, 2});
+  EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
+  s.pass(0.2, {1, 2});
+  EXPECT_EQ(s.promoted().term(), 2u);
 }
 
 TEST(GroupFailover, what_keeps_a_silent_primary_from_being_suspected) {
@@ -174,7 +189,7 @@ TEST(GroupFailover, one_fact_away_from_a_promotion) {
     std::function<void(Scene&)> change;
     const char* rule;
   };
-  const auto later = [](Scene& s) { s.group.now += milliseconds(1200); };
+  const auto later = [](Scene& s) { s.group.now += milliseconds(1700); };
   const std::vector<Case> cases = {
       {"as it should", [](Scene&) {}, "failover_promotes"},
       {"a lease was granted",
@@ -252,7 +267,7 @@ TEST(GroupFailover, with_two_nodes_writes_wait_for_the_old_primary) {
   Scene s(2, 1);
   s.pass(1.6, {1});
   s.fence(1);
-  s.pass(1.3, {1});
+  s.pass(1.8, {1});
   EXPECT_EQ(s.group.state.primary, node(1));
   EXPECT_EQ(assigned_sync_set(s.group.state).candidates, (std::set<NodeId>{node(0)}));
   EXPECT_EQ(assigned_sync_set(s.group.state).number, 1u);
@@ -273,7 +288,7 @@ TEST(GroupFailover, an_asynchronous_one_loses_no_more_than_the_cap) {
     s.hosts.send(s.group);
     s.pass(1.6, {1});
     s.fence(1);
-    s.pass(1.3, {1});
+    s.pass(1.8, {1});
     if (behind > kLagCap) {
       EXPECT_EQ(s.rule(), "failover_loses_too_much");
       s.pass(3, {1});
@@ -303,7 +318,7 @@ TEST(GroupFailover, the_old_primary_is_no_voter_for_another) {
     s.hosts.at(2).set_flush_lsn(0x3000000);
     s.fence(1);
     s.fence(2);
-    s.pass(1.3, {1, 2});
+    s.pass(1.8, {1, 2});
     ASSERT_EQ(s.group.state.primary, node(1));
     s.hosts.obey(s.group);
     s.hosts.at(1).set_postgres(v1::POSTGRES_STATE_OPEN);
@@ -341,7 +356,7 @@ void open_second_primary(Scene& s) {
   s.hosts.at(1).set_flush_lsn(kBegin);
   s.fence(1);
   s.fence(2);
-  s.pass(1.3, {1, 2});
+  s.pass(1.8, {1, 2});
   ASSERT_EQ(s.group.state.primary, node(1));
   s.hosts.obey(s.group);
   s.hosts.at(1).set_postgres(v1::POSTGRES_STATE_OPEN);
@@ -443,7 +458,7 @@ TEST(GroupFailover, a_promoted_primary_that_does_not_open_is_followed_by_another
   s.lose_primary();
   s.fence(1);
   s.fence(2);
-  s.pass(1.3, {1, 2});
+  s.pass(1.8, {1, 2});
   ASSERT_EQ(s.group.state.primary, node(1));
   s.pass(25, {1, 2});
   EXPECT_EQ(s.group.state.term, 3u);

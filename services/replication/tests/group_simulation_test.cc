@@ -294,7 +294,9 @@ class Life {
     return folded_;
   }
 
+  // As it was when that was decided: the nodes of an instance that is deleted go at any moment.
   void check_settled(const v1::GroupSettled& settled) {
+    if (order_.deleting) return;
     std::set<std::string> staying;
     for (const Member& member : log_state().members) {
       if (!member.leaving) staying.insert(member.id.str());

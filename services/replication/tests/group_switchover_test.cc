@@ -221,7 +221,7 @@ TEST(GroupOverride, promotes_without_the_missing_voter_and_records_the_loss) {
   EXPECT_EQ(s.rule(), "override_waits_for_fencing");
   s.fence(2);
   EXPECT_EQ(s.rule(), "failover_old_primary_may_serve");
-  s.pass(1.3, {2});
+  s.pass(1.8, {2});
   EXPECT_EQ(s.promoted().node_id(), node(2).str());
   EXPECT_EQ(s.promoted().lost_bytes(), 0x400u);
   EXPECT_THAT(s.promoted().reason().facts(), testing::Contains(HasSubstr("is silent for")));
@@ -245,7 +245,7 @@ TEST(GroupLease, is_for_the_primary_of_the_term_while_no_failover_is_under_way) 
   EXPECT_FALSE(lease(0));
   s.fence(1);
   s.fence(2);
-  s.pass(1.3, {1, 2});
+  s.pass(1.8, {1, 2});
   EXPECT_FALSE(lease(0));
   ASSERT_TRUE(lease(1)) << "before it is open";
   EXPECT_EQ(lease(1)->term(), 2u);

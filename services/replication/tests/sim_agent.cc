@@ -9,7 +9,7 @@ namespace {
 using Postgres = SimNode::Postgres;
 constexpr uint64_t kFirstLsn = 0x3000000;
 // As the keeper has them.
-constexpr milliseconds kReplyLease{1000};
+constexpr milliseconds kReplyLease{1500};
 constexpr milliseconds kBeat{200};
 // Shorter than the agent's, so that many a run comes to it.
 constexpr milliseconds kLeaseOverdue{1500};

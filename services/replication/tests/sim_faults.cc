@@ -70,6 +70,7 @@ void SimWorld::cut_power(int index, TimePoint until) {
     if (node.host != index) continue;
     stop(node);
     node.lease_until = node.reply_until = TimePoint();
+    node.received_lsn = 0;
     node.busy_until = std::max(node.busy_until, until + milliseconds(500));
   }
   host.agent_id = "agent-" + std::to_string(++agents_);

@@ -298,8 +298,11 @@ void SimWorld::report() {
     report.set_sent_unix_us(to_unix_us(now));
     host.sent[host.sequence] = clock;
     host.sent.erase(host.sequence - 100);
-    for (const auto& [id, node] : nodes) {
-      if (node.host == i && node.boxed) *report.add_nodes() = report_of(node);
+    for (auto& [id, node] : nodes) {
+      if (node.host != i || !node.boxed) continue;
+      if (node.flush_lsn != node.received_lsn) node.received_seen = clock;
+      node.received_lsn = node.flush_lsn;
+      *report.add_nodes() = report_of(node);
     }
     if (reaches(i, kBus)) post(reports_, i, report);
   }
@@ -333,6 +336,9 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
   out.mutable_probe()->set_answered(node.probe_answered);
   out.set_upstream_silent_ms(
       node.heard_upstream == TimePoint() ? -1 : 1 + (now - node.heard_upstream).count() / 1000);
+  if (node.taken == v1::ROLE_FENCED) {
+    out.set_upstream_silent_ms((this->clock(node) - node.received_seen).count() / 1000);
+  }
   switch (node.postgres) {
     case Postgres::stopped:
       out.set_wal_end_exact(!is_being_copied);

@@ -98,6 +98,8 @@ struct SimNode {
   TimePoint reply_until;
   TimePoint fenced_since;
   uint64_t opened_term = 0;
+  uint64_t received_lsn = 0;
+  TimePoint received_seen;  // when the agent first saw that it has it
   TimePoint beat_at;
   std::vector<std::pair<uint64_t, TimePoint>> beats;  // not confirmed: LSN, written
 
