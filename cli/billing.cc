@@ -38,12 +38,13 @@ const std::vector<Field> kPriceColumns = {{"METER", "meter"},       {"STATE", "s
                                           {"PER", "per", true}};
 const std::vector<Field> kWebhookColumns = {
     {"UUID", "uuid"},       {"URL", "url", false, true}, {"PROJECT", "project_id"},
-    {"ENABLED", "enabled"}, {"CREATED", "created_at"}};
+    {"ENABLED", "enabled"}, {"TROUBLE", "trouble.rule"}, {"CREATED", "created_at"}};
 const std::vector<Field> kWebhookFields = {
     {"uuid", "uuid"},       {"url", "url"},         {"project", "project_id"},
     {"description", "description"}, {"enabled", "enabled"},
     {"key", "key_number"},  {"secret", "secret"},   {"created", "created_at"},
-    {"updated", "updated_at"}};
+    {"updated", "updated_at"}, {"trouble", "trouble.rule"},
+    {"why", "trouble.why"}};
 const std::vector<Field> kDeliveriesFields = {
     {"delivered position", "delivered_position"}, {"pending", "pending"},
     {"tries", "tries"},                           {"next try", "next_try_at"}};
@@ -233,6 +234,11 @@ void add_webhook_writers(CLI::App& group, Session& session) {
   add_on_webhook(group, session, "delete", "delete it", [&session](const std::string& path) {
     return finish(session, kWebhookFields, session.api().remove(path));
   });
+  add_on_webhook(group, session, "forget-dead-letters", "its dead letters are dealt with",
+                 [&session](const std::string& path) {
+                   return finish(session, kWebhookFields,
+                                 session.api().remove(path + "/dead-letters"));
+                 });
   CLI::App* resend = add_on_webhook(
       group, session, "resend", "deliver again from a time on",
       [&session, options](const std::string& path) {

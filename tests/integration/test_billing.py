@@ -237,7 +237,8 @@ class BillingTest(unittest.TestCase):
     def test_a_project_sees_its_own_only(self):
         self.billed()
         mine, other = self.tokens
-        rows = self.get("/v1/usage?group_by=project,instance", other)
+        rows = wait_for(lambda: self.get("/v1/usage?group_by=project,instance", other), 60,
+                        "usage of the other project")
         self.assertEqual({row["project_id"] for row in rows}, {self.projects[1]})
         self.assertEqual({row["instance"] for row in rows}, {self.instances[1]})
         self.get(f"/v1/usage?project={self.projects[0]}", other, 404)
@@ -264,10 +265,13 @@ class BillingTest(unittest.TestCase):
         receiver = self.consumer("schemas.sqlite")
         hook = self.webhook(receiver)
         receiver.secrets = [hook["secret"]]
-        wait_for(lambda: len(receiver.order) >= 8, 60, "some records")
-        with receiver.lock:
-            events = list(receiver.events)
-        self.assertEqual({event["data"]["node"] is None for event in events}, {True, False})
+
+        def came():
+            with receiver.lock:
+                events = list(receiver.events)
+            kinds = {event["data"]["node"] is None for event in events}
+            return events if len(events) >= 8 and len(kinds) == 2 else None
+        events = wait_for(came, 60, "records of instances and of nodes")
         official = json.loads(CLOUDEVENTS.read_text())
         self.assertEqual(problems(official, events), [None] * len(events))
         self.assertIsNotNone(problems(official, [dict(events[0], id="")])[0])
@@ -384,23 +388,43 @@ class BillingTest(unittest.TestCase):
                          [(poison.ids[0], 400)])
         self.assertGreaterEqual(len(deliveries["attempts"]), 5)
         self.assertGreaterEqual(self.metric("trunkline_metering_webhook_dead_letters"), 1)
+        path = f"/v1/webhooks/{hooks[0]['uuid']}"
+        trouble = wait_for(lambda: self.get(path).get("trouble"), 60, "trouble")
+        self.assertEqual((trouble["rule"], trouble["why"]), ("dead_letters", "it answers 400"))
         self.resend(hooks[0])
         wait_for(lambda: poison.ids.count(poison.ids[0]) > 5, 60, "the poisoned record again")
         wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[0]['uuid']}/deliveries")
                  ["dead_letters"], 60, "no dead letter any more")
+        wait_for(lambda: "trouble" not in self.get(path), 60, "the end of the trouble")
         wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[1]['uuid']}")["enabled"], 60, "410")
         self.assertEqual(len(gone.ids), 1)
         wait_for(lambda: len(set(later.ids)) > 1, 60, "the end of the pauses")
         self.assertEqual(len(set(later.ids[:3])), 1)
 
+    def test_dead_letters_can_be_forgotten(self):
+        poison = Refusing([404] * 5)
+        poison.start()
+        self.addCleanup(poison.stop)
+        path = f"/v1/webhooks/{self.webhook(poison)['uuid']}"
+        wait_for(lambda: self.get(path + "/deliveries")["dead_letters"], 60, "a dead letter")
+
+        def forgotten():
+            status, body, _ = self.platform.api("DELETE", path + "/dead-letters")
+            self.assertIn(status, (202, 204), body)
+            return not self.get(path + "/deliveries")["dead_letters"]
+        wait_for(forgotten, 60, "no dead letter any more")
+        wait_for(lambda: "trouble" not in self.get(path), 60, "no trouble")
+
     def test_the_sample_consumer_adds_up(self):
         receiver = self.consumer("sample.sqlite")
         hook = self.webhook(receiver, project_id=self.projects[1])
         receiver.secrets = [hook["secret"]]
-        wait_for(lambda: len(receiver.order) >= 4, 60, "some records")
-        with receiver.lock:
-            lines, total = consumer.rate(consumer.quantities(receiver.store, MONTH),
-                                         {"vcpu_seconds": {"amount": "1", "per": "1"}})
+
+        def rated():
+            with receiver.lock:
+                return consumer.rate(consumer.quantities(receiver.store, MONTH),
+                                     {"vcpu_seconds": {"amount": "1", "per": "1"}})
+        lines, total = wait_for(lambda: rated() if rated()[0] else None, 60, "a node's record")
         self.assertEqual({line[0] for line in lines}, {self.projects[1]})
         self.assertGreater(total, 0)
         forged = dict(receiver.store.events(MONTH).__next__(), id="forged")

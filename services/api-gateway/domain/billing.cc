@@ -57,6 +57,7 @@ constexpr BillingRoute kRoutes[] = {
   {"DELETE", "/v1/webhooks/{uuid}", B::webhook_delete, {}, "", ""},
   {"POST",   "/v1/webhooks/{uuid}/resend", B::webhook_resend, {}, "WebhookResend", "Webhook"},
   {"GET",    "/v1/webhooks/{uuid}/deliveries", B::webhook_deliveries, kLimitOnly, "", "Deliveries"},
+  {"DELETE", "/v1/webhooks/{uuid}/dead-letters", B::webhook_forget, {}, "", ""},
 };
 // clang-format on
 
@@ -307,6 +308,7 @@ Outcome<v1::Command> command_from(Billing what, const json& body) {
     case B::webhook_resend: return webhook_resend_command(body);
     case B::price_list_retire: command.mutable_price_list()->mutable_retire_price_list(); break;
     case B::webhook_delete: command.mutable_webhook()->mutable_delete_webhook(); break;
+    case B::webhook_forget: command.mutable_webhook()->mutable_forget_dead_letters(); break;
     case B::usage:
     case B::usage_events:
     case B::invoice:
@@ -397,7 +399,8 @@ Outcome<Plan> plan_billing(const RouteMatch& match, const HttpRequest& request,
     case B::webhook_create:
     case B::webhook_update:
     case B::webhook_delete:
-    case B::webhook_resend: break;
+    case B::webhook_resend:
+    case B::webhook_forget: break;
   }
   return plan_change_of(route, match, request, caller, fresh);
 }

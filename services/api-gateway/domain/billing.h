@@ -26,6 +26,7 @@ enum class Billing {
   webhook_delete,
   webhook_resend,
   webhook_deliveries,
+  webhook_forget,
 };
 
 struct BillingParameter {

@@ -13,7 +13,7 @@ namespace {
 const std::initializer_list<std::string_view> kPriceListShown = {
     "uuid", "number", "minor_digits", "versions", "created_at", "updated_at", "retired_at"};
 const std::initializer_list<std::string_view> kWebhookShown = {
-    "uuid", "project_id", "key_number", "created_at", "updated_at", "delivery"};
+    "uuid", "project_id", "key_number", "created_at", "updated_at", "trouble"};
 
 bool has(std::initializer_list<std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();

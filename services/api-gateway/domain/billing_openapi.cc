@@ -135,7 +135,14 @@ Json webhook_properties() {
           {"enabled", boolean()},
           {"key_number", integer()},
           {"created_at", time()},
-          {"updated_at", time()}};
+          {"updated_at", time()},
+          {"trouble",
+           {{"type", "object"},
+            {"description", "What needs attention; left out where nothing does"},
+            {"properties",
+             {{"rule", words("dead_letters|receiver_away")},
+              {"why", text("What the receiver answered, or why it could not be asked")},
+              {"since", time()}}}}}};
 }
 
 Json deliveries_schema() {

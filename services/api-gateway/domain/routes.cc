@@ -64,6 +64,7 @@ constexpr Route kRoutes[] = {
   {"PUT",    "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Change a webhook; rotate_key shows a new key in this answer only"},
   {"DELETE", "/v1/webhooks/{uuid}", A::billing, R::webhook, Access::admin, "Delete a webhook"},
   {"POST",   "/v1/webhooks/{uuid}/resend", A::billing, R::webhook, Access::admin, "Deliver again from a time on"},
+  {"DELETE", "/v1/webhooks/{uuid}/dead-letters", A::billing, R::webhook, Access::admin, "Forget the dead letters that there are"},
   {"GET",    "/v1/webhooks/{uuid}/deliveries", A::billing, R::webhook, Access::admin, "Its newest tries and its dead letters"},
   {"GET",    "/v1/schemas/usage.json", A::usage_schema, R::usage, Access::open, "JSON schema of a usage record's CloudEvent data"},
   {"POST",   "/v1/admin/read-model/{op}", A::admin, R::operation, Access::admin, "Rebuild or check the read model"},

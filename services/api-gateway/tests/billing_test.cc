@@ -88,6 +88,8 @@ TEST_F(BillingTest, WhoMayAskWhatWithWhichBody) {
       {"POST", kWebhookPath + "/resend", "member", resend, 403, "forbidden"},
       {"POST", kWebhookPath + "/resend", "admin", json::object(), 400, "from_missing"},
       {"GET", kWebhookPath + "/deliveries", "member", nullptr, 403, "forbidden"},
+      {"DELETE", kWebhookPath + "/dead-letters", "admin", nullptr, 204, ""},
+      {"DELETE", kWebhookPath + "/dead-letters", "member", nullptr, 403, "forbidden"},
       {"DELETE", kWebhookPath, "admin", nullptr, 204, ""},
       {"GET", "/v1/usage", "reader", nullptr, 200, ""},
       {"GET", "/v1/usage?window=2h", "reader", nullptr, 400, "bad_value"},

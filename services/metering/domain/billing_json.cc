@@ -46,14 +46,19 @@ std::string price_list_json(const PriceListState& list, int64_t at_ms) {
 }
 
 std::string webhook_json(const WebhookState& webhook) {
-  const Json out = {{"uuid", webhook.id},
-                    {"url", webhook.url},
-                    {"project_id", webhook.project_id},
-                    {"description", webhook.description},
-                    {"enabled", webhook.enabled},
-                    {"key_number", webhook.key_number},
-                    {"created_at", format_rfc3339(webhook.created_at)},
-                    {"updated_at", format_rfc3339(webhook.updated_at)}};
+  Json out = {{"uuid", webhook.id},
+              {"url", webhook.url},
+              {"project_id", webhook.project_id},
+              {"description", webhook.description},
+              {"enabled", webhook.enabled},
+              {"key_number", webhook.key_number},
+              {"created_at", format_rfc3339(webhook.created_at)},
+              {"updated_at", format_rfc3339(webhook.updated_at)}};
+  if (!webhook.trouble.rule.empty()) {
+    out["trouble"] = {{"rule", webhook.trouble.rule},
+                      {"why", webhook.trouble.why},
+                      {"since", format_rfc3339(webhook.trouble.since)}};
+  }
   return out.dump();
 }
 

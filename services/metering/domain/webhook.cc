@@ -130,6 +130,28 @@ WebhookDecision resend(const v1::ResendWebhook& c, TimePoint now) {
   return accept(std::vector{std::move(event)});
 }
 
+WebhookDecision forget_dead_letters() {
+  v1::WebhookEvent event;
+  event.mutable_webhook_dead_letters_forgotten();
+  return accept(std::vector{std::move(event)});
+}
+
+WebhookDecision record_trouble(const WebhookState& state, const v1::RecordWebhookTrouble& c) {
+  if (state.trouble.rule == c.rule()) return ignore("this is recorded already");
+  v1::WebhookEvent event;
+  auto& e = *event.mutable_webhook_troubled();
+  e.set_rule(c.rule());
+  e.set_why(c.why());
+  return accept(std::vector{std::move(event)});
+}
+
+WebhookDecision record_recovery(const WebhookState& state) {
+  if (state.trouble.rule.empty()) return ignore("there is no trouble");
+  v1::WebhookEvent event;
+  event.mutable_webhook_recovered();
+  return accept(std::vector{std::move(event)});
+}
+
 }  // namespace
 
 std::optional<Rejection> check_webhook_url(std::string_view url, bool allow_http) {
@@ -178,6 +200,10 @@ WebhookDecision decide(const WebhookState& state, const v1::WebhookCommand& comm
       event.mutable_webhook_deleted();
       return accept(std::vector{std::move(event)});
     }
+    case v1::WebhookCommand::kForgetDeadLetters: return forget_dead_letters();
+    case v1::WebhookCommand::kRecordWebhookTrouble:
+      return record_trouble(state, command.record_webhook_trouble());
+    case v1::WebhookCommand::kRecordWebhookRecovery: return record_recovery(state);
     case v1::WebhookCommand::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");
@@ -185,7 +211,6 @@ WebhookDecision decide(const WebhookState& state, const v1::WebhookCommand& comm
 
 void evolve(WebhookState& state, const v1::WebhookEvent& event, TimePoint recorded_at) {
   ++state.version;
-  state.updated_at = recorded_at;
   switch (event.body_case()) {
     case v1::WebhookEvent::kWebhookCreated: {
       const auto& e = event.webhook_created();
@@ -197,6 +222,8 @@ void evolve(WebhookState& state, const v1::WebhookEvent& event, TimePoint record
       state.key_number = 1;
       state.key_since = recorded_at;
       state.created_at = recorded_at;
+      state.updated_at = recorded_at;
+      state.changed_version = state.version;
       return;
     }
     case v1::WebhookEvent::kWebhookUpdated: {
@@ -208,6 +235,8 @@ void evolve(WebhookState& state, const v1::WebhookEvent& event, TimePoint record
         state.key_number = e.key_number();
         state.key_since = recorded_at;
       }
+      state.updated_at = recorded_at;
+      state.changed_version = state.version;
       return;
     }
     case v1::WebhookEvent::kWebhookResendRequested:
@@ -215,6 +244,12 @@ void evolve(WebhookState& state, const v1::WebhookEvent& event, TimePoint record
       state.resend_from_ms = event.webhook_resend_requested().from_unix_ms();
       return;
     case v1::WebhookEvent::kWebhookDeleted: state.deleted = true; return;
+    case v1::WebhookEvent::kWebhookDeadLettersForgotten: state.forgotten_at = recorded_at; return;
+    case v1::WebhookEvent::kWebhookTroubled:
+      state.trouble = {event.webhook_troubled().rule(), event.webhook_troubled().why(),
+                       recorded_at};
+      return;
+    case v1::WebhookEvent::kWebhookRecovered: state.trouble = {}; return;
     case v1::WebhookEvent::BODY_NOT_SET: return;
   }
 }

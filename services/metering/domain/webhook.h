@@ -4,7 +4,8 @@
 //
 // Rules: command_empty, uuid_malformed, url_malformed, url_not_allowed, project_id_malformed,
 // description_malformed, from_in_future: bad_value; uuid_in_use: conflict; webhook_not_found:
-// not_found. The same creation again, and an update that changes nothing, are Ignored.
+// not_found. The same creation again, an update that changes nothing and trouble that is recorded
+// already are Ignored.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +20,21 @@
 
 namespace trunkline::metering {
 
+// What needs somebody's attention; no rule: nothing.
+struct WebhookTrouble {
+  std::string rule;  // dead_letters, receiver_away
+  std::string why;
+  TimePoint since;
+  bool operator==(const WebhookTrouble&) const = default;
+};
+
 struct WebhookState {
   WebhookState() = default;
   explicit WebhookState(std::string uuid) : id(std::move(uuid)) {}
 
   std::string id;
   uint64_t version = 0;
+  uint64_t changed_version = 0;  // of the newest creation or update
   bool created = false;
   bool deleted = false;
   std::string url;
@@ -37,6 +47,8 @@ struct WebhookState {
   TimePoint updated_at;
   uint64_t resend_version = 0;  // version of the newest request to deliver again; 0: none
   int64_t resend_from_ms = 0;
+  std::optional<TimePoint> forgotten_at;  // dead letters up to then are dealt with
+  WebhookTrouble trouble;
   bool operator==(const WebhookState&) const = default;
 };
 

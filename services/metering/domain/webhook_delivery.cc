@@ -48,6 +48,12 @@ DeliveryVerdict judge(const DeliveryPolicy& policy, const DeliveryResult& result
   return DeliveryVerdict::again;
 }
 
+std::string_view trouble_of(const DeliveryPolicy& policy, const DeliveryTries& tries,
+                            int64_t dead_letters, TimePoint now) {
+  if (tries.tries > 0 && now - tries.first_at >= policy.trouble_after) return "receiver_away";
+  return dead_letters > 0 ? "dead_letters" : "";
+}
+
 std::optional<milliseconds> parse_retry_after(std::string_view text) {
   if (text.empty() || text.size() > 9) return std::nullopt;
   int64_t value = 0;

@@ -17,6 +17,7 @@ struct DeliveryPolicy {
   milliseconds give_up_after{3LL * 24 * 3'600'000};
   // Of a record that the receiver itself refuses: a poison record must not block the others.
   uint32_t refusals = 5;
+  milliseconds trouble_after{15 * 60'000};  // of trying one record
 };
 
 // What one try came to.
@@ -44,6 +45,10 @@ enum class DeliveryVerdict {
 // Counts the try in; `random` of 0..2^32-1 spreads the pauses.
 DeliveryVerdict judge(const DeliveryPolicy& policy, const DeliveryResult& result, TimePoint now,
                       uint32_t random, DeliveryTries* tries);
+
+// What of a webhook needs somebody's attention: "receiver_away", "dead_letters" or nothing.
+std::string_view trouble_of(const DeliveryPolicy& policy, const DeliveryTries& tries,
+                            int64_t dead_letters, TimePoint now);
 
 // Of "120", seconds. A date is not understood: the own pause holds then.
 std::optional<milliseconds> parse_retry_after(std::string_view text);

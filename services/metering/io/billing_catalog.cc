@@ -220,14 +220,15 @@ bool BillingCatalog::wait_for(int64_t position, std::chrono::milliseconds patien
                                [&] { return impl_->position >= position; });
 }
 
-void BillingCatalog::disable_webhook(const std::string& uuid, const std::string& why) {
+void BillingCatalog::tell(const std::string& webhook_id, const v1::WebhookCommand& told,
+                          const std::string& why) {
   v1::Command command;
   command.set_command_id(runtime::new_uuid());
-  command.set_aggregate_id(uuid);
+  command.set_aggregate_id(webhook_id);
   command.set_actor("service:metering");
   command.set_correlation_id(command.command_id());
   command.set_causation_id(why);
-  command.mutable_webhook()->mutable_update_webhook()->set_enabled(false);
+  *command.mutable_webhook() = told;
   impl_->shard->post(size_t{0}, [impl = impl_.get(), command = std::move(command)] {
     if (impl->decide(command).has_accepted()) impl->publish();
   });

@@ -12,6 +12,7 @@
 #include "bus/bus.h"
 #include "metering/domain/price_list.h"
 #include "metering/domain/webhook.h"
+#include "trunkline/v1/usage.pb.h"
 
 namespace trunkline::metering {
 
@@ -39,8 +40,10 @@ class BillingCatalog {
   // False if the position is not reached in time.
   bool wait_for(int64_t position, std::chrono::milliseconds patience);
 
-  // The receiver wants no more.
-  void disable_webhook(const std::string& uuid, const std::string& why);
+  // What metering itself says of a webhook. It is lost if the log is away: who tells looks at the
+  // view and tells again.
+  void tell(const std::string& webhook_id, const v1::WebhookCommand& command,
+            const std::string& why);
 
   // A price list as of a position of the log; without versions if it was not there then.
   // Throws eventlog::LogUnavailable.

@@ -22,7 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kLookEvery{500};
 constexpr std::chrono::milliseconds kStoreAway{1'000};
-constexpr std::chrono::seconds kDisableAgain{5};
+// What the log does not say yet is told again: it may be away.
+constexpr std::chrono::seconds kTellAgain{5};
 constexpr int kLongestWaitMs = 250;
 constexpr size_t kBatch = 100;
 // A receiver has this long to learn a new key: until then both sign.
@@ -58,12 +59,15 @@ struct WebhookSender::Impl {
     DeliveryProgress progress;
     bool is_loaded = false;
     int64_t dead_letters = 0;
+    std::string last_answer;  // of a try that failed
+    std::optional<TimePoint> forgotten_at;
     uint64_t gone_version = 0;  // of the webhook, whose receiver wants no more
     std::deque<UsageRecord> next;
     Clock::time_point look_at{};
+    Clock::time_point tell_at{};
     std::unique_ptr<WebhookRequest> request;  // of next.front()
 
-    bool is_open() const { return webhook.enabled && gone_version != webhook.version; }
+    bool is_open() const { return webhook.enabled && gone_version != webhook.changed_version; }
   };
 
   const Options options;
@@ -119,6 +123,12 @@ struct WebhookSender::Impl {
       receiver.dead_letters = store.dead_letters(receiver.webhook.id);
       receiver.is_loaded = true;
     }
+    const auto& forgotten_at = receiver.webhook.forgotten_at;
+    if (forgotten_at != receiver.forgotten_at && forgotten_at) {
+      store.forget_dead_letters(receiver.webhook.id, *forgotten_at);
+      receiver.dead_letters = store.dead_letters(receiver.webhook.id);
+      receiver.forgotten_at = forgotten_at;
+    }
     if (receiver.webhook.resend_version <= receiver.progress.resend_version) return;
     // Only back: what was not yet delivered is not to be left out.
     receiver.progress.cursor = std::min(receiver.progress.cursor,
@@ -170,16 +180,39 @@ struct WebhookSender::Impl {
         multi, options.transport, receiver.webhook.url, headers, std::move(body));
   }
 
-  // Asked for again until the log says so: the log may be away.
+  void tell(Receiver& receiver, const v1::WebhookCommand& command, const std::string& why) {
+    if (Clock::now() < receiver.tell_at) return;
+    receiver.tell_at = Clock::now() + kTellAgain;
+    catalog.tell(receiver.webhook.id, command, why);
+  }
+
   void disable(Receiver& receiver) {
-    if (Clock::now() < receiver.look_at) return;
-    receiver.look_at = Clock::now() + kDisableAgain;
-    catalog.disable_webhook(receiver.webhook.id, "the receiver answered 410");
+    v1::WebhookCommand command;
+    command.mutable_update_webhook()->set_enabled(false);
+    tell(receiver, command, "the receiver answered 410");
+  }
+
+  void tell_trouble(Receiver& receiver) {
+    const DeliveryTries none;
+    const auto rule =
+        trouble_of(options.policy, receiver.webhook.enabled ? receiver.progress.tries : none,
+                   receiver.dead_letters, runtime::now());
+    if (rule == receiver.webhook.trouble.rule) return;
+    v1::WebhookCommand command;
+    if (rule.empty()) {
+      command.mutable_record_webhook_recovery();
+    } else {
+      auto& trouble = *command.mutable_record_webhook_trouble();
+      trouble.set_rule(std::string(rule));
+      trouble.set_why(receiver.last_answer);
+    }
+    tell(receiver, command, std::string(rule));
   }
 
   void drive(Receiver& receiver) {
     if (receiver.request) return;
     load(receiver);
+    tell_trouble(receiver);
     if (!receiver.webhook.enabled) return;
     if (check_webhook_url(receiver.webhook.url, options.allow_http)) return;
     if (!receiver.is_open()) return disable(receiver);
@@ -197,6 +230,10 @@ struct WebhookSender::Impl {
     const auto verdict = judge(options.policy, result, attempt.at, random(),
                                &receiver.progress.tries);
     figures.tries.add({word_of(verdict)});
+    if (verdict != DeliveryVerdict::delivered) {
+      receiver.last_answer =
+          result.status != 0 ? "it answers " + std::to_string(result.status) : result.error;
+    }
     switch (verdict) {
       case DeliveryVerdict::delivered:
         if (receiver.dead_letters > 0 && store.unbury(id, record.id)) --receiver.dead_letters;
@@ -209,8 +246,8 @@ struct WebhookSender::Impl {
         receiver.dead_letters = store.dead_letters(id);
         break;
       case DeliveryVerdict::disabled:
-        receiver.gone_version = receiver.webhook.version;
-        receiver.look_at = {};
+        receiver.gone_version = receiver.webhook.changed_version;
+        receiver.tell_at = {};
         disable(receiver);
         break;
     }

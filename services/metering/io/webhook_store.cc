@@ -231,6 +231,14 @@ int64_t WebhookStore::dead_letters(const std::string& webhook_id) {
   });
 }
 
+void WebhookStore::forget_dead_letters(const std::string& webhook_id, TimePoint up_to) {
+  ask([&](auto& session) {
+    session.exec_params("DELETE FROM webhook.dead_letter WHERE webhook_id = $1 AND at_us <= $2",
+                        webhook_id, to_unix_us(up_to));
+    return 0;
+  });
+}
+
 void WebhookStore::forget_others(const std::vector<std::string>& webhook_ids) {
   std::string ids;
   for (const auto& id : webhook_ids) ids += (ids.empty() ? "" : ",") + id;

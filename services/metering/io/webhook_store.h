@@ -63,6 +63,7 @@ class WebhookStore {
   // Whether it was one.
   bool unbury(const std::string& webhook_id, const std::string& record_id);
   int64_t dead_letters(const std::string& webhook_id);
+  void forget_dead_letters(const std::string& webhook_id, TimePoint up_to);
   // All that is known of webhooks but these.
   void forget_others(const std::vector<std::string>& webhook_ids);
   std::string deliveries_json(const std::string& webhook_id, uint32_t limit);

@@ -157,6 +157,37 @@ TEST(WebhookDelivery, RetryAfter) {
 }
 
 // The example of the Standard Webhooks libraries.
+TEST(WebhookDelivery, WhatNeedsAttention) {
+  const DeliveryPolicy policy;
+  DeliveryTries tries;
+  EXPECT_EQ(trouble_of(policy, tries, 0, kNow), "");
+  EXPECT_EQ(trouble_of(policy, tries, 1, kNow), "dead_letters");
+  tries.tries = 3;
+  tries.first_at = kNow - policy.trouble_after + milliseconds(1);
+  EXPECT_EQ(trouble_of(policy, tries, 0, kNow), "");
+  tries.first_at = kNow - policy.trouble_after;
+  EXPECT_EQ(trouble_of(policy, tries, 1, kNow), "receiver_away");
+}
+
+TEST(Webhook, TroubleIsRecordedOnceAndEnds) {
+  v1::WebhookCommand troubled, other, recovered, forgotten;
+  troubled.mutable_record_webhook_trouble()->set_rule("dead_letters");
+  troubled.mutable_record_webhook_trouble()->set_why("it answers 400");
+  other.mutable_record_webhook_trouble()->set_rule("receiver_away");
+  recovered.mutable_record_webhook_recovery();
+  forgotten.mutable_forget_dead_letters();
+  const auto one = create("https://example.com/");
+  EXPECT_EQ(verdict(after({one}), recovered), "ignored");
+  const WebhookState state = after({one, troubled});
+  EXPECT_EQ(state.trouble, (WebhookTrouble{"dead_letters", "it answers 400", kNow}));
+  EXPECT_EQ(state.changed_version, 1u);
+  EXPECT_EQ(verdict(state, troubled), "ignored");
+  EXPECT_EQ(verdict(state, other), "accepted: webhook_troubled");
+  EXPECT_EQ(after({one, troubled, recovered}).trouble, WebhookTrouble());
+  EXPECT_EQ(after({one, troubled, forgotten}).forgotten_at, kNow);
+  EXPECT_EQ(verdict(WebhookState(kId), troubled), "rejected: webhook_not_found (not_found)");
+}
+
 TEST(WebhookKey, SignsAsTheStandardDoes) {
   const std::string key = *unbase64("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
   EXPECT_EQ(webhook_signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1'614'265'330,
