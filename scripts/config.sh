@@ -166,10 +166,12 @@ write_service_configs() {
       --rawfile webhooks "$home/secrets/webhook-master.secret" \
       --argjson pause "${TRUNKLINE_WEBHOOK_FIRST_PAUSE_MS:-1000}" \
       --argjson timeout "${TRUNKLINE_WEBHOOK_TIMEOUT_MS:-15000}" \
+      --arg ca "${TRUNKLINE_WEBHOOK_CA_FILE:-}" \
+      --argjson http "${TRUNKLINE_WEBHOOK_ALLOW_HTTP:-false}" \
       '. + {log_dsn: $dsn, metering_dsn: $database, event_source: $source, event_schema: $schema,
             usage: {window_ms: $window, grace_ms: $grace},
             webhook_master_secret: ($webhooks | rtrimstr("\n")), webhook_first_pause_ms: $pause,
-            webhook_timeout_ms: $timeout}' |
+            webhook_timeout_ms: $timeout, webhook_ca_file: $ca, webhook_allow_http: $http}' |
     write_private "$home/etc/metering.json" "$service_user"
   common_config lookup lookup |
     jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \

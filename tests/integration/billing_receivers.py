@@ -7,6 +7,8 @@ import importlib.util
 import json
 import pathlib
 import random
+import ssl
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -44,17 +46,42 @@ def ingest_problem(content_type, body):
     return None
 
 
-class Receiver:
-    """A server at a port of its own that can go away and come back there."""
+class Certificates:
+    """An authority of a test's own."""
 
-    def __init__(self):
+    def __init__(self, directory):
+        self.directory = directory
+        self.authority = self.made("ca", "CA:TRUE", "DNS:authority.test")
+
+    def made(self, name, constraint, subject, signer=None):
+        """A file with key and certificate; signed by itself without a signer."""
+        path = self.directory / f"{name}.pem"
+        signed = ["-CA", str(signer), "-CAkey", str(signer)] if signer else []
+        done = subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+             "-addext", f"subjectAltName={subject}", "-addext",
+             f"basicConstraints=critical,{constraint}", "-keyout", "-", *signed],
+            capture_output=True, check=True)
+        path.write_bytes(done.stdout)
+        path.chmod(0o644)
+        return path
+
+
+class Receiver:
+    """A server at a port of its own that can go away and come back there; with a certificate by
+    TLS."""
+
+    def __init__(self, certificate=None):
+        self.certificate = certificate
         self.port = 0
         self.server = None
         self.lock = threading.Lock()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}/usage"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/usage"
 
     def start(self):
         self.server = self.make_server(self.port) if self.port else self.first_server()
@@ -93,7 +120,12 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        return http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        return server
 
     def answer(self, headers, body):
         raise NotImplementedError
@@ -102,8 +134,8 @@ class Receiver:
 class Consumer(Receiver):
     """The sample consumer's own checks and store, and in what order records came first."""
 
-    def __init__(self, path):
-        super().__init__()
+    def __init__(self, path, certificate=None):
+        super().__init__(certificate)
         self.store = consumer.Store(str(path))
         self.secrets = []
         self.order = []
@@ -146,8 +178,8 @@ class Consumer(Receiver):
 class Refusing(Receiver):
     """Answers with what `statuses` says of the first deliveries, then 204."""
 
-    def __init__(self, statuses, headers=None):
-        super().__init__()
+    def __init__(self, statuses, headers=None, certificate=None):
+        super().__init__(certificate)
         self.statuses = list(statuses)
         self.headers = headers or {}
         self.ids = []

@@ -9,7 +9,7 @@ import urllib.request
 import uuid
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
 
-from billing_receivers import Consumer, Refusing, Silent, consumer
+from billing_receivers import Certificates, Consumer, Refusing, Silent, consumer
 from event_schemas import CLOUDEVENTS, problems
 from platform_fixture import Platform, accepts_connections, alive, wait_for
 
@@ -37,6 +37,8 @@ class BillingTest(unittest.TestCase):
             "TRUNKLINE_USAGE_WINDOW_MS": "2000", "TRUNKLINE_USAGE_GRACE_MS": "500",
             "TRUNKLINE_WEBHOOK_FIRST_PAUSE_MS": "100", "TRUNKLINE_WEBHOOK_TIMEOUT_MS": "30000"})
         cls.addClassCleanup(cls.platform.tear_down)
+        cls.certificates = Certificates(cls.platform.parent)
+        cls.platform.env["TRUNKLINE_WEBHOOK_CA_FILE"] = str(cls.certificates.authority)
         cls.platform.start()
         cls.projects = [str(uuid.uuid4()) for _ in range(2)]
         cls.tokens = [cls.made("/v1/tokens", {"name": f"p{i}", "role": "member",
@@ -86,8 +88,8 @@ class BillingTest(unittest.TestCase):
         self.addCleanup(self.platform.api, "DELETE", f"/v1/webhooks/{made['uuid']}")
         return made
 
-    def consumer(self, name):
-        receiver = Consumer(self.platform.parent / name)
+    def consumer(self, name, certificate=None):
+        receiver = Consumer(self.platform.parent / name, certificate)
         receiver.start()
         self.addCleanup(receiver.stop)
         return receiver
@@ -414,6 +416,34 @@ class BillingTest(unittest.TestCase):
             return not self.get(path + "/deliveries")["dead_letters"]
         wait_for(forgotten, 60, "no dead letter any more")
         wait_for(lambda: "trouble" not in self.get(path), 60, "no trouble")
+
+    def test_records_go_to_nobody_else(self):
+        authority, here = self.certificates.authority, "IP:127.0.0.1"
+        good = self.consumer("tls.sqlite",
+                             self.certificates.made("good", "CA:FALSE", here, authority))
+        strangers = [
+            Refusing([], certificate=self.certificates.made("self", "CA:FALSE", here)),
+            Refusing([], certificate=self.certificates.made("other", "CA:FALSE", "IP:127.0.0.2",
+                                                            authority))]
+        elsewhere = Refusing([])
+        for receiver in (*strangers, elsewhere):
+            receiver.start()
+            self.addCleanup(receiver.stop)
+        sends_on = Refusing([302], {"Location": elsewhere.url})
+        sends_on.start()
+        self.addCleanup(sends_on.stop)
+        good.secrets = [self.webhook(good)["secret"]]
+        self.webhook(sends_on)
+        for stranger in strangers:
+            path = f"/v1/webhooks/{self.webhook(stranger)['uuid']}/deliveries"
+            attempts = wait_for(lambda: self.get(path)["attempts"], 60, "an attempt")
+            self.assertEqual({attempt["status"] for attempt in attempts}, {0})
+            self.assertIn("certificate", attempts[0]["error"])
+            self.assertEqual(stranger.ids, [])
+        wait_for(lambda: good.order, 60, "a record by TLS")
+        self.assertEqual(good.faults, [])
+        wait_for(lambda: len(sends_on.ids) > 1, 60, "the record again")
+        self.assertEqual(elsewhere.ids, [])
 
     def test_the_sample_consumer_adds_up(self):
         receiver = self.consumer("sample.sqlite")
