@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import signal
+import subprocess
 import unittest
 import urllib.request
 import uuid
@@ -175,6 +176,28 @@ class BillingTest(unittest.TestCase):
         self.assertEqual(self.invoice(more=at), invoice)
         usage = "/v1/usage?window=1m&from=2020-01-01T00:00:00Z"
         self.assertEqual(self.get(usage, status=400)["type"], "bad_query")
+
+    def test_an_invoice_does_not_wait_for_windows_that_others_wrote_into(self):
+        self.billed()
+        # Its rows stay as they are until standard input ends.
+        holder = subprocess.Popen(["psql", "-X", "-q", self.metering_dsn()], text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(holder.communicate)
+        holder.stdin.write("BEGIN; LOCK TABLE usage.checkpoint IN EXCLUSIVE MODE; SELECT 1;\n")
+        holder.stdin.flush()
+        self.assertTrue(holder.stdout.readline())
+        projected = int(self.platform.psql(self.metering_dsn(),
+                                           "SELECT closed_position FROM usage.checkpoint"))
+        log = ("SELECT 1 FROM log.event WHERE type = 'usage_window_closed' AND "
+               f"position > {projected} LIMIT 1")
+        wait_for(lambda: self.platform.psql(self.log_dsn(), log), 60, "a close")
+        self.made("/v1/tokens", {"name": "other", "role": "admin"})
+        status, invoice, _ = self.platform.api(
+            "GET", f"/v1/invoices/{self.projects[0]}/{MONTH}?price_list={self.price_list}")
+        self.assertEqual(status, 200, invoice)
+        closed = int(self.platform.psql(self.metering_dsn(),
+                                        "SELECT closed_position FROM usage.checkpoint"))
+        self.assertEqual(closed, projected)
 
     def test_pages_are_of_one_invoice(self):
         invoice = self.billed()
@@ -473,9 +496,15 @@ class BillingTest(unittest.TestCase):
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
 
     def metering_dsn(self):
+        return self.dsn("trunkline_metering")
+
+    def log_dsn(self):
+        return self.dsn("trunkline_log")
+
+    def dsn(self, database):
         socket = os.readlink(self.platform.home / "run" / "socket_dir")
         return (f"host={socket}/log port={self.platform.port_base + 2} user=tl_metering "
-                f"dbname=trunkline_metering")
+                f"dbname={database}")
 
 
 if __name__ == "__main__":

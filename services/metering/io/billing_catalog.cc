@@ -234,6 +234,12 @@ void BillingCatalog::tell(const std::string& webhook_id, const v1::WebhookComman
   });
 }
 
+int64_t BillingCatalog::changed_at(const std::string& price_list_id) const {
+  eventlog::Log log(impl_->options.log_dsn);
+  const auto events = log.read_stream(eventlog::stream_name("pricelist", price_list_id), 0);
+  return events.empty() ? 0 : events.back().position;
+}
+
 PriceListState BillingCatalog::price_list_at(const std::string& uuid, int64_t position) const {
   eventlog::Log log(impl_->options.log_dsn);
   PriceListState state(uuid);

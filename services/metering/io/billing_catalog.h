@@ -45,6 +45,9 @@ class BillingCatalog {
   void tell(const std::string& webhook_id, const v1::WebhookCommand& command,
             const std::string& why);
 
+  // Position of the newest event of a price list; 0: there is none. Throws
+  // eventlog::LogUnavailable.
+  int64_t changed_at(const std::string& price_list_id) const;
   // A price list as of a position of the log; without versions if it was not there then.
   // Throws eventlog::LogUnavailable.
   PriceListState price_list_at(const std::string& uuid, int64_t position) const;

@@ -79,6 +79,18 @@ int64_t InvoiceMaker::folded_position(UsageReader& reader, UsageTrace& trace) co
   return std::max(checkpoint.position, next && next->position <= seen ? next->position - 1 : seen);
 }
 
+// Of all that was written before, price lists alone must be seen: an invoice need not wait for the
+// windows that other writes are in.
+int64_t InvoiceMaker::needed_position(const InvoiceQuestion& question,
+                                      int64_t min_position) const {
+  if (question.at_position != 0) return question.at_position;
+  int64_t changed = catalog_.changed_at(question.price_list_id);
+  if (!question.compare_with_id.empty()) {
+    changed = std::max(changed, catalog_.changed_at(question.compare_with_id));
+  }
+  return std::min(min_position, changed);
+}
+
 std::variant<std::shared_ptr<const Invoice>, InvoiceProblem> InvoiceMaker::make(
     const InvoiceQuestion& question, int64_t min_position, UsageReader& reader,
     UsageTrace& trace) {
@@ -86,14 +98,14 @@ std::variant<std::shared_ptr<const Invoice>, InvoiceProblem> InvoiceMaker::make(
   if (!month) return InvoiceProblem::no_month;
   InvoiceQuestion asked = question;
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  const int64_t needed = needed_position(question, min_position);
   int64_t folded = folded_position(reader, trace);
-  while (folded < min_position) {
+  while (folded < needed) {
     if (std::chrono::steady_clock::now() > deadline) return InvoiceProblem::not_yet;
     std::this_thread::sleep_for(kPause);
     folded = folded_position(reader, trace);
   }
   if (asked.at_position == 0) asked.at_position = folded;
-  if (asked.at_position > folded) return InvoiceProblem::not_yet;
   if (auto found = kept(asked)) return found;
   auto invoice = std::make_shared<Invoice>();
   invoice->project_id = asked.project_id;

@@ -36,13 +36,14 @@ class InvoiceMaker {
  public:
   InvoiceMaker(BillingCatalog& catalog, std::string log_dsn);
 
-  // Waits, for a while, until the projection has reached `min_position`. Throws UsageUnavailable,
-  // eventlog::LogUnavailable.
+  // Waits, for a while, until the projection has reached what is asked for; of what was written up
+  // to `min_position`, the price lists are seen. Throws UsageUnavailable, eventlog::LogUnavailable.
   std::variant<std::shared_ptr<const Invoice>, InvoiceProblem> make(
       const InvoiceQuestion& question, int64_t min_position, UsageReader& reader,
       UsageTrace& trace);
 
  private:
+  int64_t needed_position(const InvoiceQuestion& question, int64_t min_position) const;
   // The newest position that an invoice can be of.
   int64_t folded_position(UsageReader& reader, UsageTrace& trace) const;
   std::shared_ptr<const Invoice> kept(const InvoiceQuestion& question) const;
