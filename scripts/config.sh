@@ -191,7 +191,9 @@ write_service_configs() {
         --arg address "$(host_address "$host")" --arg sockets "$socket_dir" \
         --arg user "$(as_root && echo "$node_user")" --arg keeper "$home/bin/trunkline-keeper" \
         --argjson stats "${TRUNKLINE_STATS_INTERVAL_MS:-10000}" \
-        '. + {host: $host, zone: $zone, address: $address, cpu: 0, ram_mb: 0, disk_gb: 0,
+        --argjson capacity "${TRUNKLINE_HOST_CAPACITY:-"{}"}" \
+        '. + {cpu: 0, ram_mb: 0, disk_gb: 0} + $capacity +
+             {host: $host, zone: $zone, address: $address,
               socket_dir: $sockets, node_user: $user, keeper: $keeper,
               stats_interval_ms: $stats}' |
       write_private "$home/etc/agent-$host.json" "$(id -un)"

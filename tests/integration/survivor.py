@@ -105,7 +105,10 @@ class Survivor:
         return self.customer.get(self.uuid)["nodes"]
 
     def primary(self):
-        return next(n for n in self.nodes() if n.get("role") == "primary")
+        """For a moment after a crash nobody is seen to be it."""
+        return self.wait_for(
+            lambda: next((n for n in self.nodes() if n.get("role") == "primary"), None), 60,
+            "a primary")
 
     def await_all_streaming(self):
         """And until the sync set is in force again: before that, a second failure would rightly

@@ -14,6 +14,7 @@ import subprocess
 import time
 import unittest
 
+from customer import INSTANCES
 from platform_fixture import wait_for
 from survivor import Survivor, SurvivorTest
 
@@ -148,6 +149,36 @@ class Failover(SurvivorTest):
         self.survivor.await_all_streaming()
         self.assert_nothing_lost(work.finish())
         self.assert_one_primary(watch.finish(), thaws=4)
+        self.assert_rows_equal_everywhere()
+
+    def test_an_operator_may_promote_what_is_left(self):
+        """Two of three hosts stand still: nobody is promoted, until an operator says so."""
+        self.survivor.await_all_streaming()
+        old = self.survivor.primary()
+        lost, left = (n for n in self.survivor.nodes() if n["role"] == "standby")
+        for node in (old, lost):
+            self.survivor.signal_host(node["host"], signal.SIGSTOP)
+            self.addCleanup(self.survivor.signal_host, node["host"], signal.SIGCONT)
+        failover = wait_for(lambda: self.survivor.customer.get(self.survivor.uuid).get("failover"),
+                            30, "the reason why nobody is promoted")
+        self.assertIn(lost["uuid"], failover["why"])
+        path = f"{INSTANCES}/{self.survivor.uuid}/failover"
+        status, answer, _ = self.platform.api("POST", path, {})
+        self.assertEqual(status, 400, answer)
+        self.assertIn("accept_data_loss", str(answer))
+        self.assertEqual(self.survivor.primary()["uuid"], old["uuid"])
+        self.survivor.customer.call("POST", path, {"accept_data_loss": True})
+        new = self.survivor.await_new_primary(old)
+        self.assertEqual(new["uuid"], left["uuid"])
+        told = self.survivor.failovers()[0]
+        self.assertEqual((told["kind"], told["to_node"]), ("override", left["uuid"]))
+        self.assertIn("lost_bytes", told)
+        for node in (old, lost):
+            self.survivor.signal_host(node["host"], signal.SIGCONT)
+        self.survivor.await_all_streaming()
+        work = self.workload(clients=1)
+        time.sleep(0.5)
+        self.assert_nothing_lost(work.finish())
         self.assert_rows_equal_everywhere()
 
     def test_a_killed_owner_is_taken_over_by_another_process(self):

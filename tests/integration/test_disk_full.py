@@ -1,0 +1,107 @@
+"""The disk of a node's host is full while clients write: what was acknowledged stays, the API says
+where there is no room, and all goes on when there is.
+
+Needs root, who can mount: each host gets a small file system of its own.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+from platform_fixture import Platform, wait_for
+from survivor import HOSTS, Survivor, SurvivorTest
+
+SIZE_MB = 2600
+
+
+class DiskFull(SurvivorTest):
+    @classmethod
+    def setUpClass(cls):
+        try:
+            # Mounts go with the last process that sees them, and nobody else does.
+            libc = ctypes.CDLL(None, use_errno=True)
+            if os.geteuid() != 0 or libc.unshare(0x20000) != 0:
+                raise unittest.SkipTest("only root can mount file systems")
+            if libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) != 0:
+                raise unittest.SkipTest("mounts cannot be made private here")
+        except unittest.SkipTest as why:
+            print(f"skipped: {why}", flush=True)
+            raise
+        cls.platform = Platform()
+        cls.addClassCleanup(cls.platform.tear_down)
+        cls.platform.start()
+        cls.platform.stop()
+        for host in HOSTS:
+            cls.give_disk(cls.platform.home / "hosts" / host)
+        cls.platform.start()
+        cls.survivor = Survivor(cls.platform)
+
+    @classmethod
+    def give_disk(cls, folder):
+        copy = folder.with_name(f"{folder.name}.copy")
+        folder.rename(copy)
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)],
+                       check=True)
+        cls.addClassCleanup(subprocess.run, ["umount", "-l", str(folder)], check=True)
+        subprocess.run(["cp", "-a", f"{copy}/.", str(folder)], check=True)
+        shutil.rmtree(copy)
+
+    def fill(self, node):
+        """Until there is no room; returns what makes room again."""
+        filler = self.platform.home / "hosts" / node["host"] / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 20))
+            except OSError:
+                pass
+        self.addCleanup(filler.unlink, missing_ok=True)
+        return filler.unlink
+
+    def said(self):
+        """All that the API says of the instance and its hosts."""
+        call = self.survivor.customer.call
+        return str([self.survivor.customer.get(self.survivor.uuid), call("GET", "/v1/hosts"),
+                    self.survivor.failovers()])
+
+    # --- tests
+
+    def test_on_the_primarys_host(self):
+        work, watch = self.workload(), self.watch()
+        time.sleep(1)
+        make_room = self.fill(self.survivor.primary())
+        # WAL that cannot be written stops the server.
+        end = time.monotonic() + 15
+        while time.monotonic() < end and len(self.survivor.failovers()) == 0:
+            time.sleep(0.5)
+        print("  failovers", [(f["rule"], f["why"]) for f in self.survivor.failovers()],
+              "disk" in self.said().replace("disk_", ""), flush=True)
+        make_room()
+        self.survivor.await_all_streaming()
+        time.sleep(1)
+        self.assert_nothing_lost(work.finish())
+        self.assert_one_primary(watch.finish())
+        self.survivor.await_all_streaming()
+        self.assert_rows_equal_everywhere()
+
+    def test_on_a_standbys_host(self):
+        self.survivor.await_all_streaming()
+        work = self.workload()
+        time.sleep(1)
+        standby = next(n for n in self.survivor.nodes() if n["role"] == "standby")
+        make_room = self.fill(standby)
+        time.sleep(8)
+        make_room()
+        self.survivor.await_all_streaming()
+        result = work.finish()
+        self.assert_nothing_lost(result)
+        self.assertEqual(result["errors"], {})
+        self.assert_rows_equal_everywhere()
+
+
+if __name__ == "__main__":
+    unittest.main()
