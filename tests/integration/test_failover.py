@@ -197,6 +197,14 @@ class Failover(SurvivorTest):
         self.assertEqual(result["errors"], {})
         self.survivor.await_all_streaming()
 
+    def await_another_start(self, started):
+        """In place, or of another server: what was killed has been noticed."""
+        def is_other():
+            with contextlib.suppress(AssertionError):  # nobody serves
+                return self.survivor.postmaster_start() != started
+            return False
+        wait_for(is_other, 60, "a server that was started later")
+
     def test_random_failovers_under_load(self):
         print(f"TRUNKLINE_CHAOS_SEED={SEED} failovers={FAILOVERS}", flush=True)
         dice = random.Random(SEED)
@@ -211,10 +219,14 @@ class Failover(SurvivorTest):
             print(f"  {kind} {old['host']}", flush=True)
             if kind == "switchover":
                 self.survivor.switch_over()
-            elif kind == "kill postmaster":
-                self.survivor.kill_postmaster(old)
-            elif kind == "kill host":
-                self.survivor.signal_host(old["host"], signal.SIGKILL)
+                self.survivor.await_new_primary(old)
+            elif kind.startswith("kill"):
+                started = self.survivor.postmaster_start()
+                if kind == "kill postmaster":
+                    self.survivor.kill_postmaster(old)
+                else:
+                    self.survivor.signal_host(old["host"], signal.SIGKILL)
+                self.await_another_start(started)
             else:
                 self.survivor.signal_host(old["host"], signal.SIGSTOP)
                 if "replication" in kind:
