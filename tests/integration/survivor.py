@@ -74,6 +74,7 @@ class Survivor:
     def __init__(self, platform, sync=1):
         self.platform = platform
         self.customer = Customer(platform)
+        self._events = []
         # One node a host: two on one host would be lost together.
         wait_for(lambda: len(self.customer.call("GET", "/v1/hosts")) == len(HOSTS), 60,
                  "all hosts registered")
@@ -97,7 +98,7 @@ class Survivor:
         try:
             return wait_for(condition, timeout_s, what)
         except AssertionError as error:
-            events = self.customer.call("GET", f"{INSTANCES}/{self.uuid}/events")[-12:]
+            events = self.events()[-12:]
             raise AssertionError(f"{error}\n{json.dumps(self.nodes(), indent=1)}\n"
                                  f"{json.dumps(events, indent=1)}") from error
 
@@ -144,8 +145,18 @@ class Survivor:
     def postmaster_start(self):
         return self.sql("select pg_postmaster_start_time()")
 
+    def events(self):
+        """All of them, page by page; those that were read before are kept."""
+        while True:
+            after = self._events[-1]["position"] if self._events else 0
+            page = self.customer.call(
+                "GET", f"{INSTANCES}/{self.uuid}/events?page_marker={after}")
+            if not page:
+                return self._events
+            self._events += page
+
     def event_types(self):
-        return [e["type"] for e in self.customer.call("GET", f"{INSTANCES}/{self.uuid}/events")]
+        return [e["type"] for e in self.events()]
 
     def failovers(self):
         return self.customer.call("GET", f"{INSTANCES}/{self.uuid}/failovers")
