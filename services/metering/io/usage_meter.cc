@@ -75,7 +75,8 @@ void UsageMeter::be_active(PgSession& session) {
   adopt(active);
   runtime::EventFeed::Options feed;
   feed.log_dsn = options_.log_dsn;
-  feed.after_position = active.folded.position;
+  const int64_t begun_at = active.folded.position;
+  feed.after_position = begun_at;
   active.feed = std::make_unique<runtime::EventFeed>(
       bus_, std::move(feed),
       [this, &active](const std::vector<RecordedEvent>& batch) { take(active, batch); });
@@ -84,7 +85,7 @@ void UsageMeter::be_active(PgSession& session) {
     current_ = &active;
   }
   is_active_ = true;
-  spdlog::info("metering is active at position {}", active.folded.position);
+  spdlog::info("metering is active at position {}", begun_at);
   const auto every =
       std::chrono::milliseconds(std::clamp<int64_t>(options_.rules.length_ms / 20, 50, 500));
   std::string why;
