@@ -96,6 +96,16 @@ api_ready() {
     call_api GET /v1/postgres/versions >/dev/null 2>&1
 }
 
+# Where traces go, somebody can look at them: Jaeger's page, unless TRUNKLINE_JAEGER_URL says
+# another.
+jaeger_line() {
+  local host=${OTEL_EXPORTER_OTLP_ENDPOINT:-}
+  [[ -n $host ]] || return 0
+  host=${host#*://}
+  host=${host%%/*}
+  echo "  traces  ${TRUNKLINE_JAEGER_URL:-http://${host%:*}:16686/search}"
+}
+
 print_ways_in() {
   cat <<END
 
@@ -106,6 +116,7 @@ Trunkline is up.
   try     curl -H "Authorization: Bearer \$(cat '$asked_home/admin.token')" \\
                $api/v1/postgres/instances
 END
+  jaeger_line
   demo_psql_line
   echo
 }

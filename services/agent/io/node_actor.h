@@ -26,6 +26,7 @@
 #include "agent/io/pg_connection.h"
 #include "agent/io/postgres_facts.h"
 #include "agent/io/process.h"
+#include "telemetry/attributes.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/report.pb.h"
 

@@ -45,7 +45,7 @@ void NodeActor::base_backup(bool replace) {
     return;
   }
   telemetry::Span span("base backup", telemetry::SpanKind::internal, progress.traceparent);
-  span.set("node.id", manifest_.node_id);
+  span.set(telemetry::kNodeId, manifest_.node_id);
   {
     const AsNodeUser rights(context_.user);
     remove_tree(paths_.incoming);
@@ -70,7 +70,7 @@ void NodeActor::base_backup(bool replace) {
     publish();
   }
   if (child.exit_code() != 0) {
-    span.error(complaint(child.output()));
+    span.fail("pg_basebackup", complaint(child.output()));
     try_again("base_backup_failed", complaint(child.output()));
     return;
   }

@@ -251,9 +251,12 @@ void NodeActor::promote() {
                "the node's timeline is not one that the assigned one can begin from");
     return;
   }
-  telemetry::Span span("promote", telemetry::SpanKind::internal,
+  telemetry::Span span("promote", telemetry::SpanKind::client,
                        progress_[TaskKind::role].traceparent);
-  span.set("node.id", manifest_.node_id);
+  span.set(telemetry::kNodeId, manifest_.node_id);
+  span.set(telemetry::kDbSystem, "postgresql");
+  span.set(telemetry::kDbOperation, "pg_promote");
+  span.set(telemetry::kTerm, static_cast<int64_t>(term));
   const auto begun = Clock::now();
   manifest_.promoted_term = term;
   manifest_.fenced_timeline = own;

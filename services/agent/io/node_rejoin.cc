@@ -181,7 +181,7 @@ void NodeActor::rewind() {
     return;
   }
   telemetry::Span span("rewind", telemetry::SpanKind::internal, progress.traceparent);
-  span.set("node.id", manifest_.node_id);
+  span.set(telemetry::kNodeId, manifest_.node_id);
   stop_postmaster(kFastStop, kImmediateStop);
   keep_forked_wal();
   manifest_.rewinding = true;
@@ -195,7 +195,7 @@ void NodeActor::rewind() {
   std::string complaint;
   if (!run_rewind(role, &complaint)) {
     spdlog::warn("node {}: pg_rewind: {}", manifest_.node_id, complaint);
-    span.error(complaint);
+    span.fail("pg_rewind", complaint);
     return;
   }
   make_standby_of_data();

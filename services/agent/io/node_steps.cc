@@ -140,7 +140,7 @@ void NodeActor::perform(const Decision& decision) {
 void NodeActor::make_box() {
   telemetry::Span span("ensure node", telemetry::SpanKind::internal,
                        progress_[TaskKind::ensure].traceparent);
-  span.set("node.id", manifest_.node_id);
+  span.set(telemetry::kNodeId, manifest_.node_id);
   {
     const AsNodeUser rights(context_.user);
     make_directory(paths_.dir, 0700);
@@ -226,7 +226,8 @@ void NodeActor::start_postmaster(pid_t adopt) {
     start_span_.reset();
     start_span_.emplace("postmaster started", telemetry::SpanKind::internal,
                         progress_[TaskKind::role].traceparent);
-    start_span_->set("node.id", manifest_.node_id);
+    start_span_->set(telemetry::kNodeId, manifest_.node_id);
+    start_span_->set(telemetry::kDbSystem, "postgresql");
   }
   KeeperStart start;
   start.keeper = context_.keeper;
@@ -388,7 +389,7 @@ void NodeActor::run_objects(bool check) {
   if (!check) {
     span.emplace("apply objects", telemetry::SpanKind::internal,
                  progress_[TaskKind::objects].traceparent);
-    span->set("node.id", manifest_.node_id);
+    span->set(telemetry::kNodeId, manifest_.node_id);
   }
   objects_check_at_ = Clock::now() + kObjectsCheck;
   const ObjectsResult result = apply_objects(
@@ -405,7 +406,7 @@ void NodeActor::run_objects(bool check) {
 void NodeActor::remove_node() {
   telemetry::Span span("remove node", telemetry::SpanKind::internal,
                        progress_[TaskKind::remove].traceparent);
-  span.set("node.id", manifest_.node_id);
+  span.set(telemetry::kNodeId, manifest_.node_id);
   stop_postmaster(seconds(3), seconds(2));
   const std::string trash = context_.paths.nodes_dir + "/.trash-" + manifest_.node_id;
   {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bus/streams.h"
+#include "telemetry/attributes.h"
 
 namespace trunkline::gateway {
 namespace {
@@ -24,6 +25,19 @@ const char* owner_of(const v1::Command& command) {
   if (command.has_group()) return "replication";
   if (command.has_price_list() || command.has_webhook()) return "metering";
   return "provisioner";
+}
+
+std::shared_ptr<telemetry::Span> publish_span(const v1::Command& command, const char* owner,
+                                              const std::string& subject) {
+  std::shared_ptr<telemetry::Span> span = telemetry::Span::unattached(
+      std::string("publish tl.cmd.") + owner,
+      {telemetry::SpanKind::producer, command.traceparent(), {}, false, {}});
+  span->set(telemetry::kMessagingSystem, "nats");
+  span->set(telemetry::kMessagingDestination, subject);
+  span->set(telemetry::kMessagingOperation, "publish");
+  span->set(telemetry::kMessagingOperationType, "publish");
+  span->set(telemetry::kMessagingMessageId, command.command_id());
+  return span;
 }
 
 }  // namespace
@@ -49,10 +63,12 @@ bool CommandClient::in_flight(const std::string& command_id) const {
   return entries_.contains(command_id);
 }
 
-void CommandClient::send(const v1::Command& command, Callback callback) {
+void CommandClient::send(v1::Command command, Callback callback) {
   Entry entry;
   const char* owner = owner_of(command);
   entry.subject = bus::command_subject(owner, command.aggregate_id());
+  entry.span = publish_span(command, owner, entry.subject);
+  command.set_traceparent(entry.span->traceparent());
   entry.bytes = command.SerializeAsString();
   entry.traceparent = command.traceparent();
   entry.started = Clock::now();
@@ -126,6 +142,7 @@ void CommandClient::on_published(const std::string& id, uint64_t serial,
     return;
   }
   found->second.maybe_stored = true;
+  found->second.span.reset();
 }
 
 void CommandClient::on_answer(const std::string& id, uint64_t serial,

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "bus/bus.h"
+#include "telemetry/telemetry.h"
 #include "trunkline/v1/envelope.pb.h"
 
 namespace trunkline::gateway {
@@ -37,7 +38,7 @@ class CommandClient {
   };
   // Exactly once, on a thread of the bus or of this object, or within the call.
   using Callback = std::function<void(Outcome)>;
-  void send(const v1::Command& command, Callback callback);
+  void send(v1::Command command, Callback callback);
 
   // Sent, and no answer yet.
   bool in_flight(const std::string& command_id) const;
@@ -51,6 +52,7 @@ class CommandClient {
     std::string subject;
     std::string bytes;
     std::string traceparent;
+    std::shared_ptr<telemetry::Span> span;  // until it is stored
     uint64_t serial = 0;        // of this sending: its asker may send the same command id anew
     Callback callback;          // until the first answer or the end of patience
     bool maybe_stored = false;

@@ -10,6 +10,7 @@
 #include "bus/streams.h"
 #include "telemetry/metrics.h"
 #include "runtime/random.h"
+#include "telemetry/attributes.h"
 
 namespace trunkline::gateway {
 namespace {
@@ -88,9 +89,14 @@ void Exchange::route() {
   }
   const auto parent = request_.header("traceparent");
   const bool honoured = parent && telemetry::is_traceparent(*parent);
-  span_ = telemetry::Span::unattached(name, telemetry::SpanKind::server,
-                                      honoured ? *parent : std::string_view());
+  telemetry::SpanOptions options;
+  options.kind = telemetry::SpanKind::server;
+  if (honoured) options.parent = *parent;
+  const bool writes = match_.route != nullptr && match_.route->method != "GET";
+  options.weight = writes ? telemetry::Weight::change : telemetry::Weight::read;
+  span_ = telemetry::Span::unattached(name, options);
   traceparent_ = span_->traceparent();
+  describe_request();
   if (failure) {
     HttpResponse response = problem_response(failure->problem);
     if (!failure->allow.empty()) response.headers.emplace_back("Allow", failure->allow);
@@ -98,6 +104,17 @@ void Exchange::route() {
   }
   if (match_.route->access == Access::open) return serve_open();
   authenticate();
+}
+
+// Neither the query (it may hold what a client thinks secret) nor any body.
+void Exchange::describe_request() {
+  const bool known = match_.route != nullptr;
+  span_->set(telemetry::kHttpMethod, known ? request_.method : "_OTHER");
+  if (!known) span_->set(telemetry::kHttpMethodOriginal, shown(request_.method));
+  if (known) span_->set(telemetry::kHttpRoute, match_.route->pattern);
+  span_->set(telemetry::kUrlPath, request_.path);
+  span_->set(telemetry::kUrlScheme, "http");
+  if (const auto agent = request_.header("user-agent")) span_->set(telemetry::kUserAgent, *agent);
 }
 
 void Exchange::serve_open() {
@@ -294,7 +311,7 @@ void Exchange::build_and_send(const std::shared_ptr<Write>& plan) {
   command->set_correlation_id(plan->command_id);
   command->set_traceparent(traceparent_);
   command->set_issued_unix_us(to_unix_us(runtime::now()));
-  span_->set("trunkline.command_id", plan->command_id);
+  span_->set(telemetry::kCommandId, plan->command_id);
   gateway_->commands_.send(*command, [self = shared_from_this(),
                                       plan](const CommandClient::Outcome& outcome) {
     self->guarded([&] { self->on_command(plan, outcome); });
@@ -374,11 +391,21 @@ void Exchange::administrate() {
 }
 
 void Exchange::ask(v1::Query query, std::function<void(std::optional<v1::QueryAnswer>)> then) {
-  query.set_traceparent(traceparent_);
+  const bool of_metering = is_asked_of_metering(query);
+  const char* subject = of_metering ? bus::kMeteringSubject : bus::kLookupSubject;
+  std::shared_ptr<telemetry::Span> span = telemetry::Span::unattached(
+      std::string("request ") + subject,
+      {telemetry::SpanKind::client, traceparent_, {}, false, {}});
+  span->set(telemetry::kMessagingSystem, "nats");
+  span->set(telemetry::kMessagingDestination, subject);
+  span->set(telemetry::kMessagingOperation, "request");
+  query.set_traceparent(span->traceparent());
   query.set_min_position(std::max(query.min_position(), gateway_->written_position_.load()));
-  LookupClient& asked = is_asked_of_metering(query) ? gateway_->metering_ : gateway_->lookup_;
-  asked.ask(query, [self = shared_from_this(),
-                    then = std::move(then)](std::optional<v1::QueryAnswer> answer) {
+  LookupClient& asked = of_metering ? gateway_->metering_ : gateway_->lookup_;
+  asked.ask(query, [self = shared_from_this(), span = std::move(span),
+                    then = std::move(then)](std::optional<v1::QueryAnswer> answer) mutable {
+    if (!answer) span->fail("timeout");
+    span.reset();
     self->guarded([&] { then(std::move(answer)); });
   });
 }
@@ -397,8 +424,8 @@ void Exchange::finish(HttpResponse response) {
   std::string trace_id;
   if (span_) {
     trace_id = span_->trace_id();
-    span_->set("http.response.status_code", int64_t{status});
-    if (status >= 500) span_->error("unavailable");
+    span_->set(telemetry::kHttpStatus, int64_t{status});
+    if (status >= 500) span_->fail(std::to_string(status));
     response.headers.emplace_back("traceresponse", traceparent_);
   }
   reply_->send(std::move(response));

@@ -26,6 +26,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void guarded(Step&& step);
 
   void route();
+  void describe_request();
   void serve_open();
   void authenticate();
   void on_caller(const TokenCache::Answer& answer);

@@ -21,6 +21,7 @@
 #include "eventlog/log.h"
 #include "runtime/command_body.h"
 #include "runtime/random.h"
+#include "telemetry/attributes.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/envelope.pb.h"
 
@@ -94,6 +95,43 @@ class AggregateShell {
   v1::CommandAnswer answer_again(const v1::Command& command, const std::string& request_hash,
                                  const eventlog::CommandResult& result);
 
+  eventlog::Log::AppendOutcome append(const eventlog::Log::AppendRequest& request) {
+    telemetry::Span span("log.append", telemetry::SpanKind::client);
+    span.set(telemetry::kDbSystem, "postgresql");
+    span.set(telemetry::kDbNamespace, "trunkline_log");
+    span.set(telemetry::kDbOperation, "log.append");
+    auto outcome = log_.append(request);
+    if (outcome.conflict) span.set(telemetry::kOutcome, "conflict");
+    if (outcome.duplicate) span.set(telemetry::kOutcome, "duplicate");
+    return outcome;
+  }
+
+  static void describe(telemetry::Span& span, const v1::CommandAnswer& answer,
+                       const std::vector<eventlog::NewEvent>& events) {
+    std::string types;
+    for (const auto& event : events) types += (types.empty() ? "" : ",") + event.type;
+    switch (answer.outcome_case()) {
+      case v1::CommandAnswer::kAccepted:
+        span.set(telemetry::kOutcome, "accepted");
+        span.set(telemetry::kPosition, static_cast<int64_t>(answer.accepted().position()));
+        span.set("trunkline.events", types);
+        break;
+      case v1::CommandAnswer::kIgnored:
+        span.set(telemetry::kOutcome, "ignored");
+        break;
+      case v1::CommandAnswer::kRejected:
+        span.set(telemetry::kOutcome, "rejected");
+        span.set(telemetry::kRejected, answer.rejected().rule());
+        break;
+      case v1::CommandAnswer::kUnavailable:
+        span.set(telemetry::kOutcome, "unavailable");
+        span.fail("unavailable", answer.unavailable().why());
+        break;
+      case v1::CommandAnswer::OUTCOME_NOT_SET:
+        break;
+    }
+  }
+
   eventlog::Log& log_;
   bus::Bus& bus_;
   std::unordered_map<std::string, Entry> entries_;
@@ -104,9 +142,10 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
                                                     const Command& body, const Facts& facts,
                                                     bool record) {
   const std::string stream = eventlog::stream_name(Aggregate::kName, command.aggregate_id());
-  telemetry::Span span(std::string("decide ") + oneof_name(body), telemetry::SpanKind::consumer,
+  telemetry::Span span(std::string("decide ") + oneof_name(body), telemetry::SpanKind::internal,
                        command.traceparent());
-  span.set("trunkline.stream", stream);
+  span.set(telemetry::kStream, stream);
+  span.set(telemetry::kCommandId, command.command_id());
   const bool is_new = !entries_.contains(command.aggregate_id());
   Entry& entry = at(command.aggregate_id());
   if (is_new) catch_up(stream, entry);
@@ -135,7 +174,7 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
     if (append.events.empty() && !record) break;
     append.expected_version = entry.version;
     append.result.answer = answer.SerializeAsString();
-    const auto outcome = log_.append(append);
+    const auto outcome = this->append(append);
     if (outcome.duplicate) {
       answer = answer_again(command, append.result.request_hash, outcome.duplicate->result);
       break;
@@ -157,7 +196,7 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
     }
     break;
   }
-  if (answer.has_rejected()) span.set("trunkline.rejected", answer.rejected().rule());
+  describe(span, answer, append.events);
   if (entry.version == 0 && entry.poison.empty()) entries_.erase(command.aggregate_id());
   return answer;
 }

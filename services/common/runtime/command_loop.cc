@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "bus/streams.h"
+#include "telemetry/attributes.h"
 #include "telemetry/metrics.h"
+#include "telemetry/telemetry.h"
 
 namespace trunkline::runtime {
 namespace {
@@ -47,12 +49,14 @@ const char* outcome_of(const v1::CommandAnswer& answer) {
 
 class QueuedReply : public CommandReply {
  public:
-  QueuedReply(bus::Bus& bus, bus::Message message) : bus_(bus), message_(std::move(message)) {}
+  QueuedReply(bus::Bus& bus, bus::Message message, std::unique_ptr<telemetry::Span> span)
+      : bus_(bus), message_(std::move(message)), span_(std::move(span)) {}
 
   void answer(const v1::CommandAnswer& answer) override {
     metrics().answered.add({outcome_of(answer)});
     const auto took = std::chrono::steady_clock::now() - taken_at_;
     metrics().took.observe(std::chrono::duration<double>(took).count());
+    if (answer.has_unavailable()) span_->fail("unavailable");
     quietly([&] {
       const auto to = message_.headers.find(bus::kAnswerToHeader);
       if (to != message_.headers.end() && to->second.starts_with("tl.inbox.")) {
@@ -60,10 +64,13 @@ class QueuedReply : public CommandReply {
       }
       bus::ack(bus_, message_);
     });
+    span_.reset();
   }
   void again() override {
     metrics().again.add();
+    span_->fail("again");
     quietly([&] { bus::nak(bus_, message_, kAgainAfter); });
+    span_.reset();
   }
 
  private:
@@ -80,6 +87,7 @@ class QueuedReply : public CommandReply {
   bus::Bus& bus_;
   const bus::Message message_;
   const std::chrono::steady_clock::time_point taken_at_ = std::chrono::steady_clock::now();
+  std::unique_ptr<telemetry::Span> span_;
 };
 
 }  // namespace
@@ -104,7 +112,17 @@ struct CommandLoop::Impl {
       bus::ack(bus, message);
       return;
     }
-    handler(std::move(command), std::make_shared<QueuedReply>(bus, std::move(message)));
+    auto span = telemetry::Span::unattached(
+        "process tl.cmd." + service,
+        {telemetry::SpanKind::consumer, command.traceparent(), {}, false, {}});
+    span->set(telemetry::kMessagingSystem, "nats");
+    span->set(telemetry::kMessagingDestination, message.subject);
+    span->set(telemetry::kMessagingOperation, "process");
+    span->set(telemetry::kMessagingOperationType, "process");
+    span->set(telemetry::kMessagingMessageId, command.command_id());
+    command.set_traceparent(span->traceparent());
+    handler(std::move(command),
+            std::make_shared<QueuedReply>(bus, std::move(message), std::move(span)));
   }
 
   void keep_consumer() {

@@ -12,7 +12,10 @@
 #include "base/digest.h"
 #include "bus/streams.h"
 #include "eventlog/reader.h"
+#include "runtime/random.h"
+#include "telemetry/attributes.h"
 #include "telemetry/metrics.h"
+#include "telemetry/telemetry.h"
 #include "trunkline/v1/envelope.pb.h"
 
 namespace trunkline::runtime {
@@ -76,6 +79,26 @@ int64_t now_ms() {
       .count();
 }
 
+// Nothing for an event of a trace that is over: a stream that is filled again.
+std::unique_ptr<telemetry::Span> publish_span(const eventlog::RecordedEvent& event,
+                                              TimePoint now) {
+  const std::string& parent = event.metadata.traceparent;
+  if (now - event.recorded_at > telemetry::kTraceAge || !telemetry::is_traceparent(parent)) {
+    return nullptr;
+  }
+  const std::string aggregate = eventlog::aggregate_of(event.stream);
+  auto span = telemetry::Span::unattached(
+      "publish tl.evt." + aggregate, {telemetry::SpanKind::producer, parent, {}, false, {}});
+  span->set(telemetry::kMessagingSystem, "nats");
+  span->set(telemetry::kMessagingDestination,
+            bus::event_subject(aggregate, eventlog::uuid_of(event.stream)));
+  span->set(telemetry::kMessagingOperation, "publish");
+  span->set(telemetry::kMessagingOperationType, "publish");
+  span->set(telemetry::kMessagingMessageId, std::to_string(event.position));
+  span->set("trunkline.event", event.type);
+  return span;
+}
+
 // Counts the answers to one window of publishes.
 struct Window {
   std::mutex mutex;
@@ -124,7 +147,10 @@ struct Relay::Impl {
     const auto window = std::make_shared<Window>();
     int64_t previous = tail->position;
     uint64_t sequence = tail->sequence;
+    std::vector<std::unique_ptr<telemetry::Span>> spans;
+    const TimePoint now = runtime::now();
     for (const auto& event : batch) {
+      spans.push_back(publish_span(event, now));
       v1::EventEnvelope envelope;
       eventlog::to_envelope(event, previous, &envelope);
       const bus::Headers headers = {
@@ -152,6 +178,9 @@ struct Relay::Impl {
     std::unique_lock lock(window->mutex);
     window->done.wait(lock, [&] { return window->answered == batch.size(); });
     if (window->stored != batch.size()) {
+      for (const auto& span : spans) {
+        if (span) span->fail("not_stored", window->first_error);
+      }
       spdlog::warn("relay: {} of {} events stored, reading the stream's tail again: {}",
                    window->stored, batch.size(), window->first_error);
       return false;

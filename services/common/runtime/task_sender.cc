@@ -4,6 +4,7 @@
 
 #include "bus/streams.h"
 #include "runtime/command_body.h"
+#include "telemetry/attributes.h"
 #include "telemetry/telemetry.h"
 
 namespace trunkline::runtime {
@@ -15,14 +16,19 @@ void TaskSender::send(const std::string& host, const v1::Task& task) {
   at->second = now;
   forget_old(now);
   try {
-    if (!first) {
+    if (!first || !telemetry::is_traceparent(task.traceparent())) {
       bus_.publish(bus::task_subject(host), task.SerializeAsString());
       return;
     }
     telemetry::Span span("send " + oneof_name(task), telemetry::SpanKind::producer,
                          task.traceparent());
-    span.set("trunkline.task_id", task.task_id());
-    span.set("trunkline.host", host);
+    span.set(telemetry::kMessagingSystem, "nats");
+    span.set(telemetry::kMessagingDestination, bus::task_subject(host));
+    span.set(telemetry::kMessagingOperation, "send");
+    span.set(telemetry::kMessagingOperationType, "publish");
+    span.set(telemetry::kTaskId, task.task_id());
+    span.set(telemetry::kNodeId, task.node_id());
+    span.set(telemetry::kHost, host);
     v1::Task traced = task;
     traced.set_traceparent(span.traceparent());
     bus_.publish(bus::task_subject(host), traced.SerializeAsString());

@@ -7,10 +7,10 @@
 #include <opentelemetry/sdk/trace/batch_span_processor_factory.h>
 #include <opentelemetry/sdk/trace/batch_span_processor_options.h>
 #include <opentelemetry/sdk/trace/processor.h>
+#include <opentelemetry/sdk/trace/random_id_generator_factory.h>
+#include <opentelemetry/sdk/trace/sampler.h>
 #include <opentelemetry/sdk/trace/tracer_provider.h>
 #include <opentelemetry/sdk/trace/tracer_provider_factory.h>
-#include <opentelemetry/trace/default_span.h>
-#include <opentelemetry/trace/scope.h>
 #include <opentelemetry/trace/tracer.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -26,24 +26,32 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "telemetry/attributes.h"
 #include "telemetry/log_line.h"
+#include "telemetry/tracer.h"
 
 namespace trunkline::telemetry {
-namespace {
 
 namespace otel = opentelemetry;
+
+namespace {
+
 namespace sdk = opentelemetry::sdk;
 namespace otlp = opentelemetry::exporter::otlp;
 
-constexpr size_t kMaxAttributeBytes = 4096;
 constexpr std::chrono::milliseconds kExportTimeout{600};
 constexpr std::chrono::milliseconds kExportPause{500};
-constexpr size_t kQueueSpans = 2048;  // with kBatchSpans and kExportTimeout: what bounds stop()
-constexpr size_t kBatchSpans = 1024;
+constexpr size_t kQueueSpans = 4096;  // with kBatchSpans and kExportTimeout: what bounds stop()
+constexpr size_t kBatchSpans = 2048;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::string() : std::string(value);
+}
+
+std::string machine_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof name - 1) == 0 ? clean_utf8(name, sizeof name) : "unknown";
 }
 
 // ---- tracer ----------------------------------------------------------------------------------
@@ -53,29 +61,94 @@ struct Tracing {
   otel::nostd::shared_ptr<otel::trace::Tracer> tracer;
 };
 
+class RuleSampler : public sdk::trace::Sampler {
+ public:
+  explicit RuleSampler(Sampling sampling) : sampling_(sampling) {}
+
+  // What is not sampled is recorded all the same, for it may fail; unless all is off.
+  sdk::trace::SamplingResult ShouldSample(
+      const otel::trace::SpanContext& parent, otel::trace::TraceId trace_id, otel::nostd::string_view,
+      otel::trace::SpanKind, const otel::common::KeyValueIterable&,
+      const otel::trace::SpanContextKeyValueIterable&) noexcept override {
+    std::optional<bool> parent_sampled;
+    if (parent.IsValid()) parent_sampled = parent.IsSampled();
+    uint64_t number = 0;
+    for (const uint8_t byte : trace_id.Id()) number = number << 8 | byte;  // the last eight
+    using sdk::trace::Decision;
+    const bool sampled = is_sampled(sampling_, parent_sampled, span_hooks().weight, number);
+    const Decision decision = sampled          ? Decision::RECORD_AND_SAMPLE
+                              : sampling_.off ? Decision::DROP
+                                              : Decision::RECORD_ONLY;
+    return {decision, nullptr, parent.trace_state()};
+  }
+  otel::nostd::string_view GetDescription() const noexcept override { return "RuleSampler"; }
+
+ private:
+  const Sampling sampling_;
+};
+
+// Lets the recorded spans go that are neither sampled nor failed.
+class SelectingProcessor : public sdk::trace::SpanProcessor {
+ public:
+  explicit SelectingProcessor(std::unique_ptr<sdk::trace::SpanProcessor> next)
+      : next_(std::move(next)) {}
+  std::unique_ptr<sdk::trace::Recordable> MakeRecordable() noexcept override {
+    return next_->MakeRecordable();
+  }
+  void OnStart(sdk::trace::Recordable& span,
+               const otel::trace::SpanContext& parent) noexcept override {
+    next_->OnStart(span, parent);
+  }
+  void OnEnd(std::unique_ptr<sdk::trace::Recordable>&& span) noexcept override {
+    if (span_hooks().is_unwanted) return;
+    next_->OnEnd(std::move(span));
+  }
+  bool ForceFlush(std::chrono::microseconds timeout) noexcept override {
+    return next_->ForceFlush(timeout);
+  }
+  bool Shutdown(std::chrono::microseconds timeout) noexcept override {
+    return next_->Shutdown(timeout);
+  }
+
+ private:
+  const std::unique_ptr<sdk::trace::SpanProcessor> next_;
+};
+
+// Random ids, but where a span says its own.
+class HookedIds : public sdk::trace::IdGenerator {
+ public:
+  HookedIds() : IdGenerator(false), random_(sdk::trace::RandomIdGeneratorFactory::Create()) {}
+  otel::trace::SpanId GenerateSpanId() noexcept override {
+    const auto& own = span_hooks().own;
+    return own.IsValid() ? own.span_id() : random_->GenerateSpanId();
+  }
+  otel::trace::TraceId GenerateTraceId() noexcept override {
+    const auto& own = span_hooks().own;
+    return own.IsValid() ? own.trace_id() : random_->GenerateTraceId();
+  }
+
+ private:
+  const std::unique_ptr<sdk::trace::IdGenerator> random_;
+};
+
 Tracing make_tracing(std::vector<std::unique_ptr<sdk::trace::SpanProcessor>> processors,
-                     const sdk::resource::Resource& resource) {
+                     const sdk::resource::Resource& resource, Sampling sampling) {
   Tracing tracing;
-  tracing.provider =
-      sdk::trace::TracerProviderFactory::Create(std::move(processors), resource);
-  tracing.tracer = tracing.provider->GetTracer("trunkline");
+  tracing.provider = sdk::trace::TracerProviderFactory::Create(
+      std::move(processors), resource, std::make_unique<RuleSampler>(sampling),
+      std::make_unique<HookedIds>());
+  tracing.tracer = tracing.provider->GetTracer("trunkline", TRUNKLINE_VERSION, kSchemaUrl);
   return tracing;
 }
 
 // Never destroyed: spans may end in destructors of statics.
 struct State {
   std::mutex mutex;
-  Tracing tracing = make_tracing({}, sdk::resource::Resource::GetEmpty());
+  Tracing tracing = make_tracing({}, sdk::resource::Resource::GetEmpty(), {});
 };
 State& state() {
   static State* instance = new State;
   return *instance;
-}
-
-otel::nostd::shared_ptr<otel::trace::Tracer> tracer() {
-  State& s = state();
-  std::lock_guard lock(s.mutex);
-  return s.tracing.tracer;
 }
 
 std::unique_ptr<sdk::trace::SpanProcessor> make_exporting_processor(std::string endpoint) {
@@ -92,8 +165,8 @@ std::unique_ptr<sdk::trace::SpanProcessor> make_exporting_processor(std::string 
   batch.max_queue_size = kQueueSpans;
   batch.max_export_batch_size = kBatchSpans;
   batch.schedule_delay_millis = kExportPause;
-  return sdk::trace::BatchSpanProcessorFactory::Create(
-      otlp::OtlpHttpExporterFactory::Create(exporter), batch);
+  return std::make_unique<SelectingProcessor>(sdk::trace::BatchSpanProcessorFactory::Create(
+      otlp::OtlpHttpExporterFactory::Create(exporter), batch));
 }
 
 // A collector that is away would fill the log with one line a batch.
@@ -167,59 +240,18 @@ void start_log(const std::string& service_name, const std::string& instance_name
   spdlog::set_default_logger(std::move(logger));
 }
 
-// ---- W3C trace context -----------------------------------------------------------------------
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-// Nothing if `text` has a character that is not lower-case hex or if all bytes are zero.
-template <size_t N>
-bool parse_id(std::string_view text, uint8_t (&out)[N]) {
-  bool any = false;
-  for (size_t i = 0; i < N; ++i) {
-    const int high = hex_value(text[2 * i]);
-    const int low = hex_value(text[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    out[i] = static_cast<uint8_t>(high << 4 | low);
-    any = any || out[i] != 0;
-  }
-  return any;
-}
-
-otel::trace::SpanContext parse_traceparent(std::string_view text) {
-  const auto invalid = otel::trace::SpanContext::GetInvalid();
-  if (text.size() != 55 || text.substr(0, 3) != "00-" || text[35] != '-' || text[52] != '-') {
-    return invalid;
-  }
-  uint8_t trace_id[16];
-  uint8_t span_id[8];
-  if (!parse_id(text.substr(3, 32), trace_id) || !parse_id(text.substr(36, 16), span_id)) {
-    return invalid;
-  }
-  const int high = hex_value(text[53]);
-  const int low = hex_value(text[54]);
-  if (high < 0 || low < 0) return invalid;
-  return otel::trace::SpanContext(otel::trace::TraceId(trace_id), otel::trace::SpanId(span_id),
-                                  otel::trace::TraceFlags(static_cast<uint8_t>(low & 1)), true);
-}
-
-otel::trace::SpanKind to_otel(SpanKind kind) {
-  switch (kind) {
-    case SpanKind::internal: return otel::trace::SpanKind::kInternal;
-    case SpanKind::server: return otel::trace::SpanKind::kServer;
-    case SpanKind::client: return otel::trace::SpanKind::kClient;
-    case SpanKind::producer: return otel::trace::SpanKind::kProducer;
-    case SpanKind::consumer: return otel::trace::SpanKind::kConsumer;
-  }
-  return otel::trace::SpanKind::kInternal;
-}
-
-otel::nostd::string_view as_otel(std::string_view text) { return {text.data(), text.size()}; }
-
 }  // namespace
+
+SpanHooks& span_hooks() {
+  thread_local SpanHooks hooks;
+  return hooks;
+}
+
+otel::nostd::shared_ptr<otel::trace::Tracer> tracer() {
+  State& s = state();
+  std::lock_guard lock(s.mutex);
+  return s.tracing.tracer;
+}
 
 // ---- start and stop ----------------------------------------------------------------------------
 
@@ -233,9 +265,17 @@ void start(const std::string& service_name, const std::string& instance_name) {
   if (!endpoint.empty()) processors.push_back(make_exporting_processor(endpoint));
   const std::string instance =
       instance_name.empty() ? std::to_string(getpid()) : instance_name;
-  const auto resource = sdk::resource::Resource::Create(
-      {{"service.name", service_name}, {"service.instance.id", instance}});
-  Tracing tracing = make_tracing(std::move(processors), resource);
+  const auto resource = sdk::resource::Resource::Create({{"service.namespace", "trunkline"},
+                                                         {"service.name", service_name},
+                                                         {"service.version", TRUNKLINE_VERSION},
+                                                         {"service.instance.id", instance},
+                                                         {"host.name", machine_name()}},
+                                                        kSchemaUrl);
+  std::string why_not;
+  const Sampling sampling = read_sampling(environment("OTEL_TRACES_SAMPLER"),
+                                          environment("OTEL_TRACES_SAMPLER_ARG"), &why_not);
+  if (!why_not.empty()) spdlog::warn("{}; the default holds", why_not);
+  Tracing tracing = make_tracing(std::move(processors), resource, sampling);
   State& s = state();
   std::lock_guard lock(s.mutex);
   std::swap(s.tracing, tracing);
@@ -243,7 +283,7 @@ void start(const std::string& service_name, const std::string& instance_name) {
 
 void stop() {
   // What ends from here on has ids but goes nowhere.
-  Tracing stopping = make_tracing({}, sdk::resource::Resource::GetEmpty());
+  Tracing stopping = make_tracing({}, sdk::resource::Resource::GetEmpty(), {});
   {
     State& s = state();
     std::lock_guard lock(s.mutex);
@@ -252,83 +292,5 @@ void stop() {
   stopping.provider->Shutdown();
   spdlog::default_logger()->flush();
 }
-
-// ---- Span --------------------------------------------------------------------------------------
-
-namespace {
-
-otel::nostd::shared_ptr<otel::trace::Span> start_span(std::string_view name, SpanKind kind,
-                                                      std::string_view parent_traceparent) {
-  otel::trace::StartSpanOptions options;
-  options.kind = to_otel(kind);
-  if (!parent_traceparent.empty()) {
-    const auto parent = parse_traceparent(parent_traceparent);
-    if (parent.IsValid()) options.parent = parent;
-  }
-  const std::string clean_name = clean_utf8(name, kMaxAttributeBytes);
-  return tracer()->StartSpan(as_otel(clean_name), options);
-}
-
-}  // namespace
-
-struct Span::Impl {
-  otel::nostd::shared_ptr<otel::trace::Span> span;
-  std::optional<otel::trace::Scope> scope;  // while it is the thread's active one
-};
-
-Span::Span(std::string_view name, SpanKind kind, std::string_view parent_traceparent)
-    : impl_(std::make_unique<Impl>()) {
-  impl_->span = start_span(name, kind, parent_traceparent);
-  impl_->scope.emplace(impl_->span);
-}
-
-Span::Span(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-
-std::unique_ptr<Span> Span::unattached(std::string_view name, SpanKind kind,
-                                       std::string_view parent_traceparent) {
-  auto impl = std::make_unique<Impl>();
-  impl->span = start_span(name, kind, parent_traceparent);
-  return std::unique_ptr<Span>(new Span(std::move(impl)));
-}
-
-Span::~Span() { impl_->span->End(); }
-
-void Span::set(std::string_view key, std::string_view value) {
-  const std::string clean = clean_utf8(value, kMaxAttributeBytes);
-  impl_->span->SetAttribute(as_otel(key), as_otel(clean));
-}
-
-void Span::set(std::string_view key, int64_t value) {
-  impl_->span->SetAttribute(as_otel(key), value);
-}
-
-void Span::event(std::string_view name) {
-  const std::string clean = clean_utf8(name, kMaxAttributeBytes);
-  impl_->span->AddEvent(as_otel(clean));
-}
-
-void Span::error(std::string_view message) {
-  const std::string clean = clean_utf8(message, kMaxAttributeBytes);
-  impl_->span->SetStatus(otel::trace::StatusCode::kError, as_otel(clean));
-}
-
-std::string Span::traceparent() const {
-  const otel::trace::SpanContext context = impl_->span->GetContext();
-  char text[55] = {'0', '0', '-'};
-  context.trace_id().ToLowerBase16(otel::nostd::span<char, 32>(text + 3, 32));
-  text[35] = '-';
-  context.span_id().ToLowerBase16(otel::nostd::span<char, 16>(text + 36, 16));
-  text[52] = '-';
-  context.trace_flags().ToLowerBase16(otel::nostd::span<char, 2>(text + 53, 2));
-  return std::string(text, sizeof text);
-}
-
-std::string Span::trace_id() const {
-  char text[32];
-  impl_->span->GetContext().trace_id().ToLowerBase16(text);
-  return std::string(text, sizeof text);
-}
-
-bool is_traceparent(std::string_view text) { return parse_traceparent(text).IsValid(); }
 
 }  // namespace trunkline::telemetry

@@ -8,6 +8,8 @@
 
 #include "base/digest.h"
 #include "eventlog/reader.h"
+#include "runtime/random.h"
+#include "telemetry/attributes.h"
 #include "telemetry/metrics.h"
 #include "telemetry/telemetry.h"
 
@@ -38,6 +40,22 @@ struct ProjectorMetrics {
 ProjectorMetrics& metrics() {
   static auto* const all = new ProjectorMetrics;
   return *all;
+}
+
+// A batch is of many traces: the newest event's is its parent, the others are linked to.
+telemetry::SpanOptions options_of(std::span<const RecordedEvent> events) {
+  constexpr size_t kMostLinks = 32;
+  telemetry::SpanOptions options;
+  options.kind = telemetry::SpanKind::consumer;
+  options.parent = events.back().metadata.traceparent;
+  for (const RecordedEvent& event : events.first(events.size() - 1)) {
+    const std::string& other = event.metadata.traceparent;
+    const std::string& last = options.links.empty() ? options.parent : options.links.back();
+    if (other == last || other == options.parent) continue;
+    if (options.links.size() == kMostLinks) break;
+    options.links.push_back(other);
+  }
+  return options;
 }
 
 }  // namespace
@@ -216,9 +234,14 @@ void Projector::take(const std::vector<RecordedEvent>& batch) {
       events = events.subspan(1);
     }
     std::optional<telemetry::Span> span;
-    const std::string& trace = batch.back().metadata.traceparent;
-    if (telemetry::is_traceparent(trace)) {
-      span.emplace("project", telemetry::SpanKind::consumer, trace);
+    if (!events.empty() && runtime::now() - events.back().recorded_at < telemetry::kTraceAge) {
+      span.emplace("process tl.evt", options_of(events));
+      span->set(telemetry::kMessagingSystem, "nats");
+      span->set(telemetry::kMessagingDestination, "tl.evt");
+      span->set(telemetry::kMessagingOperation, "process");
+      span->set(telemetry::kMessagingOperationType, "process");
+      span->set(telemetry::kMessagingBatchCount, static_cast<int64_t>(events.size()));
+      span->set(telemetry::kPosition, events.back().position);
     }
     try {
       if (!events.empty()) take_some(events);

@@ -11,6 +11,8 @@
 #include "lookup/domain/operation.h"
 #include "lookup/domain/route.h"
 #include "lookup/io/fold.h"
+#include "bus/streams.h"
+#include "telemetry/attributes.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/instance.pb.h"
 
@@ -149,9 +151,15 @@ void QueryService::answer(const std::string& reply, const QueryPtr& query) {
   const bool posted = pool_.post([this, reply, query](Connections& own) {
     std::optional<telemetry::Span> span;
     if (telemetry::is_traceparent(query->traceparent())) {
-      span.emplace("look up", telemetry::SpanKind::server, query->traceparent());
+      span.emplace("process tl.query.lookup", telemetry::SpanKind::server, query->traceparent());
+      span->set(telemetry::kMessagingSystem, "nats");
+      span->set(telemetry::kMessagingDestination, bus::kLookupSubject);
+      span->set(telemetry::kMessagingOperation, "process");
+      span->set(telemetry::kMessagingOperationType, "process");
     }
-    send(reply, look_up(own, *query));
+    QueryAnswer found = look_up(own, *query);
+    if (span && found.status() == v1::QUERY_STATUS_UNAVAILABLE) span->fail("unavailable");
+    send(reply, std::move(found));
   });
   if (!posted) send(reply, failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
 }

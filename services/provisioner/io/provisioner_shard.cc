@@ -2,8 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include "bus/streams.h"
 #include "provisioner/domain/snapshot.h"
 #include "runtime/random.h"
+#include "telemetry/attributes.h"
 #include "trunkline/v1/group.pb.h"
 
 namespace trunkline::provisioner {
@@ -92,7 +94,7 @@ void ProvisionerShard::on_event(const eventlog::RecordedEvent& event) {
   const std::string aggregate = eventlog::aggregate_of(event.stream);
   const std::string uuid = eventlog::uuid_of(event.stream);
   if (aggregate == InstanceAggregate::kName) {
-    if (instances_.apply(event)) instance_changed(uuid, event.metadata);
+    if (instances_.apply(event)) instance_changed(uuid, event.metadata, event.recorded_at);
   } else if (aggregate == "group") {
     on_group_event(event);
   } else if (aggregate == HostAggregate::kName) {
@@ -117,7 +119,19 @@ void ProvisionerShard::on_group_event(const eventlog::RecordedEvent& event) {
   }
   evolve_from_group(*state, parsed, static_cast<uint64_t>(event.version),
                     event.recorded_at);
-  instance_changed(uuid, event.metadata);
+  std::optional<telemetry::Span> span;
+  eventlog::Metadata cause = event.metadata;
+  if (ready_ && runtime::now() - event.recorded_at < telemetry::kTraceAge) {
+    span.emplace("process tl.evt.group", telemetry::SpanKind::consumer, cause.traceparent);
+    span->set(telemetry::kMessagingSystem, "nats");
+    span->set(telemetry::kMessagingDestination, bus::event_subject("group", uuid));
+    span->set(telemetry::kMessagingOperation, "process");
+    span->set(telemetry::kMessagingOperationType, "process");
+    span->set(telemetry::kMessagingMessageId, std::to_string(event.position));
+    span->set("trunkline.event", event.type);
+    cause.traceparent = span->traceparent();
+  }
+  instance_changed(uuid, cause, event.recorded_at);
 }
 
 void ProvisionerShard::on_ready() {
@@ -125,11 +139,12 @@ void ProvisionerShard::on_ready() {
   watching_since_ = runtime::now();
 }
 
-void ProvisionerShard::instance_changed(const std::string& uuid, const eventlog::Metadata& cause) {
+void ProvisionerShard::instance_changed(const std::string& uuid, const eventlog::Metadata& cause,
+                                         TimePoint at) {
   InstanceState* state = state_of(uuid);
   if (state == nullptr) return;
   registry_.set_instance(*state);
-  causes_[uuid] = {cause.command_id, cause.correlation_id, cause.traceparent};
+  causes_[uuid] = {cause.command_id, cause.correlation_id, cause.traceparent, at};
   if (is_at_rest(*state, left_)) {
     restless_.erase(uuid);
   } else {
@@ -149,7 +164,8 @@ void ProvisionerShard::on_command(v1::Command&& command,
         telemetry::Span span("react", telemetry::SpanKind::internal, command.traceparent());
         instance_changed(command.aggregate_id(),
                          {command.command_id(), command.causation_id(), command.correlation_id(),
-                          command.actor(), span.traceparent()});
+                          command.actor(), span.traceparent()},
+                         runtime::now());
       }
     }
   } catch (const eventlog::LogUnavailable& error) {
@@ -212,7 +228,8 @@ void ProvisionerShard::drive(const std::string& uuid) {
 bool ProvisionerShard::perform(const std::string& uuid, const Action& action) {
   if (const auto* send = std::get_if<SendTask>(&action)) {
     v1::Task task = send->task;
-    task.set_traceparent(causes_[uuid].traceparent);
+    const Cause& cause = causes_[uuid];
+    if (runtime::now() - cause.at < telemetry::kTraceAge) task.set_traceparent(cause.traceparent);
     tasks_.send(send->host.str(), task);
     return false;
   }
@@ -228,7 +245,17 @@ bool ProvisionerShard::perform(const std::string& uuid, const Action& action) {
 }
 
 bool ProvisionerShard::issue(const std::string& uuid, const v1::InstanceCommand& body) {
-  const Cause cause = causes_[uuid];
+  Cause& known = causes_[uuid];
+  std::optional<telemetry::Span> late;
+  if (runtime::now() - known.at > telemetry::kTraceAge) {
+    late.emplace("react instance", telemetry::following(telemetry::SpanKind::internal,
+                                                        known.traceparent,
+                                                        telemetry::kTraceAge));
+    late->set(telemetry::kInstanceId, uuid);
+    known.traceparent = late->traceparent();
+    known.at = runtime::now();
+  }
+  const Cause cause = known;
   v1::Command command;
   command.set_command_id(runtime::new_uuid());
   command.set_aggregate_id(uuid);

@@ -39,11 +39,12 @@ class ProvisionerShard : public runtime::ShardLogic {
     std::string command_id;
     std::string correlation_id;
     std::string traceparent;
+    TimePoint at;
   };
 
   v1::CommandAnswer decide(const v1::Command& command);
   void on_group_event(const eventlog::RecordedEvent& event);
-  void instance_changed(const std::string& uuid, const eventlog::Metadata& cause);
+  void instance_changed(const std::string& uuid, const eventlog::Metadata& cause, TimePoint at);
   // Asks the reactor until it wants nothing more that can be decided at once.
   void drive(const std::string& uuid);
   // True if the instance changed.

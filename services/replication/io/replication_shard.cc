@@ -7,7 +7,9 @@
 #include "replication/domain/group_snapshot.h"
 #include "replication/domain/group_table.h"
 #include "runtime/random.h"
+#include "telemetry/attributes.h"
 #include "telemetry/metrics.h"
+#include "telemetry/telemetry.h"
 #include "trunkline/v1/instance.pb.h"
 #include "trunkline/v1/snapshot_group.pb.h"
 
@@ -124,7 +126,19 @@ void ReplicationShard::on_instance_event(const std::string& uuid,
   }
   followed.version = event.version;
   const bool changed = evolve(followed.order, parsed);
+  std::optional<telemetry::Span> span;
+  if (changed && ready_ && runtime::now() - event.recorded_at < telemetry::kTraceAge) {
+    span.emplace("process tl.evt.instance", telemetry::SpanKind::consumer,
+                 event.metadata.traceparent);
+    span->set(telemetry::kMessagingSystem, "nats");
+    span->set(telemetry::kMessagingDestination, bus::event_subject(kInstance, uuid));
+    span->set(telemetry::kMessagingOperation, "process");
+    span->set(telemetry::kMessagingOperationType, "process");
+    span->set(telemetry::kMessagingMessageId, std::to_string(event.position));
+    span->set("trunkline.event", event.type);
+  }
   carry_on(followed, event);
+  if (span) followed.traceparent = span->traceparent();
   if (changed && ready_) drive(uuid);
 }
 
@@ -150,6 +164,7 @@ void ReplicationShard::carry_on(Followed& followed, const eventlog::RecordedEven
   followed.command_id = event.metadata.command_id;
   followed.correlation_id = event.metadata.correlation_id;
   followed.traceparent = event.metadata.traceparent;
+  followed.at = event.recorded_at;
 }
 
 void ReplicationShard::on_ready() {
@@ -187,6 +202,7 @@ void ReplicationShard::on_command(v1::Command&& command,
     group.command_id = command.command_id();
     group.correlation_id = command.correlation_id();
     group.traceparent = command.traceparent();
+    group.at = runtime::now();
     drive(command.aggregate_id());
   } catch (const eventlog::LogUnavailable& error) {
     spdlog::warn("command {} waits for the log: {}", command.command_id(), error.what());
@@ -358,19 +374,40 @@ bool ReplicationShard::issue(const std::string& uuid, Followed& followed,
   command.set_actor("service:replication");
   command.set_correlation_id(followed.correlation_id);
   command.set_causation_id(followed.command_id);
-  command.set_traceparent(followed.traceparent);
+  const GroupState& before = entry == nullptr ? nothing : entry->state;
+  std::string parent = FailoverTrace::parent_of(uuid, before, body);
+  std::optional<telemetry::Span> late;
+  if (parent.empty() && runtime::now() - followed.at > telemetry::kTraceAge) {
+    late.emplace("react group", telemetry::following(telemetry::SpanKind::internal,
+                                                     followed.traceparent, telemetry::kTraceAge));
+    late->set(telemetry::kInstanceId, uuid);
+    followed.traceparent = late->traceparent();
+    followed.at = runtime::now();
+  }
+  command.set_traceparent(parent.empty() ? followed.traceparent : parent);
+  followed.failover_trace.before(before, followed.facts, body, now);
   const auto answer = groups_.handle(command, body, facts, false);
   if (answer.has_rejected()) {
     spdlog::warn("group {}: {} of {}", uuid, answer.rejected().rule(), runtime::oneof_name(body));
   }
-  return answer.has_accepted();
+  if (!answer.has_accepted()) return false;
+  followed.failover_trace.after(uuid, groups_.at(uuid).state, followed.traceparent);
+  return true;
+}
+
+std::string ReplicationShard::trace_of(const std::string& uuid, const Followed& followed,
+                                       const GroupState& state) {
+  const std::string failover = FailoverTrace::parent_of(uuid, state);
+  if (!failover.empty()) return failover;
+  const bool is_over = runtime::now() - followed.at > telemetry::kTraceAge;
+  return is_over ? std::string() : followed.traceparent;
 }
 
 void ReplicationShard::send_tasks(const std::string& uuid, Followed& followed) {
   const auto* entry = groups_.find(uuid);
   if (entry == nullptr || !entry->poison.empty()) return;
   for (auto& due : due_tasks(InstanceId(uuid), entry->state, followed.facts)) {
-    due.task.set_traceparent(followed.traceparent);
+    due.task.set_traceparent(trace_of(uuid, followed, entry->state));
     tasks_.send(due.host.str(), due.task);
   }
 }

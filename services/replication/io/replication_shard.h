@@ -11,6 +11,7 @@
 #include "replication/domain/group_facts.h"
 #include "replication/domain/group_react.h"
 #include "replication/domain/instance_order.h"
+#include "replication/io/failover_trace.h"
 #include "replication/io/group_aggregate.h"
 #include "runtime/aggregate_shell.h"
 #include "runtime/ownership.h"
@@ -42,6 +43,8 @@ class ReplicationShard : public runtime::ShardLogic {
     std::string command_id;  // of the newest event of either stream: carried on
     std::string correlation_id;
     std::string traceparent;
+    TimePoint at;  // of that event
+    FailoverTrace failover_trace;
   };
 
   // Whether this process owns the work; takes note when that begins anew.
@@ -56,6 +59,9 @@ class ReplicationShard : public runtime::ShardLogic {
   void drive(const std::string& uuid);
   // One command that changed the group, or nothing more to decide.
   bool decide_something(const std::string& uuid, Followed& followed);
+  // The parent of what is done for the group now; empty if all that led to it is over.
+  static std::string trace_of(const std::string& uuid, const Followed& followed,
+                              const GroupState& state);
   bool issue(const std::string& uuid, Followed& followed, const v1::GroupCommand& body);
   void send_tasks(const std::string& uuid, Followed& followed);
   void send_probes(const std::string& uuid, Followed& followed);

@@ -210,7 +210,7 @@ TEST(Export, SpansReachTheCollector) {
     span.set("hostile", "\xc0\xaf\"\n");
     span.set("version", int64_t{7});
     span.event("appended");
-    span.error("refused");
+    span.fail("refused", "not so");
   }
   stop();
   const auto requests = collector.requests();
@@ -224,9 +224,137 @@ TEST(Export, SpansReachTheCollector) {
   EXPECT_EQ(span["name"], "decide \xef\xbf\xbd");
   EXPECT_EQ(span["traceId"], kTrace);
   EXPECT_EQ(span["parentSpanId"], kSpan);
-  EXPECT_EQ(span["status"]["message"], "refused");
+  EXPECT_EQ(span["status"]["message"], "not so");
   EXPECT_THAT(span["attributes"].dump(), HasSubstr("instance-1"));
   EXPECT_THAT(span["events"].dump(), HasSubstr("appended"));
+}
+
+nlohmann::json spans_of(Collector& collector) {
+  nlohmann::json spans = nlohmann::json::array();
+  for (const std::string& request : collector.requests()) {
+    const auto body = nlohmann::json::parse(request.substr(request.find("\r\n\r\n") + 4));
+    for (const auto& resource : body["resourceSpans"]) {
+      for (const auto& scope : resource["scopeSpans"]) {
+        for (const auto& span : scope["spans"]) spans.push_back(span);
+      }
+    }
+  }
+  return spans;
+}
+
+std::vector<std::string> names_of(const nlohmann::json& spans) {
+  std::vector<std::string> names;
+  for (const auto& span : spans) names.push_back(span["name"]);
+  return names;
+}
+
+TEST(Export, SaysWhoSent) {
+  Collector collector(true);
+  const Environment environment({{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()},
+                                 {"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"}});
+  start("lookup", "l-1");
+  { Span span("work", SpanKind::internal); }
+  stop();
+  ASSERT_EQ(collector.requests().size(), 1u);
+  const std::string text = collector.requests()[0];
+  for (const char* key : {"service.name", "service.version", "service.instance.id", "host.name",
+                          "service.namespace"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\"") + key + "\"")) << key;
+  }
+}
+
+TEST(Export, AnExceptionMarksItsSpan) {
+  Collector collector(true);
+  const Environment environment({{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()},
+                                 {"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"}});
+  start("agent");
+  try {
+    Span span("step", SpanKind::internal);
+    throw std::runtime_error("no");
+  } catch (const std::exception&) {
+    Span after("after", SpanKind::internal);  // not its fault
+  }
+  stop();
+  const auto spans = spans_of(collector);
+  ASSERT_EQ(names_of(spans), (std::vector<std::string>{"step", "after"}));
+  EXPECT_EQ(spans[0]["status"]["code"], 2);
+  EXPECT_THAT(spans[0]["attributes"].dump(), HasSubstr("error.type"));
+  EXPECT_EQ(spans[1].value("status", nlohmann::json::object()).value("code", 0), 0);
+}
+
+TEST(Export, OfReadsOnlyFailuresWhereNoneIsSampled) {
+  Collector collector(true);
+  const Environment environment({{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()},
+                                 {"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"},
+                                 {"OTEL_TRACES_SAMPLER_ARG", "0"}});
+  start("gateway");
+  const SpanOptions read{SpanKind::server, {}, {}, false, Weight::read};
+  {
+    Span well("read well", read);
+    EXPECT_THAT(well.traceparent(), testing::EndsWith("-00"));
+    Span child("child of it", SpanKind::client);
+    EXPECT_THAT(child.traceparent(), testing::EndsWith("-00"));
+  }
+  Span::unattached("read that failed", read)->fail("503");
+  { Span write("write", SpanKind::server); }
+  stop();
+  EXPECT_EQ(names_of(spans_of(collector)),
+            (std::vector<std::string>{"read that failed", "write"}));
+}
+
+TEST(Export, NothingWhereAllIsOff) {
+  Collector collector(true);
+  const Environment environment({{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()},
+                                 {"OTEL_TRACES_SAMPLER", "always_off"}});
+  start("gateway");
+  {
+    Span write("write", SpanKind::server);
+    EXPECT_TRUE(is_traceparent(write.traceparent()));
+    write.fail("500");
+  }
+  stop();
+  EXPECT_TRUE(collector.requests().empty());
+}
+
+TEST(Following, IsLinkedToWhatIsLongAgo) {
+  Collector collector(true);
+  const Environment environment({{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()},
+                                 {"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"}});
+  start("provisioner");
+  { Span soon("soon", following(SpanKind::internal, kParent, 59s)); }
+  { Span late("late", following(SpanKind::internal, kParent, kTraceAge)); }
+  stop();
+  const auto spans = spans_of(collector);
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0]["traceId"], kTrace);
+  EXPECT_FALSE(spans[0].contains("links"));
+  EXPECT_NE(spans[1]["traceId"], kTrace);
+  EXPECT_EQ(spans[1]["links"][0]["traceId"], kTrace);
+  EXPECT_EQ(spans[1]["links"][0]["spanId"], kSpan);
+}
+
+TEST(Tell, TheRootOfWhatNamedItBefore) {
+  Collector collector(true);
+  const Environment environment({{"OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()},
+                                 {"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"}});
+  const std::string parent = root_of("failover/1/2");
+  EXPECT_TRUE(is_traceparent(parent));
+  EXPECT_NE(parent, root_of("failover/1/3"));
+  start("replication");
+  { Span child("child", SpanKind::internal, parent); }
+  const auto begun = std::chrono::system_clock::now() - 3s;
+  tell({"failover", "failover/1/2", begun, {kParent, parent}, {{"rule", "silent"}}, ""});
+  stop();
+  const auto spans = spans_of(collector);
+  ASSERT_EQ(names_of(spans), (std::vector<std::string>{"child", "failover"}));
+  EXPECT_EQ(spans[0]["traceId"], spans[1]["traceId"]);
+  EXPECT_EQ(spans[0]["parentSpanId"], spans[1]["spanId"]);
+  EXPECT_EQ(spans[1].value("parentSpanId", std::string()), "");
+  ASSERT_EQ(spans[1]["links"].size(), 1u);  // not to itself
+  EXPECT_EQ(spans[1]["links"][0]["traceId"], kTrace);
+  const auto lasted = std::stoll(spans[1]["endTimeUnixNano"].get<std::string>()) -
+                      std::stoll(spans[1]["startTimeUnixNano"].get<std::string>());
+  EXPECT_GE(lasted, 3'000'000'000);
 }
 
 TEST(Export, IsBinaryUnlessAskedOtherwise) {
