@@ -67,7 +67,7 @@ ApiClient::ApiClient(const Platform& platform) : api_(platform.api) {
 HttpAnswer ApiClient::exchange(const std::string& method, const std::string& target,
                                const std::string& body, std::chrono::milliseconds timeout) {
   HttpRequest request{.method = method, .url = api_ + target, .body = body, .headers = {},
-                      .timeout = timeout};
+                      .timeout = timeout, .sink = {}};
   request.headers.push_back("Accept: application/json");
   if (!token_.empty()) request.headers.push_back("Authorization: Bearer " + token_);
   if (method != "GET") request.headers.push_back("Idempotency-Key: " + runtime::new_uuid());
@@ -130,6 +130,15 @@ std::vector<Json> ApiClient::list(const std::string& path, const Query& query, s
   }
 }
 
+void ApiClient::pour(const std::string& path, const Query& query,
+                     const std::function<bool(std::string_view)>& sink) {
+  HttpRequest request{.method = "GET", .url = api_ + target_of(path, query), .body = {},
+                      .headers = {}, .timeout = std::chrono::milliseconds(0), .sink = sink};
+  if (!token_.empty()) request.headers.push_back("Authorization: Bearer " + token_);
+  const HttpAnswer answer = http_.send(request);
+  if (answer.status != 200) throw failure_of(answer);
+}
+
 ApiClient::Written ApiClient::write(const std::string& method, const std::string& path,
                                     const std::string& body,
                                     std::chrono::milliseconds timeout) {
@@ -160,7 +169,7 @@ ApiClient::Written ApiClient::remove(const std::string& path) {
 int ApiClient::probe(const std::string& path) {
   try {
     return http_.send({.method = "GET", .url = api_ + path, .body = {}, .headers = {},
-                       .timeout = std::chrono::milliseconds(3000)}).status;
+                       .timeout = std::chrono::milliseconds(3000), .sink = {}}).status;
   } catch (const Failure&) {
     return 0;
   }

@@ -30,6 +30,10 @@ class ApiClient {
   // All pages, or the first `limit` rows if it is not 0.
   std::vector<Json> list(const std::string& path, const Query& query = {}, size_t limit = 0);
 
+  // Text as it comes; `sink` answers whether it wants more. No time limit.
+  void pour(const std::string& path, const Query& query,
+            const std::function<bool(std::string_view)>& sink);
+
   struct Written {
     Json document;          // null for 204
     std::string operation;  // path of the operation to poll if it was not answered in time (202)

@@ -22,6 +22,7 @@ void add_invoices(CLI::App& app, Session& session);
 void add_price_lists(CLI::App& app, Session& session);
 void add_webhooks(CLI::App& app, Session& session);
 void add_log(CLI::App& app, Session& session);
+void add_logs(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_completion(CLI::App& app, Session& session);
 

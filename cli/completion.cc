@@ -56,7 +56,7 @@ _trunkline() {
     case "$path" in
       "instances "[gudhr]*|"versions "[gud]*|"hosts "[gcudl]*|"tokens revoke")
         names="${path%% *}" ;;
-      "failovers "*) names=instances ;;
+      "failovers "*|logs) names=instances ;;
     esac
     case "$path" in "failovers list") ;; *" list"|*" create") names="" ;; esac
   fi

@@ -20,6 +20,20 @@ size_t take_body(char* data, size_t, size_t count, void* out) {
   return count;
 }
 
+struct Pouring {
+  CURL* curl;
+  const HttpRequest& request;
+  HttpAnswer& answer;
+};
+
+size_t pour_body(char* data, size_t size, size_t count, void* out) {
+  auto& pouring = *static_cast<Pouring*>(out);
+  long status = 0;
+  curl_easy_getinfo(pouring.curl, CURLINFO_RESPONSE_CODE, &status);
+  if (status != 200) return take_body(data, size, count, &pouring.answer);
+  return pouring.request.sink({data, count}) ? count : 0;
+}
+
 size_t take_header(char* data, size_t, size_t count, void* out) {
   const std::string_view line(data, count);
   const size_t colon = line.find(':');
@@ -79,6 +93,11 @@ HttpAnswer HttpClient::send(const HttpRequest& request) {
   curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &take_body);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
+  Pouring pouring{curl, request, answer};
+  if (request.sink) {
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &pour_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &pouring);
+  }
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &take_header);
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &answer);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace trunkline::cli {
@@ -15,7 +17,9 @@ struct HttpRequest {
   std::string url;
   std::string body;                  // sent as application/json if not empty
   std::vector<std::string> headers;  // "Name: value"
-  std::chrono::milliseconds timeout{10000};
+  std::chrono::milliseconds timeout{10000};  // of the whole; 0: none
+  // Takes the body of a 200 as it comes, and answers whether it wants more.
+  std::function<bool(std::string_view)> sink;
 };
 struct HttpAnswer {
   int status = 0;

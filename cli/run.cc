@@ -67,6 +67,7 @@ int run(const std::vector<std::string>& arguments, const Terminal& terminal,
     add_price_lists(app, session);
     add_webhooks(app, session);
     add_log(app, session);
+    add_logs(app, session);
     add_status(app, session);
     add_completion(app, session);
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());

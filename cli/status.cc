@@ -28,6 +28,14 @@ std::string by_status(const std::vector<Json>& rows) {
   return out.empty() ? "none" : out;
 }
 
+const std::vector<Field> kAlertColumns = {
+    {"ALERT", "rule"},   {"SEVERITY", "severity"},
+    {"SUBJECT", "subject"}, {"SINCE", "since"},
+    {"DETAIL", "detail", false, true},
+};
+
+Json alerts(Session& session) { return session.api().get("/v1/admin/alerts"); }
+
 ExitCode show_status(Session& session) {
   const Platform& platform = session.platform();
   Json status = {{"api", platform.api},
@@ -38,6 +46,7 @@ ExitCode show_status(Session& session) {
     try {
       status["instances"] = by_status(session.api().list(kResources + "instances"));
       status["hosts"] = session.api().list("/v1/hosts").size();
+      status["alerts"] = alerts(session);
     } catch (const Failure& failure) {
       status["trouble"] = failure.what();
     }
@@ -63,6 +72,11 @@ ExitCode show_status(Session& session) {
                             {"hosts", "hosts"},
                             {"trouble", "trouble"}},
                            status);
+    if (status.contains("alerts") && !status["alerts"].empty()) {
+      session.terminal.out << "\n";
+      session.print_rows(kAlertColumns, std::vector<Json>(status["alerts"].begin(),
+                                                          status["alerts"].end()));
+    }
     if (!processes.empty()) {
       session.terminal.out << "\n";
       session.print_rows({{"PROCESS", "name"},
@@ -81,6 +95,14 @@ void add_status(CLI::App& app, Session& session) {
   CLI::App* command =
       add_command(app, "status", "is it up: API, processes, instances (exit 4 if not)");
   command->callback([&session] { session.action = [&session] { return show_status(session); }; });
+  CLI::App* raised = add_command(app, "alerts", "what needs attention now");
+  raised->callback([&session] {
+    session.action = [&session] {
+      const Json all = alerts(session);
+      session.print_rows(kAlertColumns, std::vector<Json>(all.begin(), all.end()));
+      return ExitCode::ok;
+    };
+  });
 }
 
 }  // namespace trunkline::cli

@@ -3,8 +3,9 @@
 nats_password() { cat "$home/secrets/nats-$1.password"; }
 
 # Who may say and hear what on the bus. One line a subject keeps a review possible.
-nats_user() { # NAME PUBLISH... -- SUBSCRIBE...
-  local name=$1 list=publish subject
+# --answers: it may also answer what it is asked, once a question.
+nats_user() { # NAME PUBLISH... -- SUBSCRIBE... [--answers]
+  local name=$1 list=publish answers='' subject
   shift
   printf '      { user: "%s", password: "%s", permissions: {\n        publish: { allow: [\n' \
     "$name" "$(nats_password "$name")"
@@ -12,12 +13,14 @@ nats_user() { # NAME PUBLISH... -- SUBSCRIBE...
     if [[ $subject == -- ]]; then
       printf '        ] }\n        subscribe: { allow: [\n'
       list=subscribe
+    elif [[ $subject == --answers ]]; then
+      answers='        allow_responses: { max: 1, expires: "10s" }\n'
     else
       printf '          "%s"\n' "$subject"
     fi
   done
   [[ $list == subscribe ]]
-  printf '        ] }\n      } }\n'
+  printf '        ] }\n%b      } }\n' "$answers"
 }
 
 # The JetStream calls of a service that takes commands from a durable push consumer.
@@ -60,7 +63,7 @@ accounts {
     jetstream: enabled
     users: [
 END
-  nats_user gateway 'tl.cmd.>' 'tl.query.>' 'tl.admin.>' '$JS.API.STREAM.CREATE.TL_CMD' \
+  nats_user gateway 'tl.cmd.>' 'tl.query.>' 'tl.admin.>' 'tl.logs.*' '$JS.API.STREAM.CREATE.TL_CMD' \
     '$JS.API.STREAM.UPDATE.TL_CMD' '$JS.API.STREAM.INFO.TL_CMD' \
     -- 'tl.inbox.gateway.>' 'tl.evt.>'
   nats_user provisioner 'tl.task.>' 'tl.cmd.provisioner.>' 'tl.log.appended' \
@@ -85,7 +88,7 @@ END
   nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
     nats_user "agent-$host" "tl.report.$host" "tl.stats.$host" -- "tl.task.$host" "tl.lease.$host" \
-      "tl.inbox.agent-$host.>"
+      "tl.logs.$host" "tl.inbox.agent-$host.>" --answers
   done
   printf '    ]\n  }\n}\n'
 }

@@ -391,6 +391,7 @@ TEST_F(CommandTest, RunJsonSaysWhereThePlatformIs) {
       << R"(","processes":[{"name":"self","pid":)" << getpid() << R"(,"log":"/l"}]})";
   api_.lay_down("GET " + kInstances, {{200, "[" + instance_json("ACTIVE") + "]", {}}});
   api_.lay_down("GET /v1/hosts", {{200, "[]", {}}});
+  api_.lay_down("GET /v1/admin/alerts", {{200, R"([{"rule":"host_silent"}])", {}}});
   api_.lay_down("GET /healthz", {{200, "ok", {}}});
   api_.lay_down("GET /readyz", {{200, "ok", {}}});
   const std::map<std::string, std::string> home = {{"TRUNKLINE_HOME", directory_.path()}};
@@ -400,6 +401,7 @@ TEST_F(CommandTest, RunJsonSaysWhereThePlatformIs) {
   EXPECT_EQ(status.code, 0) << status.err;
   EXPECT_THAT(status.out, HasSubstr("1 ACTIVE"));
   EXPECT_THAT(status.out, HasSubstr("running"));
+  EXPECT_THAT(status.out, HasSubstr("host_silent"));
   api_.lay_down("GET /readyz", {{503, "", {}}});
   EXPECT_EQ(run_command({"status"}, home).code, 4);
 }

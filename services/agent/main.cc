@@ -62,6 +62,7 @@ class BusLink {
   ~BusLink() {
     stopping_ = true;
     thread_.join();
+    logs_.reset();
     leases_.reset();
     subscription_.reset();
   }
@@ -85,6 +86,10 @@ class BusLink {
         leases_ = bus_->subscribe(
             trunkline::bus::lease_subject(host_),
             [this](trunkline::bus::Message&& message) { agent_.on_lease(message.data); });
+        logs_ = bus_->subscribe(
+            trunkline::bus::log_subject(host_), [this](trunkline::bus::Message&& message) {
+              answer_log_request(message);
+            });
         ready_ = true;
       } catch (const std::exception& e) {
         spdlog::warn("no bus yet: {}", e.what());
@@ -92,12 +97,22 @@ class BusLink {
       }
     }
   }
+  void answer_log_request(const trunkline::bus::Message& message) {
+    if (message.reply.empty()) return;
+    try {
+      bus_->publish(message.reply, agent_.on_log_request(message.data));
+    } catch (const std::exception& e) {
+      spdlog::warn("a log could not be read: {}", e.what());
+    }
+  }
+
   trunkline::bus::BusOptions options_;
   std::string host_;
   trunkline::agent::HostAgent& agent_;
   std::unique_ptr<trunkline::bus::Bus> bus_;
   std::unique_ptr<trunkline::bus::Subscription> subscription_;
   std::unique_ptr<trunkline::bus::Subscription> leases_;
+  std::unique_ptr<trunkline::bus::Subscription> logs_;
   std::atomic<bool> ready_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -6,6 +6,7 @@
 
 #include "bus/streams.h"
 #include "lookup/io/admin.h"
+#include "lookup/io/alert_board.h"
 #include "lookup/io/fleet_stats.h"
 #include "lookup/io/query_service.h"
 #include "lookup/io/route_board.h"
@@ -23,13 +24,14 @@ constexpr char kReportSubjects[] = "tl.report.>";
 constexpr char kStatsSubjects[] = "tl.stats.*";
 constexpr char kQueueGroup[] = "lookup";
 
-void take_report(lookup::LiveStore& live, lookup::RouteBoard& routes,
+void take_report(lookup::LiveStore& live, lookup::RouteBoard& routes, lookup::AlertBoard& alerts,
                  const bus::Message& message) {
   const std::string host = message.subject.substr(sizeof("tl.report.") - 1);
   v1::HostReport report;
   if (!report.ParseFromString(message.data) || report.host() != host) return;
   live.take(host, report, runtime::now());
   routes.take_report(report);
+  alerts.take_report(report);
 }
 
 void take_stats(lookup::FleetStats& fleet, const bus::Message& message) {
@@ -48,12 +50,16 @@ void serve(const runtime::ServiceConfig& config) {
   lookup::LiveStore live;
   lookup::PositionGate gate;
   lookup::RouteBoard routes(*bus, config.read_model_dsn);
+  const runtime::Relay relay(*bus, config.log_dsn);
+  lookup::AlertBoard alerts({config.log_dsn, config.read_model_dsn,
+                             [&] { return relay.position(); }, [&] { return gate.position(); }});
   lookup::Projector::Options keeping;
   keeping.log_dsn = config.log_dsn;
   keeping.read_model_dsn = config.read_model_dsn;
   keeping.rendering = rendering_of(config);
   keeping.on_change = [&](const lookup::Change& change, int64_t position) {
     routes.take_change(change, position);
+    alerts.take_change(change);
   };
   lookup::Projector projector(*bus, keeping, cache, gate);
   lookup::QueryService::Options options;
@@ -62,16 +68,16 @@ void serve(const runtime::ServiceConfig& config) {
   options.ready = [&] { return projector.ready(); };
   options.suspect = [&] { projector.suspect(); };
   options.rendering = keeping.rendering;
+  options.alerts = [&] { return alerts.raised(); };
   options.put_live = [&](v1::Route& route) { routes.put_live(route); };
   lookup::MetricHistory history({.dsn = config.read_model_dsn});
   lookup::FleetStats fleet(&history);
   options.fleet = &fleet;
   lookup::QueryService queries(*bus, options, cache, gate, live);
   runtime::AdminLoop admin(*bus, lookup::admin_ops(config.read_model_dsn, projector, gate));
-  const runtime::Relay relay(*bus, config.log_dsn);
 
   const auto reports = bus->subscribe(
-      kReportSubjects, [&](bus::Message&& message) { take_report(live, routes, message); });
+      kReportSubjects, [&](bus::Message&& message) { take_report(live, routes, alerts, message); });
   const auto statistics = bus->subscribe(
       kStatsSubjects, [&](bus::Message&& message) { take_stats(fleet, message); });
   const auto asked = bus->subscribe(

@@ -30,6 +30,8 @@ TABLE = [
     ("tl.task.host-b", "provisioner replication", "agent-host-b"),
     ("tl.lease.host-a", "replication", "agent-host-a"),
     ("tl.lease.host-b", "replication", "agent-host-b"),
+    ("tl.logs.host-a", "gateway", "agent-host-a"),
+    ("tl.logs.host-b", "gateway", "agent-host-b"),
     ("tl.report.host-a", "agent-host-a", "provisioner replication lookup"),
     ("tl.report.host-c", "agent-host-c", "provisioner replication lookup"),
     ("tl.stats.host-a", "agent-host-a", "metering lookup"),
@@ -68,6 +70,7 @@ TABLE = [
     ("tl.inbox.>", "-", "-"),
     ("tl.task.*", "-", "-"),
     ("tl.lease.*", "-", "-"),
+    ("tl.logs.*", "-", "-"),
 ]
 
 

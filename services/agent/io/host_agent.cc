@@ -11,6 +11,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "agent/io/node_log.h"
 #include "agent/io/task_codec.h"
 #include "agent/keeper/proc_scan.h"
 #include "base/ids.h"
@@ -238,6 +239,21 @@ void HostAgent::on_lease(const std::string& bytes) {
     if (node == nodes_.end()) continue;
     node->second->grant(lease.term(), sent + std::min(lease.duration_ms(), kLongestLeaseMs));
   }
+}
+
+std::string HostAgent::on_log_request(const std::string& bytes) {
+  v1::NodeLogRequest request;
+  v1::NodeLogAnswer answer;
+  bool known = request.ParseFromString(bytes) && is_uuid(request.node_id());
+  if (known) {
+    const std::lock_guard lock(mutex_);
+    known = nodes_.contains(request.node_id());
+  }
+  if (known) {
+    const auto paths = node_paths(context_.paths, request.node_id());
+    answer = read_node_log(paths.log, context_.user, request);
+  }
+  return answer.SerializeAsString();
 }
 
 NodeActor* HostAgent::node_for(const std::string& node_id, const Assignment& assignment) {

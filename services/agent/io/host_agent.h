@@ -58,6 +58,8 @@ class HostAgent {
   void on_task(const std::string& bytes);
   // A LeaseGrant's bytes, as they came. Never blocks.
   void on_lease(const std::string& bytes);
+  // A NodeLogRequest's bytes, as they came; the bytes of its answer.
+  std::string on_log_request(const std::string& bytes);
   v1::HostReport report();
 
  private:

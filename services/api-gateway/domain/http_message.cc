@@ -26,16 +26,60 @@ const char* reason_phrase(int status) {
   }
 }
 
+namespace {
+
+void put_headers(const HttpResponse& response, std::string* out) {
+  *out += "\r\nX-Content-Type-Options: nosniff";
+  for (const auto& [name, value] : response.headers) {
+    *out += "\r\n";
+    *out += name;
+    *out += ": ";
+    // A line break in a value would let whoever chose it write headers of his own.
+    for (char c : value) *out += c == '\r' || c == '\n' ? ' ' : c;
+  }
+  *out += "\r\n\r\n";
+}
+
+void put_status(const HttpResponse& response, std::string_view date, std::string* out) {
+  *out += "HTTP/1.1 ";
+  *out += std::to_string(response.status);
+  *out += ' ';
+  *out += reason_phrase(response.status);
+  *out += "\r\nDate: ";
+  *out += date;
+}
+
+}  // namespace
+
+std::string render_chunked_head(const HttpResponse& response, std::string_view date) {
+  std::string out;
+  put_status(response, date, &out);
+  out += "\r\nContent-Type: " + response.content_type;
+  out += "\r\nTransfer-Encoding: chunked\r\nConnection: close";
+  put_headers(response, &out);
+  return out;
+}
+
+std::string render_chunk(std::string_view piece) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string size;
+  for (size_t rest = piece.size(); rest > 0; rest >>= 4) {
+    size.insert(size.begin(), kDigits[rest & 15]);
+  }
+  std::string out = std::move(size);
+  out += "\r\n";
+  out += piece;
+  out += "\r\n";
+  return out;
+}
+
+std::string render_last_chunk() { return "0\r\n\r\n"; }
+
 std::string render(const HttpResponse& response, std::string_view date, bool keep_alive,
                    bool head_request) {
   std::string out;
   out.reserve(320 + response.body.size());
-  out += "HTTP/1.1 ";
-  out += std::to_string(response.status);
-  out += ' ';
-  out += reason_phrase(response.status);
-  out += "\r\nDate: ";
-  out += date;
+  put_status(response, date, &out);
   if (response.status != 204) {
     out += "\r\nContent-Type: ";
     out += response.content_type;
@@ -43,15 +87,7 @@ std::string render(const HttpResponse& response, std::string_view date, bool kee
     out += std::to_string(response.body.size());
   }
   out += keep_alive ? "\r\nConnection: keep-alive" : "\r\nConnection: close";
-  out += "\r\nX-Content-Type-Options: nosniff";
-  for (const auto& [name, value] : response.headers) {
-    out += "\r\n";
-    out += name;
-    out += ": ";
-    // A line break in a value would let whoever chose it write headers of his own.
-    for (char c : value) out += c == '\r' || c == '\n' ? ' ' : c;
-  }
-  out += "\r\n\r\n";
+  put_headers(response, &out);
   if (!head_request && response.status != 204) out += response.body;
   return out;
 }

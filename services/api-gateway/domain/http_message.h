@@ -41,6 +41,11 @@ struct HttpResponse {
   std::string body;
 };
 
+// The head of a response whose body comes in chunks; the connection ends with it.
+std::string render_chunked_head(const HttpResponse& response, std::string_view date);
+std::string render_chunk(std::string_view piece);  // of something
+std::string render_last_chunk();
+
 const char* reason_phrase(int status);
 
 // The bytes of the response. `date` is an IMF-fixdate; a HEAD request gets no body but its length.

@@ -6,6 +6,7 @@
 #include "api-gateway/domain/billing.h"
 #include "api-gateway/domain/billing_openapi.h"
 #include "api-gateway/domain/list_query.h"
+#include "api-gateway/domain/log_request.h"
 #include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/order.h"
 #include "api-gateway/domain/resource_schema.h"
@@ -108,6 +109,20 @@ void put_list_parameters(Resource resource, Json* parameters) {
   put_fields(resource, parameters);
 }
 
+void put_log_parameters(Json* parameters) {
+  parameters->push_back(query_parameter("node", {{"type", "string"}, {"format", "uuid"}},
+                                        "Of this node; default: the primary"));
+  parameters->push_back(query_parameter("since", {{"type", "string"}, {"format", "date-time"}},
+                                        "Not older than this"));
+  parameters->push_back(query_parameter(
+      "limit",
+      {{"type", "integer"}, {"minimum", 0}, {"maximum", kMostLogLines}, {"default", 200}},
+      "The newest lines"));
+  parameters->push_back(query_parameter(
+      "follow", {{"type", "boolean"}, {"default", false}},
+      "Go on with what comes, until the client closes, at most 15 minutes"));
+}
+
 bool sends_command(const Route& route) {
   if (route.action == Action::billing) return route.method != "GET";
   return route.action == Action::create || route.action == Action::update ||
@@ -120,6 +135,7 @@ Json parameters_of(const Route& route) {
   if (route.action == Action::history) put_paging(&parameters, true);
   if (route.action == Action::failovers) put_limit(&parameters);
   if (route.action == Action::billing) put_billing_parameters(billing_route(route), &parameters);
+  if (route.action == Action::logs) put_log_parameters(&parameters);
   if (route.action == Action::get) {
     put_fields(route.resource, &parameters);
     if (route.resource == Resource::instance) {
@@ -145,6 +161,7 @@ Json list_schema(const Route& route) {
   std::string name(info(route.resource).schema);
   if (route.action == Action::history) name = "Event";
   if (route.action == Action::failovers) name = "Failover";
+  if (route.action == Action::alerts) name = "Alert";
   Json array = {{"type", "array"}, {"items", schema_ref(name)}};
   if (route.resource != Resource::version || route.action != Action::list) return array;
   return {{"type", "object"}, {"properties", {{"versions", std::move(array)}}}};
@@ -179,6 +196,14 @@ void put_success(const Route& route, Json* responses) {
       out["200"] = {{"description", "The whole object"}, {"content", json_body(schema_ref(name))}};
       break;
     case Action::billing: put_billing_success(route, &out); break;
+    case Action::alerts:
+      out["200"] = {{"description", "All that are raised"},
+                    {"content", json_body(list_schema(route))}};
+      break;
+    case Action::logs:
+      out["200"] = {{"description", "Lines of the log"},
+                    {"content", {{"text/plain", {{"schema", {{"type", "string"}}}}}}}};
+      break;
     case Action::remove: out["204"] = {{"description", "Done"}}; break;
     case Action::docs:
     case Action::docs_file:

@@ -196,6 +196,20 @@ Json order_schema(const Order& order) {
   return out;
 }
 
+Json alert_schema() {
+  const Json text = {{"type", "string"}};
+  const Json time = {{"type", "string"}, {"format", "date-time"}};
+  return {{"type", "object"},
+          {"properties",
+           {{"rule", text},
+            {"severity", {{"type", "string"}, {"enum", {"warning", "critical"}}}},
+            {"subject", text},
+            {"about", text},
+            {"detail", text},
+            {"since", time},
+            {"raised_at", time}}}};
+}
+
 Json failover_schema() {
   const Json text = {{"type", "string"}}, integer = {{"type", "integer"}, {"minimum", 0}};
   const Json uuid = {{"type", "string"}, {"format", "uuid"}};
@@ -265,6 +279,7 @@ Json openapi_schemas() {
   put_observe_schemas(&schemas);
   schemas["Failover"] = failover_schema();
   put_billing_schemas(&schemas);
+  schemas["Alert"] = alert_schema();
   for (const Order& order : all_orders()) {
     if (!order.schema.empty()) schemas[std::string(order.schema)] = order_schema(order);
   }

@@ -80,6 +80,26 @@ Outcome<Plan> plan_failovers(const RouteMatch& match, const QueryParameters& par
   return Plan(std::move(plan));
 }
 
+Outcome<Plan> plan_alerts(const QueryParameters& parameters, const Caller& caller) {
+  if (auto problem = refuse_parameters(parameters)) return *problem;
+  ReadMany plan;
+  plan.limit = kMostRows;
+  plan.missing = Problem{404, "not_found", "there is no such list"};
+  *plan.query.mutable_scope() = scope_of(caller);
+  plan.query.mutable_list_alerts();
+  return Plan(std::move(plan));
+}
+
+Outcome<Plan> plan_logs(const RouteMatch& match, const QueryParameters& parameters,
+                        const Caller& caller) {
+  auto wish = parse_log_query(parameters);
+  if (!wish) return wish.problem();
+  ReadLog plan;
+  plan.wish = std::move(*wish);
+  plan.needs.push_back(need(Resource::instance, match.uuid, {}, caller));
+  return Plan(std::move(plan));
+}
+
 std::optional<Problem> check_content_type(const HttpRequest& request) {
   const Problem wrong{415, "unsupported_media_type", "the body must be application/json in UTF-8"};
   if (request.header_count("content-encoding") > 0) return wrong;
@@ -124,6 +144,8 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::report:
     case Action::fleet:
     case Action::prometheus: return plan_observe(match, request, *parameters, caller);
+    case Action::alerts: return plan_alerts(*parameters, caller);
+    case Action::logs: return plan_logs(match, *parameters, caller);
     case Action::switchover:
     case Action::failover:
     case Action::drain:

@@ -10,6 +10,7 @@
 
 #include "api-gateway/domain/caller.h"
 #include "api-gateway/domain/http_message.h"
+#include "api-gateway/domain/log_request.h"
 #include "api-gateway/domain/problem.h"
 #include "api-gateway/domain/routes.h"
 #include "api-gateway/domain/strict_json.h"
@@ -53,6 +54,12 @@ struct ReadMany {
 using MakeVerifier = std::function<std::string(const std::string& password,
                                                const std::string& seed)>;
 
+// The log of a node; its instance must be there.
+struct ReadLog {
+  std::vector<Need> needs;
+  LogWish wish;
+};
+
 struct Write {
   std::string command_id;
   bool repeatable = false;  // has an Idempotency-Key: its operation may already be done
@@ -68,7 +75,7 @@ struct Write {
   std::function<json(const json& document)> extra_of;
 };
 
-using Plan = std::variant<ReadOne, ReadMany, Write>;
+using Plan = std::variant<ReadOne, ReadMany, ReadLog, Write>;
 
 // What a plan may not make itself.
 struct Fresh {

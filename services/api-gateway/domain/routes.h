@@ -21,6 +21,8 @@ enum class Action {
   remove,
   history,
   failovers,
+  logs,
+  alerts,
   switchover,    // orders: see order.h
   failover,
   drain,

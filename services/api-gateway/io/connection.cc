@@ -48,6 +48,31 @@ void Connection::answer(uint64_t serial, const HttpResponse& response, std::stri
   if (unsent_.empty()) after_response(now);
 }
 
+void Connection::take(Mailbox::Letter&& letter, std::string_view date, Clock::time_point now) {
+  using Kind = Mailbox::Kind;
+  if (letter.kind == Kind::whole) return answer(letter.serial, letter.response, date, now);
+  const Phase wanted = letter.kind == Kind::head ? Phase::handling : Phase::pouring;
+  if (phase_ != wanted || letter.serial != serial_) {
+    letter.flow->gone = true;
+    return;
+  }
+  switch (letter.kind) {
+    case Kind::whole: break;
+    case Kind::head:
+      phase_ = Phase::pouring;
+      keep_alive_ = false;
+      flow_ = letter.flow;
+      return transmit(render_chunked_head(letter.response, date), now);
+    case Kind::piece: return transmit(render_chunk(letter.response.body), now);
+    case Kind::end:
+      flow_->gone = true;
+      flow_.reset();
+      phase_ = Phase::writing;
+      transmit(render_last_chunk(), now);
+      if (unsent_.empty()) after_response(now);
+  }
+}
+
 void Connection::refuse(const Problem& problem, std::string_view date, Clock::time_point now) {
   keep_alive_ = false;
   phase_ = Phase::writing;
@@ -79,6 +104,7 @@ void Connection::flush(Clock::time_point now) {
   }
   unsent_ = std::string();
   unsent_offset_ = 0;
+  if (flow_) flow_->waits = false;
 }
 
 void Connection::send_more(Clock::time_point now) {
@@ -101,6 +127,9 @@ Connection::Verdict Connection::check_time(std::string_view date, Clock::time_po
   const auto elapsed = now - since_;
   switch (phase_) {
     case Phase::handling: return Verdict::go_on;
+    case Phase::pouring:
+      return unsent_bytes() > 0 && elapsed > options_.write_timeout ? Verdict::give_up
+                                                                    : Verdict::go_on;
     case Phase::writing:
       return elapsed > options_.write_timeout ? Verdict::give_up : Verdict::go_on;
     case Phase::draining:

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "api-gateway/io/http_server.h"
+#include "api-gateway/io/mailbox.h"
 
 namespace trunkline::gateway {
 
@@ -16,12 +17,19 @@ class Connection {
   enum class Phase {
     reading,   // waits for a request
     handling,  // a request is being answered
+    pouring,   // its answer has begun and comes in pieces
     writing,   // the socket does not take the rest of a response
     draining,  // answered for the last time; what still comes is thrown away
   };
 
   Connection(int fd, uint64_t id, const HttpServerOptions& options, Clock::time_point now)
       : options_(options), parser_(options.limits), fd_(fd), id_(id), since_(now) {}
+
+  ~Connection() {
+    if (flow_) flow_->gone = true;
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
 
   uint64_t id() const { return id_; }
   int fd() const { return fd_; }
@@ -39,6 +47,9 @@ class Connection {
   // Sends the answer to the request with this serial number; others are too late and ignored.
   void answer(uint64_t serial, const HttpResponse& response, std::string_view date,
               Clock::time_point now);
+
+  // The next letter of an answer, whole or in pieces.
+  void take(Mailbox::Letter&& letter, std::string_view date, Clock::time_point now);
 
   // The socket takes more.
   void send_more(Clock::time_point now);
@@ -64,6 +75,7 @@ class Connection {
   uint64_t serial_ = 0;
   std::string unsent_;
   size_t unsent_offset_ = 0;
+  std::shared_ptr<Mailbox::Flow> flow_;  // of an answer in pieces
   Clock::time_point since_;  // of the phase, or of the first byte of a request
 };
 

@@ -136,6 +136,8 @@ void Exchange::serve_open() {
     case Action::fleet:
     case Action::prometheus:
     case Action::failovers:
+    case Action::logs:
+    case Action::alerts:
     case Action::switchover:
     case Action::failover:
     case Action::drain:
@@ -205,6 +207,8 @@ void Exchange::carry_out() {
     read_one(std::make_shared<ReadOne>(std::move(*one)));
   } else if (auto* many = std::get_if<ReadMany>(&*plan)) {
     read_many(std::make_shared<ReadMany>(std::move(*many)));
+  } else if (auto* log = std::get_if<ReadLog>(&*plan)) {
+    read_log(std::make_shared<ReadLog>(std::move(*log)));
   } else {
     write(std::make_shared<Write>(std::move(std::get<Write>(*plan))));
   }
@@ -254,6 +258,56 @@ void Exchange::read_many(const std::shared_ptr<ReadMany>& plan) {
       self->finish(many_response(*plan, *answer));
     });
   });
+}
+
+void Exchange::read_log(const std::shared_ptr<ReadLog>& plan) {
+  gather(plan->needs, true, [self = shared_from_this(), plan](std::optional<Problem> problem) {
+    if (problem) return self->refuse(*problem);
+    const auto source = choose_log(self->found_.at(0), plan->wish.node);
+    if (!source) return self->refuse(source.problem());
+    v1::NodeLogRequest request;
+    request.set_last_lines(plan->wish.lines);
+    request.set_since_unix_us(plan->wish.since_unix_us);
+    self->gateway_->logs_.ask(
+        *source, std::move(request),
+        [self, plan, source = *source](std::optional<v1::NodeLogAnswer> answer) {
+          self->guarded([&] {
+            if (!answer) return self->refuse({503, "host_silent", "the node's host is silent"});
+            if (!answer->there()) {
+              return self->refuse({404, "not_found", "the host does not have the node"});
+            }
+            self->show_log(*plan, source, std::move(*answer));
+          });
+        });
+  });
+}
+
+void Exchange::show_log(const ReadLog& plan, const LogSource& source,
+                        v1::NodeLogAnswer&& answer) {
+  if (!plan.wish.follow || request_.method == "HEAD") {
+    HttpResponse response;
+    response.content_type = "text/plain; charset=utf-8";
+    response.body = std::move(*answer.mutable_text());
+    return finish(std::move(response));
+  }
+  const bool taken = gateway_->logs_.follow(caller_.token_id, source, std::move(answer), reply_,
+                                            token_check());
+  if (!taken) {
+    return refuse({429, "too_many_followers", "too many logs are being followed; end some"});
+  }
+  finished_ = true;
+  take_leave(200);
+}
+
+// Whether the caller's token is still good, for an answer that takes long.
+LogFollower::Check Exchange::token_check() const {
+  const auto header = request_.header("authorization");
+  const std::string token = header ? bearer_token(*header).value_or("") : "";
+  return [tokens = gateway_->tokens_, token](std::function<void(bool)> then) {
+    tokens->authenticate(token, runtime::now(), [then](const TokenCache::Answer& answer) {
+      then(answer.kind != TokenCache::Answer::Kind::unknown);
+    });
+  };
 }
 
 // `needs` must live until `then` is called, which is given the first problem or nothing.
@@ -417,6 +471,16 @@ HttpResponse Exchange::problem_response_for(const Problem& problem) {
 void Exchange::finish(HttpResponse response) {
   if (std::exchange(finished_, true)) return;
   const int status = response.status;
+  if (span_) response.headers.emplace_back("traceresponse", traceparent_);
+  if (entered_) {
+    gateway_->in_flight_.leave(caller_.token_id);
+    entered_ = false;
+  }
+  reply_->send(std::move(response));
+  take_leave(status);
+}
+
+void Exchange::take_leave(int status) {
   if (entered_) {
     gateway_->in_flight_.leave(caller_.token_id);
     entered_ = false;
@@ -426,9 +490,7 @@ void Exchange::finish(HttpResponse response) {
     trace_id = span_->trace_id();
     span_->set(telemetry::kHttpStatus, int64_t{status});
     if (status >= 500) span_->fail(std::to_string(status));
-    response.headers.emplace_back("traceresponse", traceparent_);
   }
-  reply_->send(std::move(response));
   span_.reset();
   measure(request_.method, match_.route, status, std::chrono::steady_clock::now() - started_);
   if (!gateway_->options_.access_log) return;
@@ -463,6 +525,7 @@ Gateway::Gateway(bus::Bus& bus, GatewayOptions options)
       lookup_(bus, bus::kLookupSubject, kLookupPatience),
       metering_(bus, bus::kMeteringSubject, kMeteringPatience),
       commands_(bus),
+      logs_(bus, options_.log_follow),
       tokens_(std::make_shared<TokenCache>(lookup_)),
       in_flight_(options_.requests_per_token),
       docs_(options_.swagger_ui_dir),
@@ -486,6 +549,7 @@ void Gateway::handle(HttpRequest&& request, std::shared_ptr<Reply> reply) {
 
 void Gateway::stop() {
   events_.reset();
+  logs_.stop();
   commands_.stop();
   pool_.stop();
   access_log_.flush();

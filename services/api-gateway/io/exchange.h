@@ -34,6 +34,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void read_one(const std::shared_ptr<ReadOne>& plan);
   void on_operation_missing(const ReadOne& plan);
   void read_many(const std::shared_ptr<ReadMany>& plan);
+  void read_log(const std::shared_ptr<ReadLog>& plan);
+  void show_log(const ReadLog& plan, const LogSource& source, v1::NodeLogAnswer&& answer);
+  LogFollower::Check token_check() const;
 
   // Asks for every needed document, then goes on.
   template <class Then>
@@ -51,6 +54,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void refuse(const Problem& problem) { finish(problem_response_for(problem)); }
   HttpResponse problem_response_for(const Problem& problem);
   void finish(HttpResponse response);
+  void take_leave(int status);  // it is answered, or is being answered by others
 
   const std::shared_ptr<Gateway> gateway_;
   HttpRequest request_;

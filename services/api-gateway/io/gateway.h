@@ -14,6 +14,7 @@
 #include "api-gateway/io/command_client.h"
 #include "api-gateway/io/docs.h"
 #include "api-gateway/io/http_server.h"
+#include "api-gateway/io/log_follower.h"
 #include "api-gateway/io/lookup_client.h"
 #include "api-gateway/io/read_cache.h"
 #include "api-gateway/io/token_cache.h"
@@ -26,6 +27,7 @@ struct GatewayOptions {
   bool access_log = true;
   size_t requests_per_token = 512;  // in flight; above: 429
   std::string webhook_master;       // secret that the keys of webhooks are made from
+  LogFollowLimits log_follow;
 };
 
 // Requests under way of each token. Thread-safe.
@@ -52,6 +54,7 @@ class Gateway : public std::enable_shared_from_this<Gateway> {
   // Before the bus goes: no more work of its own.
   void stop();
   size_t requests_in_flight() const { return in_flight_.total(); }
+  size_t followers() const { return logs_.count(); }
 
  private:
   friend class Exchange;
@@ -62,6 +65,7 @@ class Gateway : public std::enable_shared_from_this<Gateway> {
   LookupClient lookup_;
   LookupClient metering_;
   CommandClient commands_;
+  LogFollower logs_;
   const std::shared_ptr<TokenCache> tokens_;
   InFlight in_flight_;
   // Of the newest write that was answered here: every later read has it behind it.

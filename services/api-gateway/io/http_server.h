@@ -32,6 +32,13 @@ class Reply {
   // Called once, from any thread; a second call is ignored. A Reply that is dropped unanswered
   // answers 503.
   virtual void send(HttpResponse response) = 0;
+  // Or a body that comes in pieces: begin() once, push() when ready() says that the piece before
+  // has left, end() at last. Nothing comes of a piece when gone() says that the client has gone.
+  virtual void begin(HttpResponse head) = 0;
+  virtual bool ready() const = 0;
+  virtual bool gone() const = 0;
+  virtual void push(std::string piece) = 0;  // not empty
+  virtual void end() = 0;
   virtual ~Reply() = default;
 };
 

@@ -30,10 +30,27 @@ class ReplyToMailbox : public Reply {
   void send(HttpResponse response) override {
     if (!sent_.exchange(true)) post(std::move(response));
   }
+  void begin(HttpResponse head) override {
+    if (sent_.exchange(true)) return;
+    flow_ = std::make_shared<Mailbox::Flow>();
+    post(std::move(head), Mailbox::Kind::head);
+  }
+  bool ready() const override { return flow_ && !flow_->waits.load() && !flow_->gone.load(); }
+  bool gone() const override { return !flow_ || flow_->gone.load(); }
+  void push(std::string piece) override {
+    if (gone()) return;
+    flow_->waits = true;
+    HttpResponse response;
+    response.body = std::move(piece);
+    post(std::move(response), Mailbox::Kind::piece);
+  }
+  void end() override {
+    if (!gone()) post({}, Mailbox::Kind::end);
+  }
 
  private:
-  void post(HttpResponse response) {
-    mailbox_->post({fd_, connection_, serial_, std::move(response)});
+  void post(HttpResponse response, Mailbox::Kind kind = Mailbox::Kind::whole) {
+    mailbox_->post({fd_, connection_, serial_, std::move(response), kind, flow_});
   }
 
   const std::shared_ptr<Mailbox> mailbox_;
@@ -41,6 +58,7 @@ class ReplyToMailbox : public Reply {
   const uint64_t connection_;
   const uint64_t serial_;
   std::atomic<bool> sent_{false};
+  std::shared_ptr<Mailbox::Flow> flow_;  // set before anybody else knows of it
 };
 
 }  // namespace
@@ -56,7 +74,10 @@ void Mailbox::post(Letter letter) {
   }
   {
     const std::lock_guard lock(mutex_);
-    if (closed_) return;
+    if (closed_) {
+      if (letter.flow) letter.flow->gone = true;
+      return;
+    }
     letters_.push_back(std::move(letter));
     if (letters_.size() > 1) return;  // whoever put the first one wakes the owner
   }
@@ -88,6 +109,9 @@ void Mailbox::keep_at_hand(std::vector<Letter>* letters) {
 void Mailbox::close() {
   const std::lock_guard lock(mutex_);
   closed_ = true;
+  for (const Letter& letter : letters_) {
+    if (letter.flow) letter.flow->gone = true;
+  }
   letters_.clear();
 }
 

@@ -34,11 +34,19 @@ class UniqueFd {
 // Thread-safe unless said otherwise.
 class Mailbox : public std::enable_shared_from_this<Mailbox> {
  public:
+  // How far a body that comes in pieces has got.
+  struct Flow {
+    std::atomic<bool> waits{false};  // a piece has not left yet
+    std::atomic<bool> gone{false};   // nothing more will leave
+  };
+  enum class Kind { whole, head, piece, end };
   struct Letter {
     int fd = -1;
     uint64_t connection = 0;  // never used again, unlike a descriptor
     uint64_t serial = 0;      // of the request that is answered
     HttpResponse response;
+    Kind kind = Kind::whole;     // of a piece, the response's body alone counts
+    std::shared_ptr<Flow> flow;  // but of a whole one
   };
 
   Mailbox();  // throws std::runtime_error without descriptors

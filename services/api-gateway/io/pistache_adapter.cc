@@ -243,7 +243,7 @@ void Worker::serve(Connection& connection) {
     mailbox_->keep_at_hand(nullptr);
     for (auto& letter : at_once) {
       if (letter.connection == connection.id()) {
-        connection.answer(letter.serial, letter.response, date(), Clock::now());
+        connection.take(std::move(letter), date(), Clock::now());
       } else {
         mailbox_->post(std::move(letter));
       }
@@ -255,8 +255,11 @@ void Worker::serve(Connection& connection) {
 void Worker::read_mail() {
   for (auto& letter : mailbox_->take()) {
     Connection* connection = find(letter.fd);
-    if (connection == nullptr || connection->id() != letter.connection) continue;
-    connection->answer(letter.serial, letter.response, date(), Clock::now());
+    if (connection == nullptr || connection->id() != letter.connection) {
+      if (letter.flow) letter.flow->gone = true;
+      continue;
+    }
+    connection->take(std::move(letter), date(), Clock::now());
     serve(*connection);
   }
 }
@@ -287,7 +290,9 @@ void Worker::tick() {
   }
   for (const int fd : over) {
     Connection& connection = *connections_.at(fd);
-    if (connection.phase() == Connection::Phase::writing) ++shared_->dropped;
+    const auto phase = connection.phase();
+    const bool unread = phase == Connection::Phase::writing || phase == Connection::Phase::pouring;
+    if (unread) ++shared_->dropped;
     drop(connection);
   }
 }

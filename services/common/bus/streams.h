@@ -19,6 +19,7 @@ inline std::string event_subject(const std::string& aggregate, const std::string
 }
 inline std::string task_subject(const std::string& host) { return "tl.task." + host; }
 inline std::string lease_subject(const std::string& host) { return "tl.lease." + host; }
+inline std::string log_subject(const std::string& host) { return "tl.logs." + host; }
 inline std::string report_subject(const std::string& host) { return "tl.report." + host; }
 inline std::string stats_subject(const std::string& host) { return "tl.stats." + host; }
 inline std::string route_subject(const std::string& instance_id) {

@@ -67,8 +67,8 @@ class RuleSampler : public sdk::trace::Sampler {
 
   // What is not sampled is recorded all the same, for it may fail; unless all is off.
   sdk::trace::SamplingResult ShouldSample(
-      const otel::trace::SpanContext& parent, otel::trace::TraceId trace_id, otel::nostd::string_view,
-      otel::trace::SpanKind, const otel::common::KeyValueIterable&,
+      const otel::trace::SpanContext& parent, otel::trace::TraceId trace_id,
+      otel::nostd::string_view, otel::trace::SpanKind, const otel::common::KeyValueIterable&,
       const otel::trace::SpanContextKeyValueIterable&) noexcept override {
     std::optional<bool> parent_sampled;
     if (parent.IsValid()) parent_sampled = parent.IsSampled();

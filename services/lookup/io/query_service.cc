@@ -231,6 +231,7 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kListUsageEvents:
     case v1::Query::kGetInvoice:
     case v1::Query::kGetDeliveries: break;
+    case v1::Query::kListAlerts: return list_alerts(query);
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
   }
   return bad_field("the query is of no known kind");
@@ -403,6 +404,19 @@ QueryAnswer QueryService::list_failovers(Connections& own, const v1::Query& quer
   for (std::string& json : failovers_json(entries, limit)) {
     bytes += json.size();
     if (bytes > kMaxAnswerBytes && answer.json_size() > 0) break;
+    answer.add_json(std::move(json));
+  }
+  return answer;
+}
+
+QueryAnswer QueryService::list_alerts(const v1::Query& query) {
+  if (!query.scope().all_projects()) return not_found();
+  QueryAnswer answer;
+  size_t bytes = 0;
+  for (const Alert& alert : options_.alerts ? options_.alerts() : std::vector<Alert>()) {
+    std::string json = alert_json(alert);
+    bytes += json.size();
+    if (bytes > kMaxAnswerBytes) break;
     answer.add_json(std::move(json));
   }
   return answer;

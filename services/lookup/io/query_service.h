@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bus/bus.h"
+#include "lookup/domain/alerts.h"
 #include "lookup/io/document_cache.h"
 #include "lookup/io/list_query.h"
 #include "lookup/io/live_store.h"
@@ -28,6 +29,7 @@ class QueryService {
     std::function<bool()> ready;     // whether the read model is sound
     std::function<void()> suspect;   // it was found damaged
     Rendering rendering;
+    std::function<std::vector<Alert>()> alerts;  // what is raised
     std::function<void(v1::Route&)> put_live;  // what is reported of a route's standbys
     const FleetStats* fleet = nullptr;         // nothing: nobody knows how instances fare
   };
@@ -59,6 +61,7 @@ class QueryService {
   v1::QueryAnswer list_failovers(Connections& own, const v1::Query& query);
   v1::QueryAnswer list_routes(Connections& own, const v1::Query& query);
   v1::QueryAnswer metrics(Connections& own, const v1::Query& query);
+  v1::QueryAnswer list_alerts(const v1::Query& query);
   v1::QueryAnswer find_token(Connections& own, const v1::Query& query);
   bool owns(Connections& own, const v1::Scope& scope, const std::string& instance_id);
   std::string shown(Connections& own, const Document& document);

@@ -1,0 +1,177 @@
+// Logs of nodes, read and followed; the test stands for the node's host.
+#include <atomic>
+
+#include "api-gateway/tests/gateway_fixture.h"
+#include "trunkline/v1/node_log.pb.h"
+
+namespace trunkline::gateway::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr char kNode[] = "66666666-6666-4666-8666-666666666666";
+const std::string kLogs = std::string("/v1/postgres/instances/") + kInstance + "/logs";
+
+template <class Condition>
+bool await(Condition condition, std::chrono::seconds patience = 10s) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(5ms);
+  }
+  return true;
+}
+
+class LogTest : public GatewayTest {
+ protected:
+  void SetUp() override {
+    GatewayTest::SetUp();
+    json document = instance_document();
+    document["nodes"] = {{{"uuid", kVersion}, {"host", "host-b"}, {"role", "standby"}},
+                         {{"uuid", kNode}, {"host", "host-a"}, {"role", "primary"}}};
+    peer_->put(v1::KIND_INSTANCE, kInstance, document.dump(), kProject);
+    host_ = peer_->bus().subscribe("tl.logs.host-a", [this](bus::Message&& message) {
+      v1::NodeLogRequest request;
+      ASSERT_TRUE(request.ParseFromString(message.data));
+      ++questions_;
+      peer_->bus().publish(message.reply, answer(request).SerializeAsString());
+    });
+  }
+  void TearDown() override {
+    host_.reset();
+    GatewayTest::TearDown();
+  }
+
+  v1::NodeLogAnswer answer(const v1::NodeLogRequest& request) {
+    const std::lock_guard lock(mutex_);
+    v1::NodeLogAnswer out;
+    out.set_there(request.node_id() == kNode && there_);
+    out.mutable_next()->set_generation("1");
+    const uint64_t from = request.has_from() ? request.from().offset() : 0;
+    const std::string text = log_.substr(std::min<size_t>(from, log_.size()), piece_);
+    out.mutable_next()->set_offset(from + text.size());
+    if (request.has_from() || request.last_lines() > 0) out.set_text(text);
+    return out;
+  }
+  void write(const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    log_ += text;
+  }
+
+  std::mutex mutex_;
+  std::string log_;
+  size_t piece_ = 100'000;
+  bool there_ = true;
+  std::atomic<int> questions_{0};
+  std::unique_ptr<bus::Subscription> host_;
+};
+
+TEST_F(LogTest, IsReadByItsProjectAndNobodyElse) {
+  write("one\ntwo\n");
+  const auto response = ask("GET", kLogs, "reader");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, "one\ntwo\n");
+  EXPECT_EQ(response.headers.at("content-type"), "text/plain; charset=utf-8");
+  EXPECT_EQ(ask("GET", kLogs, "admin").status, 200);
+  EXPECT_EQ(questions_, 2);
+  EXPECT_EQ(ask("GET", kLogs, "stranger").status, 404);
+  EXPECT_EQ(ask("GET", kLogs + "?follow=true", "stranger").status, 404);
+  EXPECT_EQ(ask("GET", kLogs, "").status, 401);
+  EXPECT_EQ(questions_, 2);
+}
+
+TEST_F(LogTest, TruthTableOfQueries) {
+  const std::pair<const char*, int> rows[] = {
+      {"?limit=0", 200},        {"?limit=10000", 200},
+      {"?limit=10001", 400},    {"?limit=x", 400},
+      {"?limit=", 400},         {"?since=2026-01-15T10:30:00Z", 200},
+      {"?since=2026-01-15T10:30:00+01:00", 200},
+      {"?since=1", 400},        {"?follow=false", 200},
+      {"?follow=1", 400},       {"?page_limit=1", 400},
+      {"?node=66666666-6666-4666-8666-666666666666", 200},
+      {"?node=77777777-7777-4777-8777-777777777777", 404},
+      {"?node=7", 400},
+  };
+  for (const auto& [query, status] : rows) {
+    EXPECT_EQ(ask("GET", kLogs + query, "member").status, status) << query;
+  }
+  // A host that does not answer is nobody's fault here.
+  const auto silent = ask("GET", kLogs + "?node=" + kVersion, "member");
+  EXPECT_EQ(silent.status, 503);
+}
+
+TEST_F(LogTest, IsFollowedInOrderUntilTheClientCloses) {
+  write("old\n");
+  {
+    TestClient client(port());
+    client.send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
+    std::string got;
+    const auto read_until = [&](const std::string& text) {
+      char buffer[4096];
+      return await([&] {
+        const ssize_t count = ::recv(client.fd(), buffer, sizeof buffer, MSG_DONTWAIT);
+        if (count > 0) got.append(buffer, static_cast<size_t>(count));
+        return got.find(text) != std::string::npos;
+      });
+    };
+    ASSERT_TRUE(read_until("4\r\nold\n\r\n")) << got;
+    EXPECT_NE(got.find("Transfer-Encoding: chunked"), std::string::npos);
+    EXPECT_EQ(got.find("Content-Length"), std::string::npos);
+    for (int i = 0; i < 3; ++i) {
+      const std::string line = "line " + std::to_string(i) + "\n";
+      write(line);
+      ASSERT_TRUE(read_until(line)) << got;
+    }
+    EXPECT_EQ(gateway_->followers(), 1u);
+    EXPECT_EQ(gateway_->requests_in_flight(), 0u);
+  }
+  EXPECT_TRUE(await([&] { return gateway_->followers() == 0; }));
+}
+
+TEST_F(LogTest, AClientThatDoesNotReadCostsOnePieceAndIsGivenUp) {
+  HttpServerOptions options;
+  options.write_timeout = 1'500ms;
+  start_server(options);
+  write(std::string(40'000'000, 'x'));
+  TestClient client(port());
+  const int small = 4096;
+  ::setsockopt(client.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  client.send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
+  ASSERT_TRUE(await([&] { return gateway_->followers() == 1; }));
+  EXPECT_TRUE(await([&] { return gateway_->followers() == 0; }, 20s));
+  // The socket's buffers take a few pieces; what came after that one was never asked for.
+  EXPECT_LT(questions_, 100);
+  EXPECT_EQ(server_->figures().unread_bytes, 0u);
+}
+
+TEST_F(LogTest, EndsWithTheNode) {
+  TestClient client(port());
+  client.send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
+  ASSERT_TRUE(await([&] { return gateway_->followers() == 1; }));
+  {
+    const std::lock_guard lock(mutex_);
+    there_ = false;
+  }
+  const auto rest = client.read_to_end(10'000);
+  ASSERT_TRUE(rest);
+  EXPECT_TRUE(rest->ends_with("0\r\n\r\n")) << *rest;
+  EXPECT_EQ(ask("GET", kLogs, "member").status, 404);
+}
+
+TEST_F(LogTest, FollowersOfATokenAreBounded) {
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (size_t i = 0; i < LogFollowLimits().most_per_token; ++i) {
+    clients.push_back(std::make_unique<TestClient>(port()));
+    clients.back()->send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
+    ASSERT_TRUE(await([&] { return gateway_->followers() == i + 1; }));
+  }
+  const auto refused = ask("GET", kLogs + "?follow=true", "member");
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(type_of(refused), "too_many_followers");
+  EXPECT_EQ(ask("GET", kLogs, "member").status, 200);
+  clients.clear();
+  EXPECT_TRUE(await([&] { return gateway_->followers() == 0; }));
+}
+
+}  // namespace
+}  // namespace trunkline::gateway::testing

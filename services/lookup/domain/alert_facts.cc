@@ -1,0 +1,150 @@
+#include "lookup/domain/alert_facts.h"
+
+#include <algorithm>
+
+namespace trunkline::lookup {
+namespace {
+
+// The text of a member that render.cc writes, which has no escapes in it or is shown as it is.
+// Inside a JSON string every quote has a backslash before it, so the mark is found nowhere else; of
+// an instance, its own status comes before those of its nodes.
+std::string member(std::string_view json, std::string_view name) {
+  const std::string mark = "\"" + std::string(name) + "\":\"";
+  const size_t at = json.find(mark);
+  if (at == std::string_view::npos) return {};
+  const size_t begin = at + mark.size();
+  size_t end = begin;
+  while (end < json.size() && json[end] != '"') end += json[end] == '\\' ? 2 : 1;
+  return std::string(json.substr(begin, end - begin));
+}
+
+// What is behind the brace of an object that is a member.
+std::string_view object(std::string_view json, std::string_view name) {
+  const std::string mark = ",\"" + std::string(name) + "\":{";
+  const size_t at = json.find(mark);
+  return at == std::string_view::npos ? std::string_view() : json.substr(at + mark.size());
+}
+
+void look_at_task(const v1::NodeReport& node, const char* kind, const v1::TaskReport& task,
+                  std::vector<Observed>* out) {
+  if (task.state() != v1::TASK_STATE_FAILED || task.tries() < kManyTries) return;
+  out->push_back({"task_failing", "node/" + node.node_id(),
+                  std::string(kind) + ": " + task.failure().code() + " after " +
+                      std::to_string(task.tries()) + " tries"});
+}
+
+void look_at_lease(const v1::NodeReport& node, std::vector<Observed>* out) {
+  const bool serves = node.postgres() == v1::POSTGRES_STATE_OPEN && node.lease_term() > 0;
+  if (!serves || node.lease_ms() >= kShortLeaseMs) return;
+  out->push_back({"lease_near_expiry", "node/" + node.node_id(),
+                  std::to_string(node.lease_ms()) + " ms left in term " +
+                      std::to_string(node.lease_term())});
+}
+
+std::string behind(int64_t position, int64_t head) {
+  return std::to_string(head - position) + " events behind position " + std::to_string(head);
+}
+
+}  // namespace
+
+void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
+  Host& host = hosts_[report.host()];
+  host = {now, report.disk_gb(), report.disk_free_gb(), {}, {}};
+  for (const v1::NodeReport& node : report.nodes()) {
+    look_at_task(node, "box", node.ensure(), &host.wrong);
+    look_at_task(node, "role", node.role(), &host.wrong);
+    look_at_task(node, "users and databases", node.objects(), &host.wrong);
+    look_at_lease(node, &host.wrong);
+    for (const v1::StandbyReport& standby : node.standbys()) {
+      host.lags.push_back({"node/" + standby.node_id(), standby.lag_bytes(),
+                           std::to_string(standby.lag_bytes() >> 20) + " MB behind node " +
+                               node.node_id()});
+    }
+  }
+}
+
+void AlertFacts::take(const Document& document) {
+  if (document.key.kind == DocKind::host) {
+    if (member(document.json, "state") == "LOST") {
+      lost_[document.key.uuid] = member(document.json, "name");
+    } else {
+      lost_.erase(document.key.uuid);
+    }
+    return;
+  }
+  if (document.key.kind != DocKind::instance) return;
+  Instance instance;
+  instance.status = member(document.json, "status");
+  const std::string_view failover = object(document.json, "failover");
+  if (!failover.empty()) {
+    instance.failover = member(failover, "rule") + ": " + member(failover, "why");
+  }
+  if (instance.status == "ACTIVE" && failover.empty()) {
+    instances_.erase(document.key.uuid);
+  } else {
+    instances_[document.key.uuid] = std::move(instance);
+  }
+}
+
+void AlertFacts::forget(const DocKey& key) {
+  if (key.kind == DocKind::instance) instances_.erase(key.uuid);
+  if (key.kind == DocKind::host) lost_.erase(key.uuid);
+}
+
+void AlertFacts::look_at_host(const std::string& name, const Host& host, const AlertBook& book,
+                              TimePoint now, std::vector<Observed>* out) const {
+  const std::string subject = "host/" + name;
+  const bool lost = std::ranges::any_of(lost_, [&](const auto& e) { return e.second == name; });
+  if (now - host.heard > kUnheard) {
+    const auto silent = std::chrono::duration_cast<std::chrono::seconds>(now - host.heard);
+    if (!lost) {
+      out->push_back({"host_silent", subject,
+                      "no report for " + std::to_string(silent.count()) + " s"});
+    }
+    return;
+  }
+  out->insert(out->end(), host.wrong.begin(), host.wrong.end());
+  for (const Level& lag : host.lags) {
+    const bool was = book.is_wrong("replica_behind", lag.subject);
+    if (lag.value > (was ? kNearAgainBytes : kBehindBytes)) {
+      out->push_back({"replica_behind", lag.subject, lag.detail});
+    }
+  }
+  const bool was = book.is_wrong("disk_near_full", subject);
+  const uint64_t least = host.disk_gb * (was ? 15 : 10) / 100;
+  if (host.disk_gb > 0 && host.disk_free_gb < least) {
+    out->push_back({"disk_near_full", subject,
+                    std::to_string(host.disk_free_gb) + " GB of " + std::to_string(host.disk_gb) +
+                        " GB are free"});
+  }
+}
+
+void AlertFacts::look_at_log(std::vector<Observed>* out) const {
+  if (log_.relayed < log_.head) {
+    out->push_back({"relay_behind", "log", behind(log_.relayed, log_.head)});
+  }
+  if (log_.projected < log_.head) {
+    out->push_back({"projection_behind", "log", behind(log_.projected, log_.head)});
+  }
+  if (log_.poison > 0) {
+    out->push_back({"poison_events", "log", std::to_string(log_.poison) + " events put aside"});
+  }
+}
+
+std::vector<Observed> AlertFacts::wrong(const AlertBook& book, TimePoint now) const {
+  std::vector<Observed> out;
+  for (const auto& [name, host] : hosts_) look_at_host(name, host, book, now, &out);
+  for (const auto& [uuid, instance] : instances_) {
+    const std::string subject = "instance/" + uuid;
+    if (!instance.failover.empty()) out.push_back({"failover_stuck", subject, instance.failover});
+    if (instance.status == "ERROR") {
+      out.push_back({"instance_failed", subject, "status ERROR"});
+    } else if (instance.status != "ACTIVE") {
+      out.push_back({"provisioning_overdue", subject, "status " + instance.status});
+    }
+  }
+  look_at_log(&out);
+  return out;
+}
+
+}  // namespace trunkline::lookup

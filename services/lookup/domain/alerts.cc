@@ -1,0 +1,101 @@
+#include "lookup/domain/alerts.h"
+
+#include "lookup/domain/json_writer.h"
+
+namespace trunkline::lookup {
+namespace {
+
+using std::chrono::seconds;
+
+// clang-format off
+constexpr AlertRule kRules[] = {
+  {"disk_near_full",       Severity::critical, seconds(5),   seconds(30), "a host's disk has less than a tenth left"},
+  {"failover_stuck",       Severity::critical, seconds(10),  seconds(0),  "a failover has not come to an end"},
+  {"host_silent",          Severity::critical, seconds(10),  seconds(5),  "nothing is heard of a host"},
+  {"instance_failed",      Severity::critical, seconds(0),   seconds(0),  "an instance is in ERROR"},
+  {"lease_near_expiry",    Severity::critical, seconds(2),   seconds(10), "a primary's lease is not renewed in time"},
+  {"poison_events",        Severity::critical, seconds(0),   seconds(0),  "events are put aside because they cannot be projected"},
+  {"projection_behind",    Severity::warning,  seconds(10),  seconds(5),  "the read model is behind the log"},
+  {"provisioning_overdue", Severity::warning,  seconds(180), seconds(0),  "an instance is not ACTIVE after its deadline"},
+  {"relay_behind",         Severity::warning,  seconds(10),  seconds(5),  "the relay is behind the log"},
+  {"replica_behind",       Severity::warning,  seconds(30),  seconds(10), "a standby is far behind its primary"},
+  {"task_failing",         Severity::warning,  seconds(30),  seconds(5),  "a task fails on its host again and again"},
+};
+// clang-format on
+
+}  // namespace
+
+std::string_view to_string(Severity severity) {
+  return severity == Severity::critical ? "critical" : "warning";
+}
+
+std::span<const AlertRule> alert_rules() { return kRules; }
+
+const AlertRule* find_alert_rule(std::string_view name) {
+  for (const AlertRule& rule : kRules) {
+    if (rule.name == name) return &rule;
+  }
+  return nullptr;
+}
+
+std::vector<AlertBook::Change> AlertBook::look(const std::vector<Observed>& wrong, TimePoint now) {
+  std::vector<Change> changes;
+  for (auto& [key, entry] : entries_) {
+    if (entry.wrong) entry.right_since = now;
+    entry.wrong = false;
+  }
+  for (const Observed& observed : wrong) {
+    if (find_alert_rule(observed.rule) == nullptr) continue;
+    auto [at, is_new] = entries_.try_emplace({observed.rule, observed.subject});
+    Entry& entry = at->second;
+    if (is_new) entry.alert = {observed.rule, observed.subject, {}, now, {}};
+    entry.alert.detail = observed.detail;
+    entry.wrong = true;
+  }
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    Entry& entry = at->second;
+    const AlertRule& rule = *find_alert_rule(entry.alert.rule);
+    if (entry.wrong && !entry.raised && now - entry.alert.since >= rule.raise_after) {
+      entry.raised = true;
+      entry.alert.raised_at = now;
+      changes.push_back({true, entry.alert});
+    }
+    // What was never raised is forgotten at once: it must be wrong without a break.
+    const bool kept = entry.raised && now - entry.right_since < rule.clear_after;
+    const bool over = !entry.wrong && !kept;
+    if (over && entry.raised) changes.push_back({false, entry.alert});
+    at = over ? entries_.erase(at) : std::next(at);
+  }
+  return changes;
+}
+
+std::vector<Alert> AlertBook::raised() const {
+  std::vector<Alert> alerts;
+  for (const auto& [key, entry] : entries_) {
+    if (entry.raised) alerts.push_back(entry.alert);
+  }
+  return alerts;
+}
+
+bool AlertBook::is_wrong(std::string_view rule, std::string_view subject) const {
+  const auto found = entries_.find({std::string(rule), std::string(subject)});
+  return found != entries_.end() && found->second.wrong;
+}
+
+std::string alert_json(const Alert& alert) {
+  const AlertRule* rule = find_alert_rule(alert.rule);
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("rule", alert.rule);
+  json.text("severity", rule == nullptr ? "" : to_string(rule->severity));
+  json.text("subject", alert.subject);
+  json.text("about", rule == nullptr ? "" : rule->about);
+  json.text("detail", alert.detail);
+  json.text("since", format_rfc3339(alert.since));
+  json.text("raised_at", format_rfc3339(alert.raised_at));
+  json.end_object();
+  return out;
+}
+
+}  // namespace trunkline::lookup

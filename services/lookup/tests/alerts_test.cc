@@ -1,0 +1,227 @@
+#include "lookup/domain/alerts.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "lookup/domain/alert_facts.h"
+
+namespace trunkline::lookup {
+namespace {
+
+using namespace std::chrono_literals;
+
+const TimePoint kStart = from_unix_us(1'768'473'000'000'000);
+const Observed kBehind{"replica_behind", "node/1", "70 MB behind node 2"};  // 30 s, 10 s
+const Observed kFailed{"instance_failed", "instance/1", "status ERROR"};    // at once
+
+std::string told(const std::vector<AlertBook::Change>& changes) {
+  std::string out;
+  for (const auto& change : changes) {
+    out += (out.empty() ? "" : " ") + std::string(change.raised ? "+" : "-") + change.alert.rule;
+  }
+  return out;
+}
+
+TEST(AlertRules, AreInOrderAndEachSaysWhatItIsAbout) {
+  std::string before;
+  for (const AlertRule& rule : alert_rules()) {
+    EXPECT_LT(before, rule.name);
+    EXPECT_FALSE(rule.about.empty());
+    before = rule.name;
+  }
+}
+
+TEST(AlertBook, RaisesWhatIsWrongWithoutABreak) {
+  AlertBook book;
+  EXPECT_EQ(told(book.look({kBehind}, kStart)), "");
+  EXPECT_TRUE(book.is_wrong("replica_behind", "node/1"));
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 29s)), "");
+  EXPECT_TRUE(book.raised().empty());
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 30s)), "+replica_behind");
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 31s)), "");  // once
+  ASSERT_EQ(book.raised().size(), 1u);
+  EXPECT_EQ(book.raised()[0].since, kStart);
+  EXPECT_EQ(book.raised()[0].raised_at, kStart + 30s);
+}
+
+TEST(AlertBook, ABreakBeforeItIsRaisedBeginsAnew) {
+  AlertBook book;
+  book.look({kBehind}, kStart);
+  book.look({}, kStart + 20s);
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 29s)), "");
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 58s)), "");
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 59s)), "+replica_behind");
+}
+
+TEST(AlertBook, ClearsWhatIsRightForLongEnough) {
+  AlertBook book;
+  book.look({kBehind}, kStart);
+  book.look({kBehind}, kStart + 30s);
+  EXPECT_EQ(told(book.look({}, kStart + 31s)), "");
+  EXPECT_FALSE(book.is_wrong("replica_behind", "node/1"));
+  EXPECT_EQ(told(book.look({}, kStart + 40s)), "");
+  EXPECT_EQ(told(book.look({kBehind}, kStart + 40s)), "");  // it flaps: still raised
+  EXPECT_EQ(book.raised().size(), 1u);
+  EXPECT_EQ(told(book.look({}, kStart + 41s)), "");
+  EXPECT_EQ(told(book.look({}, kStart + 50s)), "");
+  EXPECT_EQ(told(book.look({}, kStart + 51s)), "-replica_behind");
+  EXPECT_TRUE(book.raised().empty());
+}
+
+TEST(AlertBook, KeepsSubjectsApartAndTellsTheNewestDetail) {
+  AlertBook book;
+  EXPECT_EQ(told(book.look({kFailed, {"instance_failed", "instance/2", "x"}}, kStart)),
+            "+instance_failed +instance_failed");
+  EXPECT_EQ(told(book.look({{"instance_failed", "instance/2", "y"}}, kStart + 1s)),
+            "-instance_failed");
+  ASSERT_EQ(book.raised().size(), 1u);
+  EXPECT_EQ(book.raised()[0].detail, "y");
+}
+
+TEST(AlertBook, PassesOverARuleThatItDoesNotKnow) {
+  AlertBook book;
+  EXPECT_EQ(told(book.look({{"no_such_rule", "x", "y"}}, kStart)), "");
+  EXPECT_TRUE(book.raised().empty());
+}
+
+TEST(AlertJson, SaysAll) {
+  const auto json = nlohmann::json::parse(
+      alert_json({"host_silent", "host/\"a\"", "no\nreport", kStart, kStart + 10s}));
+  EXPECT_EQ(json["severity"], "critical");
+  EXPECT_EQ(json["subject"], "host/\"a\"");
+  EXPECT_EQ(json["detail"], "no\nreport");
+  EXPECT_EQ(json["since"], "2026-01-15T10:30:00.000000Z");
+}
+
+// ---- facts -----------------------------------------------------------------------------------
+
+struct Facts : ::testing::Test {
+  v1::HostReport report() {
+    v1::HostReport report;
+    report.set_host("host-a");
+    report.set_disk_gb(100);
+    report.set_disk_free_gb(50);
+    auto* node = report.add_nodes();
+    node->set_node_id("n1");
+    node->set_postgres(v1::POSTGRES_STATE_OPEN);
+    node->set_lease_term(3);
+    node->set_lease_ms(1800);
+    auto* standby = node->add_standbys();
+    standby->set_node_id("n2");
+    return report;
+  }
+  Document instance(const std::string& status, const std::string& more = "") {
+    return {{DocKind::instance, "i1"}, "", kStart, "",
+            R"({"uuid":"i1","name":"shop","status":")" + status + R"(","nodes":[])" + more + "}"};
+  }
+  std::string rules(TimePoint now = kStart) {
+    std::string out;
+    const auto wrong = facts.wrong(book, now);
+    for (const Observed& one : wrong) {
+      EXPECT_NE(find_alert_rule(one.rule), nullptr) << one.rule;
+      out += (out.empty() ? "" : " ") + one.rule + "@" + one.subject;
+    }
+    book.look(wrong, now);
+    return out;
+  }
+  AlertFacts facts;
+  AlertBook book;
+};
+
+TEST_F(Facts, AHealthyPlatformHasNothingWrong) {
+  facts.take(report(), kStart);
+  facts.take(instance("ACTIVE"));
+  facts.take(LogFigures{7, 7, 7, 0});
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Facts, ASilentHostIsWrongUnlessItIsLost) {
+  facts.take(report(), kStart);
+  EXPECT_EQ(rules(kStart + 2s), "");
+  EXPECT_EQ(rules(kStart + 3s), "host_silent@host/host-a");
+  Document lost{{DocKind::host, "h1"}, "", kStart, "", R"({"name":"host-a","state":"LOST"})"};
+  facts.take(lost);
+  EXPECT_EQ(rules(kStart + 4s), "");
+  lost.json = R"({"name":"host-a","state":"IN_SERVICE"})";
+  facts.take(lost);
+  EXPECT_EQ(rules(kStart + 5s), "host_silent@host/host-a");
+  facts.take(report(), kStart + 6s);
+  EXPECT_EQ(rules(kStart + 6s), "");
+}
+
+TEST_F(Facts, LevelsHaveTwoMarks) {
+  auto told = report();
+  const auto lag = [&](uint64_t bytes) {
+    told.mutable_nodes(0)->mutable_standbys(0)->set_lag_bytes(bytes);
+    facts.take(told, kStart);
+    return rules();
+  };
+  EXPECT_EQ(lag(kNearAgainBytes + 1), "");
+  EXPECT_EQ(lag(kBehindBytes + 1), "replica_behind@node/n2");
+  EXPECT_EQ(lag(kNearAgainBytes + 1), "replica_behind@node/n2");
+  EXPECT_EQ(lag(kNearAgainBytes), "");
+  EXPECT_EQ(lag(kNearAgainBytes + 1), "");
+  const auto disk = [&](uint64_t free_gb) {
+    told.set_disk_free_gb(free_gb);
+    facts.take(told, kStart);
+    return rules();
+  };
+  EXPECT_EQ(disk(10), "");
+  EXPECT_EQ(disk(9), "disk_near_full@host/host-a");
+  EXPECT_EQ(disk(14), "disk_near_full@host/host-a");
+  EXPECT_EQ(disk(15), "");
+}
+
+TEST_F(Facts, TasksThatFailAgainAndAgain) {
+  auto told = report();
+  auto* role = told.mutable_nodes(0)->mutable_role();
+  role->set_state(v1::TASK_STATE_FAILED);
+  role->set_tries(kManyTries - 1);
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "");
+  role->set_tries(kManyTries);
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "task_failing@node/n1");
+  role->set_state(v1::TASK_STATE_IN_PROGRESS);
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Facts, ALeaseThatIsNotRenewed) {
+  auto told = report();
+  auto* node = told.mutable_nodes(0);
+  node->set_lease_ms(kShortLeaseMs - 1);
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "lease_near_expiry@node/n1");
+  node->set_lease_term(0);  // a group of one node has none
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Facts, InstancesThatAreNotAtRest) {
+  facts.take(instance("NEW"));
+  EXPECT_EQ(rules(), "provisioning_overdue@instance/i1");
+  facts.take(instance("ERROR"));
+  EXPECT_EQ(rules(), "instance_failed@instance/i1");
+  facts.take(instance("ACTIVE", R"(,"failover":{"kind":"failover","rule":"r","why":"w"})"));
+  EXPECT_EQ(rules(), "failover_stuck@instance/i1");
+  EXPECT_EQ(facts.wrong(book, kStart)[0].detail, "r: w");
+  facts.take(instance("ACTIVE"));
+  EXPECT_EQ(rules(), "");
+  facts.take(instance("ERROR"));
+  facts.forget({DocKind::instance, "i1"});
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Facts, TheLogAndItsReaders) {
+  facts.take(LogFigures{100, 90, 100, 0});
+  EXPECT_EQ(rules(), "relay_behind@log");
+  facts.take(LogFigures{100, 100, 99, 2});
+  EXPECT_EQ(rules(), "projection_behind@log poison_events@log");
+  facts.take(LogFigures{100, 120, 120, 0});  // the head is as of a moment ago
+  EXPECT_EQ(rules(), "");
+}
+
+}  // namespace
+}  // namespace trunkline::lookup
