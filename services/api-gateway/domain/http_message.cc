@@ -51,11 +51,12 @@ void put_status(const HttpResponse& response, std::string_view date, std::string
 
 }  // namespace
 
-std::string render_chunked_head(const HttpResponse& response, std::string_view date) {
+std::string render_open_head(const HttpResponse& response, std::string_view date, bool chunked) {
   std::string out;
   put_status(response, date, &out);
   out += "\r\nContent-Type: " + response.content_type;
-  out += "\r\nTransfer-Encoding: chunked\r\nConnection: close";
+  if (chunked) out += "\r\nTransfer-Encoding: chunked";
+  out += "\r\nConnection: close";
   put_headers(response, &out);
   return out;
 }

@@ -16,6 +16,7 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
   bool keep_alive = true;
+  bool knows_chunks = true;  // HTTP/1.0 does not
 
   // The value of the only header of this name; nothing if there is none or more than one.
   std::optional<std::string_view> header(std::string_view lower_case_name) const {
@@ -41,8 +42,9 @@ struct HttpResponse {
   std::string body;
 };
 
-// The head of a response whose body comes in chunks; the connection ends with it.
-std::string render_chunked_head(const HttpResponse& response, std::string_view date);
+// The head of a response whose body comes in pieces; the connection ends with it. Without chunks
+// that end alone says that the body is whole.
+std::string render_open_head(const HttpResponse& response, std::string_view date, bool chunked);
 std::string render_chunk(std::string_view piece);  // of something
 std::string render_last_chunk();
 

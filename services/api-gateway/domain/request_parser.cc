@@ -218,6 +218,7 @@ std::optional<Problem> RequestParser::settle_framing() {
     keep = keep || list_has(value, "keep-alive");
   }
   request.keep_alive = !close && (!http10_ || keep);
+  request.knows_chunks = !http10_;
   if (const auto expect = request.header("expect"); request.header_count("expect") > 0) {
     if (!expect || lower(*expect) != "100-continue") {
       return Problem{417, "bad_expectation", "the only expectation that is met is 100-continue"};

@@ -25,6 +25,7 @@ std::optional<HttpRequest> Connection::next_request(std::string_view date, Clock
     since_ = now;
     keep_alive_ = request->keep_alive;
     head_request_ = request->method == "HEAD";
+    chunked_ = request->knows_chunks;
     return std::move(*request);
   }
   if (const auto* problem = std::get_if<Problem>(&next)) {
@@ -62,13 +63,16 @@ void Connection::take(Mailbox::Letter&& letter, std::string_view date, Clock::ti
       phase_ = Phase::pouring;
       keep_alive_ = false;
       flow_ = letter.flow;
-      return transmit(render_chunked_head(letter.response, date), now);
-    case Kind::piece: return transmit(render_chunk(letter.response.body), now);
+      return transmit(render_open_head(letter.response, date, chunked_), now);
+    case Kind::piece:
+      return transmit(chunked_ ? render_chunk(letter.response.body)
+                               : std::move(letter.response.body),
+                      now);
     case Kind::end:
       flow_->gone = true;
       flow_.reset();
       phase_ = Phase::writing;
-      transmit(render_last_chunk(), now);
+      transmit(chunked_ ? render_last_chunk() : std::string(), now);
       if (unsent_.empty()) after_response(now);
   }
 }

@@ -72,6 +72,7 @@ class Connection {
   bool body_pending_ = false;
   bool keep_alive_ = true;
   bool head_request_ = false;
+  bool chunked_ = true;  // what comes in pieces
   uint64_t serial_ = 0;
   std::string unsent_;
   size_t unsent_offset_ = 0;

@@ -1,7 +1,6 @@
 #include "api-gateway/io/exchange.h"
 
 #include <algorithm>
-#include <charconv>
 #include <spdlog/spdlog.h>
 
 #include "api-gateway/domain/target.h"
@@ -17,10 +16,6 @@ namespace {
 
 constexpr std::chrono::minutes kAdminPatience{15};
 constexpr char kAdminSubject[] = "tl.admin.lookup";
-// Longer than lookup waits for a position.
-constexpr std::chrono::milliseconds kLookupPatience{2'500};
-// An invoice may take as long as folding the log does.
-constexpr std::chrono::milliseconds kMeteringPatience{60'000};
 
 Problem no_token() {
   return {401, "unauthorized", "an Authorization header with a valid bearer token is required"};
@@ -53,12 +48,9 @@ Exchange::Exchange(std::shared_ptr<Gateway> gateway, HttpRequest&& request,
                    std::shared_ptr<Reply> reply)
     : gateway_(std::move(gateway)), request_(std::move(request)), reply_(std::move(reply)) {}
 
-Exchange::~Exchange() {
-  if (entered_) gateway_->in_flight_.leave(caller_.token_id);
-}
+Exchange::~Exchange() { leave(); }
 
-template <class Step>
-void Exchange::guarded(Step&& step) {
+void Exchange::guarded(const std::function<void()>& step) {
   try {
     step();
   } catch (const std::exception& e) {
@@ -260,59 +252,8 @@ void Exchange::read_many(const std::shared_ptr<ReadMany>& plan) {
   });
 }
 
-void Exchange::read_log(const std::shared_ptr<ReadLog>& plan) {
-  gather(plan->needs, true, [self = shared_from_this(), plan](std::optional<Problem> problem) {
-    if (problem) return self->refuse(*problem);
-    const auto source = choose_log(self->found_.at(0), plan->wish.node);
-    if (!source) return self->refuse(source.problem());
-    v1::NodeLogRequest request;
-    request.set_last_lines(plan->wish.lines);
-    request.set_since_unix_us(plan->wish.since_unix_us);
-    self->gateway_->logs_.ask(
-        *source, std::move(request),
-        [self, plan, source = *source](std::optional<v1::NodeLogAnswer> answer) {
-          self->guarded([&] {
-            if (!answer) return self->refuse({503, "host_silent", "the node's host is silent"});
-            if (!answer->there()) {
-              return self->refuse({404, "not_found", "the host does not have the node"});
-            }
-            self->show_log(*plan, source, std::move(*answer));
-          });
-        });
-  });
-}
-
-void Exchange::show_log(const ReadLog& plan, const LogSource& source,
-                        v1::NodeLogAnswer&& answer) {
-  if (!plan.wish.follow || request_.method == "HEAD") {
-    HttpResponse response;
-    response.content_type = "text/plain; charset=utf-8";
-    response.body = std::move(*answer.mutable_text());
-    return finish(std::move(response));
-  }
-  const bool taken = gateway_->logs_.follow(caller_.token_id, source, std::move(answer), reply_,
-                                            token_check());
-  if (!taken) {
-    return refuse({429, "too_many_followers", "too many logs are being followed; end some"});
-  }
-  finished_ = true;
-  take_leave(200);
-}
-
-// Whether the caller's token is still good, for an answer that takes long.
-LogFollower::Check Exchange::token_check() const {
-  const auto header = request_.header("authorization");
-  const std::string token = header ? bearer_token(*header).value_or("") : "";
-  return [tokens = gateway_->tokens_, token](std::function<void(bool)> then) {
-    tokens->authenticate(token, runtime::now(), [then](const TokenCache::Answer& answer) {
-      then(answer.kind != TokenCache::Answer::Kind::unknown);
-    });
-  };
-}
-
-// `needs` must live until `then` is called, which is given the first problem or nothing.
-template <class Then>
-void Exchange::gather(const std::vector<Need>& needs, bool parse, Then then) {
+void Exchange::gather(const std::vector<Need>& needs, bool parse,
+                      std::function<void(std::optional<Problem>)> then) {
   if (found_.size() == needs.size()) return then(std::nullopt);
   const Need& next = needs[found_.size()];
   ask(next.query, [self = shared_from_this(), &needs, &next, parse,
@@ -472,19 +413,17 @@ void Exchange::finish(HttpResponse response) {
   if (std::exchange(finished_, true)) return;
   const int status = response.status;
   if (span_) response.headers.emplace_back("traceresponse", traceparent_);
-  if (entered_) {
-    gateway_->in_flight_.leave(caller_.token_id);
-    entered_ = false;
-  }
+  leave();
   reply_->send(std::move(response));
   take_leave(status);
 }
 
+void Exchange::leave() {
+  if (std::exchange(entered_, false)) gateway_->in_flight_.leave(caller_.token_id);
+}
+
 void Exchange::take_leave(int status) {
-  if (entered_) {
-    gateway_->in_flight_.leave(caller_.token_id);
-    entered_ = false;
-  }
+  leave();
   std::string trace_id;
   if (span_) {
     trace_id = span_->trace_id();
@@ -498,61 +437,6 @@ void Exchange::take_leave(int status) {
                               match_.route != nullptr ? match_.route->pattern : "(no route)",
                               status, std::chrono::steady_clock::now() - started_,
                               caller_.token_id, trace_id});
-}
-
-// ---- gateway ---------------------------------------------------------------------------------
-
-bool InFlight::enter(const std::string& token_id) {
-  const std::lock_guard lock(mutex_);
-  auto& count = by_token_[token_id];
-  if (count >= most_) return false;
-  ++count;
-  ++total_;
-  return true;
-}
-
-void InFlight::leave(const std::string& token_id) {
-  const std::lock_guard lock(mutex_);
-  const auto found = by_token_.find(token_id);
-  if (found == by_token_.end()) return;
-  if (--found->second == 0) by_token_.erase(found);
-  --total_;
-}
-
-Gateway::Gateway(bus::Bus& bus, GatewayOptions options)
-    : bus_(bus),
-      options_(std::move(options)),
-      lookup_(bus, bus::kLookupSubject, kLookupPatience),
-      metering_(bus, bus::kMeteringSubject, kMeteringPatience),
-      commands_(bus),
-      logs_(bus, options_.log_follow),
-      tokens_(std::make_shared<TokenCache>(lookup_)),
-      in_flight_(options_.requests_per_token),
-      docs_(options_.swagger_ui_dir),
-      pool_(2, 1024) {
-  events_ = bus_.subscribe("tl.evt.>", [this](bus::Message&& message) { on_event(message); });
-}
-
-void Gateway::on_event(const bus::Message& message) {
-  if (message.subject.starts_with("tl.evt.token.")) tokens_->forget_all();
-  const auto id = message.headers.find("Nats-Msg-Id");
-  uint64_t position = 0;
-  if (id != message.headers.end()) {
-    std::from_chars(id->second.data(), id->second.data() + id->second.size(), position);
-  }
-  reads_.changed(message.subject.substr(message.subject.rfind('.') + 1), position);
-}
-
-void Gateway::handle(HttpRequest&& request, std::shared_ptr<Reply> reply) {
-  std::make_shared<Exchange>(shared_from_this(), std::move(request), std::move(reply))->start();
-}
-
-void Gateway::stop() {
-  events_.reset();
-  logs_.stop();
-  commands_.stop();
-  pool_.stop();
-  access_log_.flush();
 }
 
 }  // namespace trunkline::gateway

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,8 +23,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
  private:
   // Runs a step; whatever it throws is answered 503.
-  template <class Step>
-  void guarded(Step&& step);
+  void guarded(const std::function<void()>& step);
 
   void route();
   void describe_request();
@@ -39,8 +39,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   LogFollower::Check token_check() const;
 
   // Asks for every needed document, then goes on.
-  template <class Then>
-  void gather(const std::vector<Need>& needs, bool parse, Then then);
+  // `needs` must live until `then` is called, which is given the first problem or nothing.
+  void gather(const std::vector<Need>& needs, bool parse,
+              std::function<void(std::optional<Problem>)> then);
 
   void write(const std::shared_ptr<Write>& plan);
   void on_need_missing(const std::shared_ptr<Write>& plan, const Problem& problem);
@@ -54,6 +55,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void refuse(const Problem& problem) { finish(problem_response_for(problem)); }
   HttpResponse problem_response_for(const Problem& problem);
   void finish(HttpResponse response);
+  void leave();                 // is counted no longer
   void take_leave(int status);  // it is answered, or is being answered by others
 
   const std::shared_ptr<Gateway> gateway_;

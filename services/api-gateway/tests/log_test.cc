@@ -158,6 +158,21 @@ TEST_F(LogTest, EndsWithTheNode) {
   EXPECT_EQ(ask("GET", kLogs, "member").status, 404);
 }
 
+TEST_F(LogTest, AnOldClientGetsNoChunks) {
+  write("old\n");
+  TestClient client(port());
+  client.send("GET " + kLogs + "?follow=true HTTP/1.0\r\nAuthorization: Bearer member\r\n\r\n");
+  ASSERT_TRUE(await([&] { return gateway_->followers() == 1; }));
+  {
+    const std::lock_guard lock(mutex_);
+    there_ = false;
+  }
+  const auto all = client.read_to_end(10'000);
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->find("Transfer-Encoding"), std::string::npos) << *all;
+  EXPECT_TRUE(all->ends_with("\r\n\r\nold\n")) << *all;
+}
+
 TEST_F(LogTest, FollowersOfATokenAreBounded) {
   std::vector<std::unique_ptr<TestClient>> clients;
   for (size_t i = 0; i < LogFollowLimits().most_per_token; ++i) {
