@@ -23,6 +23,7 @@ void add_price_lists(CLI::App& app, Session& session);
 void add_webhooks(CLI::App& app, Session& session);
 void add_log(CLI::App& app, Session& session);
 void add_logs(CLI::App& app, Session& session);
+void add_audit(CLI::App& app, Session& session);
 void add_status(CLI::App& app, Session& session);
 void add_completion(CLI::App& app, Session& session);
 

@@ -68,6 +68,7 @@ int run(const std::vector<std::string>& arguments, const Terminal& terminal,
     add_webhooks(app, session);
     add_log(app, session);
     add_logs(app, session);
+    add_audit(app, session);
     add_status(app, session);
     add_completion(app, session);
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());

@@ -406,6 +406,21 @@ TEST_F(CommandTest, RunJsonSaysWhereThePlatformIs) {
   EXPECT_EQ(run_command({"status"}, home).code, 4);
 }
 
+TEST_F(CommandTest, AuditShowsTheNewestLast) {
+  api_.lay_down("GET /v1/audit",
+                {{200, R"([{"command":"second","outcome":"rejected"},{"command":"first"}])", {}}});
+  const Ran ran = command({"audit", "--project", kId, "--outcome", "rejected", "--from",
+                           "2026-01-01T00:00:00+01:00", "-n", "7"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_LT(ran.out.find("first"), ran.out.find("second"));
+  const std::string head = api_.requests().back().head;
+  EXPECT_THAT(head, HasSubstr("project=" + kId));
+  EXPECT_THAT(head, HasSubstr("outcome=rejected"));
+  EXPECT_THAT(head, HasSubstr("from=2026-01-01T00%3A00%3A00%2B01%3A00"));
+  EXPECT_THAT(head, HasSubstr("page_limit=7"));
+  EXPECT_THAT(head, HasSubstr("User-Agent: trunkline-cli"));
+}
+
 TEST_F(CommandTest, RunJsonsTokenIsNotSentToAnotherApi) {
   std::ofstream(path("run.json"))
       << R"({"api":"http://127.0.0.1:1","admin_token_file":")" << token_file_ << R"("})";

@@ -46,6 +46,7 @@ void run(const runtime::ServiceConfig& config) {
   options.swagger_ui_dir = config.raw->value("swagger_ui_dir", std::string());
   options.access_log = config.raw->value("access_log", true);
   options.webhook_master = config.raw->value("webhook_master_secret", std::string());
+  options.trusted_proxies = config.raw->value("trusted_proxies", std::vector<std::string>());
   auto service = std::make_shared<gateway::Gateway>(*bus, options);
   auto server = gateway::HttpServer::start(
       server_options(*config.raw),

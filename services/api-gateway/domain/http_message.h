@@ -17,6 +17,7 @@ struct HttpRequest {
   std::string body;
   bool keep_alive = true;
   bool knows_chunks = true;  // HTTP/1.0 does not
+  std::string peer;          // address at the other end of the connection
 
   // The value of the only header of this name; nothing if there is none or more than one.
   std::optional<std::string_view> header(std::string_view lower_case_name) const {

@@ -21,19 +21,6 @@ std::optional<int64_t> parse_number(std::string_view text, int64_t least, int64_
   return value;
 }
 
-Problem unknown_parameter(std::string_view key) {
-  return bad_request("unknown_parameter", "there is no query parameter '" + shown(key) + "' here");
-}
-
-Outcome<uint32_t> parse_limit(std::string_view text) {
-  const auto limit = parse_number(text, 1, kMostRows);
-  if (!limit) {
-    return bad_request("bad_page_limit",
-                       "page_limit must be from 1 to " + std::to_string(kMostRows));
-  }
-  return static_cast<uint32_t>(*limit);
-}
-
 std::optional<Problem> add_fields(Resource resource, std::string_view list,
                                   std::vector<std::string>* fields) {
   while (true) {
@@ -109,6 +96,19 @@ Outcome<bool> add_filter(Resource resource, const std::string& key, const std::s
 
 }  // namespace
 
+Problem unknown_parameter(std::string_view key) {
+  return bad_request("unknown_parameter", "there is no query parameter '" + shown(key) + "' here");
+}
+
+Outcome<uint32_t> parse_limit(std::string_view text) {
+  const auto limit = parse_number(text, 1, kMostRows);
+  if (!limit) {
+    return bad_request("bad_page_limit",
+                       "page_limit must be from 1 to " + std::to_string(kMostRows));
+  }
+  return static_cast<uint32_t>(*limit);
+}
+
 Outcome<ListWish> parse_list_query(Resource resource, const QueryParameters& parameters) {
   ListWish wish;
   wish.query.set_limit(kMostRows);
@@ -149,9 +149,7 @@ Outcome<GetWish> parse_get_query(Resource resource, const QueryParameters& param
     if (key == "fields") {
       if (auto problem = add_fields(resource, value, &wish.fields)) return *problem;
     } else if (key == "at" && history) {
-      std::string text = value;
-      std::replace(text.begin() + std::min<ptrdiff_t>(11, std::ssize(text)), text.end(), ' ', '+');
-      const auto time = parse_rfc3339(text);
+      const auto time = query_time(value);
       const auto position = parse_number(value, 1, INT64_MAX);
       if (!time && !position) {
         return bad_request("bad_at", "at must be an RFC 3339 time or a position in the log");

@@ -35,6 +35,10 @@ struct EventsWish {
 };
 Outcome<EventsWish> parse_events_query(const QueryParameters& parameters);
 
+Problem unknown_parameter(std::string_view key);
+// A page_limit.
+Outcome<uint32_t> parse_limit(std::string_view text);
+
 // `page_limit` alone is understood.
 Outcome<uint32_t> parse_limit_query(const QueryParameters& parameters);
 

@@ -1,8 +1,8 @@
 #include "api-gateway/domain/log_request.h"
 
-#include <algorithm>
 #include <charconv>
 
+#include "api-gateway/domain/list_query.h"
 #include "base/clock.h"
 #include "base/ids.h"
 
@@ -10,9 +10,7 @@ namespace trunkline::gateway {
 namespace {
 
 Outcome<int64_t> parse_since(const std::string& text) {
-  std::string plus = text;  // '+' of an offset reads as a space in a query
-  std::replace(plus.begin() + std::min<ptrdiff_t>(11, std::ssize(plus)), plus.end(), ' ', '+');
-  const auto time = parse_rfc3339(plus);
+  const auto time = query_time(text);
   if (!time) return bad_request("bad_since", "since must be an RFC 3339 time");
   return to_unix_us(*time);
 }
@@ -55,7 +53,7 @@ Outcome<LogWish> parse_log_query(const QueryParameters& parameters) {
       }
       wish.follow = value != "false";
     } else {
-      return bad_request("unknown_parameter", "there is no parameter '" + shown(key) + "'");
+      return unknown_parameter(key);
     }
   }
   return wish;

@@ -45,12 +45,7 @@ Outcome<Span> parse_span(const QueryParameters& parameters) {
   Span span;
   for (const auto& [key, value] : parameters) {
     if (key == "from" || key == "to") {
-      std::string text = value;
-      // A '+' of an offset that was not escaped reads as a space.
-      for (char& c : text) {
-        if (c == ' ') c = '+';
-      }
-      const auto time = parse_rfc3339(text);
+      const auto time = query_time(value);
       if (!time || to_unix_us(*time) <= 0) return bad_time(key);
       (key == "from" ? span.from_ms : span.to_ms) = to_unix_us(*time) / 1000;
     } else if (key == "step") {
@@ -60,8 +55,7 @@ Outcome<Span> parse_span(const QueryParameters& parameters) {
       }
       span.step_ms = *step;
     } else {
-      return bad_request("unknown_parameter",
-                         "there is no query parameter '" + shown(key) + "' here");
+      return unknown_parameter(key);
     }
   }
   return span;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "api-gateway/domain/audit_query.h"
 #include "api-gateway/domain/billing.h"
 #include "api-gateway/domain/billing_openapi.h"
 #include "api-gateway/domain/list_query.h"
@@ -136,6 +137,7 @@ Json parameters_of(const Route& route) {
   if (route.action == Action::failovers) put_limit(&parameters);
   if (route.action == Action::billing) put_billing_parameters(billing_route(route), &parameters);
   if (route.action == Action::logs) put_log_parameters(&parameters);
+  if (route.action == Action::audit) parameters = audit_parameters();
   if (route.action == Action::get) {
     put_fields(route.resource, &parameters);
     if (route.resource == Resource::instance) {
@@ -162,6 +164,7 @@ Json list_schema(const Route& route) {
   if (route.action == Action::history) name = "Event";
   if (route.action == Action::failovers) name = "Failover";
   if (route.action == Action::alerts) name = "Alert";
+  if (route.action == Action::audit) name = "AuditEntry";
   Json array = {{"type", "array"}, {"items", schema_ref(name)}};
   if (route.resource != Resource::version || route.action != Action::list) return array;
   return {{"type", "object"}, {"properties", {{"versions", std::move(array)}}}};
@@ -181,6 +184,7 @@ void put_success(const Route& route, Json* responses) {
     case Action::list:
     case Action::history:
     case Action::failovers:
+    case Action::audit:
       out["200"] = {{"description", "A page"},
                     {"headers",
                      {{"X-Pagination-Limit", header("Rows of a page")},

@@ -1,5 +1,6 @@
 #include <string>
 
+#include "api-gateway/domain/audit_query.h"
 #include "api-gateway/domain/observe.h"
 #include "api-gateway/domain/billing_openapi.h"
 #include "api-gateway/domain/openapi.h"
@@ -280,6 +281,7 @@ Json openapi_schemas() {
   schemas["Failover"] = failover_schema();
   put_billing_schemas(&schemas);
   schemas["Alert"] = alert_schema();
+  schemas["AuditEntry"] = audit_schema();
   for (const Order& order : all_orders()) {
     if (!order.schema.empty()) schemas[std::string(order.schema)] = order_schema(order);
   }

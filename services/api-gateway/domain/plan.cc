@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api-gateway/domain/audit_query.h"
 #include "api-gateway/domain/billing.h"
 #include "api-gateway/domain/list_query.h"
 #include "api-gateway/domain/observe.h"
@@ -146,6 +147,7 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::prometheus: return plan_observe(match, request, *parameters, caller);
     case Action::alerts: return plan_alerts(*parameters, caller);
     case Action::logs: return plan_logs(match, *parameters, caller);
+    case Action::audit: return plan_audit(*parameters, caller);
     case Action::switchover:
     case Action::failover:
     case Action::drain:

@@ -68,6 +68,7 @@ constexpr Route kRoutes[] = {
   {"DELETE", "/v1/webhooks/{uuid}/dead-letters", A::billing, R::webhook, Access::admin, "Forget the dead letters that there are"},
   {"GET",    "/v1/webhooks/{uuid}/deliveries", A::billing, R::webhook, Access::admin, "Its newest tries and its dead letters"},
   {"GET",    "/v1/schemas/usage.json", A::usage_schema, R::usage, Access::open, "JSON schema of a usage record's CloudEvent data"},
+  {"GET",    "/v1/audit", A::audit, R::operation, Access::token, "Who asked for what, from where, and what came of it, newest first"},
   {"GET",    "/v1/admin/alerts", A::alerts, R::operation, Access::admin, "What needs attention now"},
   {"POST",   "/v1/admin/read-model/{op}", A::admin, R::operation, Access::admin, "Rebuild or check the read model"},
   {"GET",    "/healthz", A::health, R::operation, Access::open, "The gateway runs"},

@@ -23,6 +23,7 @@ enum class Action {
   failovers,
   logs,
   alerts,
+  audit,
   switchover,    // orders: see order.h
   failover,
   drain,

@@ -108,4 +108,10 @@ Outcome<QueryParameters> query_parameters(std::string_view raw_query) {
   return out;
 }
 
+std::optional<TimePoint> query_time(std::string text) {
+  const ptrdiff_t behind_date = std::min<ptrdiff_t>(11, std::ssize(text));
+  std::replace(text.begin() + behind_date, text.end(), ' ', '+');
+  return parse_rfc3339(text);
+}
+
 }  // namespace trunkline::gateway

@@ -26,6 +26,7 @@ std::optional<HttpRequest> Connection::next_request(std::string_view date, Clock
     keep_alive_ = request->keep_alive;
     head_request_ = request->method == "HEAD";
     chunked_ = request->knows_chunks;
+    request->peer = peer_;
     return std::move(*request);
   }
   if (const auto* problem = std::get_if<Problem>(&next)) {

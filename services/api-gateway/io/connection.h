@@ -22,8 +22,14 @@ class Connection {
     draining,  // answered for the last time; what still comes is thrown away
   };
 
-  Connection(int fd, uint64_t id, const HttpServerOptions& options, Clock::time_point now)
-      : options_(options), parser_(options.limits), fd_(fd), id_(id), since_(now) {}
+  Connection(int fd, uint64_t id, std::string peer, const HttpServerOptions& options,
+             Clock::time_point now)
+      : options_(options),
+        parser_(options.limits),
+        fd_(fd),
+        id_(id),
+        peer_(std::move(peer)),
+        since_(now) {}
 
   ~Connection() {
     if (flow_) flow_->gone = true;
@@ -68,6 +74,7 @@ class Connection {
   RequestParser parser_;
   const int fd_;
   const uint64_t id_;
+  const std::string peer_;
   Phase phase_ = Phase::reading;
   bool body_pending_ = false;
   bool keep_alive_ = true;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <spdlog/spdlog.h>
 
+#include "api-gateway/domain/origin.h"
 #include "api-gateway/domain/target.h"
 #include "api-gateway/io/answers.h"
 #include "api-gateway/io/password.h"
@@ -28,6 +29,12 @@ struct HttpMetrics {
                                   "From a request's last byte to its answer.",
                                   {"method", "route"}};
 };
+telemetry::CounterFamily& refused_callers() {
+  static auto* const family = new telemetry::CounterFamily(
+      "trunkline_http_authentication_failures_total", "Requests that nobody is known for.",
+      {"reason"});
+  return *family;
+}
 HttpMetrics& metrics() {
   static auto* const all = new HttpMetrics;
   return *all;
@@ -130,6 +137,7 @@ void Exchange::serve_open() {
     case Action::failovers:
     case Action::logs:
     case Action::alerts:
+    case Action::audit:
     case Action::switchover:
     case Action::failover:
     case Action::drain:
@@ -158,7 +166,10 @@ void Exchange::check_ready() {
 void Exchange::authenticate() {
   const auto header = request_.header("authorization");
   const auto token = header ? bearer_token(*header) : std::nullopt;
-  if (!token) return refuse(no_token());
+  if (!token) {
+    refused_callers().add({header ? "malformed" : "missing"});
+    return refuse(no_token());
+  }
   gateway_->tokens_->authenticate(*token, runtime::now(),
                                   [self = shared_from_this()](const TokenCache::Answer& answer) {
                                     self->guarded([&] { self->on_caller(answer); });
@@ -168,7 +179,9 @@ void Exchange::authenticate() {
 void Exchange::on_caller(const TokenCache::Answer& answer) {
   switch (answer.kind) {
     case TokenCache::Answer::Kind::unavailable: return refuse(unavailable(span_->trace_id()));
-    case TokenCache::Answer::Kind::unknown: return refuse(no_token());
+    case TokenCache::Answer::Kind::unknown:
+      refused_callers().add({"unknown"});
+      return refuse(no_token());
     case TokenCache::Answer::Kind::known: break;
   }
   caller_ = answer.caller;
@@ -306,6 +319,8 @@ void Exchange::build_and_send(const std::shared_ptr<Write>& plan) {
   command->set_correlation_id(plan->command_id);
   command->set_traceparent(traceparent_);
   command->set_issued_unix_us(to_unix_us(runtime::now()));
+  *command->mutable_origin() =
+      origin_of(caller_, request_, gateway_->options_.trusted_proxies, *command, found_);
   span_->set(telemetry::kCommandId, plan->command_id);
   gateway_->commands_.send(*command, [self = shared_from_this(),
                                       plan](const CommandClient::Outcome& outcome) {

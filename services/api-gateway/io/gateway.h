@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "api-gateway/io/access_log.h"
 #include "api-gateway/io/background_pool.h"
@@ -28,6 +29,8 @@ struct GatewayOptions {
   size_t requests_per_token = 512;  // in flight; above: 429
   std::string webhook_master;       // secret that the keys of webhooks are made from
   LogFollowLimits log_follow;
+  // Addresses whose X-Forwarded-For is believed: what terminates TLS.
+  std::vector<std::string> trusted_proxies;
 };
 
 // Requests under way of each token. Thread-safe.

@@ -39,6 +39,18 @@ using Clock = Connection::Clock;
 
 constexpr int kTickMs = 500;
 
+// As text, an IPv4 address that came over IPv6 as what it is.
+std::string address_of(const sockaddr_storage& from, socklen_t size) {
+  char host[NI_MAXHOST] = "";
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&from), size, host, sizeof host, nullptr, 0,
+                    NI_NUMERICHOST) != 0) {
+    return {};
+  }
+  std::string text(host);
+  if (text.starts_with("::ffff:") && text.find('.') != std::string::npos) text.erase(0, 7);
+  return text;
+}
+
 // What all workers share.
 struct Shared {
   HttpServerOptions options;
@@ -200,8 +212,9 @@ void Worker::accept_some() {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     ++shared_->connections;
-    connections_[fd] = std::make_unique<Connection>(fd, ++shared_->last_connection,
-                                                    shared_->options, Clock::now());
+    connections_[fd] =
+        std::make_unique<Connection>(fd, ++shared_->last_connection, address_of(from, size),
+                                     shared_->options, Clock::now());
     // On this thread the transport takes it at once, not through its queue.
     handleNewPeer(Pistache::Tcp::Peer::Create(
         fd, Pistache::Address::fromUnix(reinterpret_cast<sockaddr*>(&from))));

@@ -10,7 +10,7 @@ namespace trunkline::eventlog {
 namespace {
 
 constexpr char kAppend[] =
-    "SELECT * FROM log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11::bytea,$12::bytea)";
+    "SELECT * FROM log.append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11::bytea,$12::bytea,$13::jsonb)";
 constexpr char kReadStream[] =
     "SELECT position,stream,version,type,schema_version,payload,command_id,causation_id,"
     "correlation_id,actor,traceparent,recorded_us,previous_hash,hash "
@@ -123,10 +123,13 @@ Log::AppendOutcome Log::append_unmeasured(const AppendRequest& request) {
       const std::string request_hash = bytea(request.result.request_hash);
       const std::string answer = bytea(request.result.answer);
       const char* const recorded = request.record_result ? answer.c_str() : nullptr;
+      const std::string& audit = request.result.audit;
+      const char* const audited = audit.empty() ? nullptr : audit.c_str();
       const pqxx::result rows = session.exec_prepared(
           "append", request.stream, request.expected_version, meta.command_id, meta.causation_id,
           meta.correlation_id, meta.actor, meta.traceparent, text_array(request.events),
-          schema_array(request.events), payload_array(request.events), request_hash, recorded);
+          schema_array(request.events), payload_array(request.events), request_hash, recorded,
+          audited);
       if (rows.empty()) throw LogUnavailable("log.append answered nothing");
       const std::string kind = rows[0][0].as<std::string>();
       if (kind == "duplicate") {
@@ -175,7 +178,7 @@ std::optional<CommandResult> Log::command_result(const std::string& command_id) 
   return impl_->run([&](pqxx::nontransaction& session) -> std::optional<CommandResult> {
     const pqxx::result rows = session.exec_prepared("result", command_id);
     if (rows.empty()) return std::nullopt;
-    return CommandResult{bytes_of(rows[0][0]), bytes_of(rows[0][1])};
+    return CommandResult{bytes_of(rows[0][0]), bytes_of(rows[0][1]), {}};
   });
 }
 

@@ -29,6 +29,8 @@ class LogCorrupt : public std::runtime_error {
 struct CommandResult {
   std::string request_hash;  // SHA-256 of the command's body: the same id with another body differs
   std::string answer;        // serialized CommandAnswer
+  // One JSON object: who asked, from where, what came of it. May be empty; is not read back.
+  std::string audit = {};
 };
 
 struct Appended {

@@ -38,6 +38,13 @@ CREATE TABLE IF NOT EXISTS log.command_result (
   answer       bytea  NOT NULL,
   recorded_us  bigint NOT NULL
 );
+-- Who asked for it, from where, and what came of it; null: decided before this was recorded.
+ALTER TABLE log.command_result ADD COLUMN IF NOT EXISTS audit jsonb;
+CREATE INDEX IF NOT EXISTS command_result_recorded
+  ON log.command_result (recorded_us, command_id) WHERE audit IS NOT NULL;
+CREATE INDEX IF NOT EXISTS command_result_project
+  ON log.command_result ((audit->>'project_id'), recorded_us, command_id)
+  WHERE audit IS NOT NULL;
 
 -- Who may append to which aggregate.
 CREATE TABLE IF NOT EXISTS log.writer (
@@ -93,10 +100,12 @@ $$;
 -- 'appended'; or one row: 'duplicate' (the command has a result), 'conflict' (the stream is not at
 -- p_expected, position holds where it is), 'recorded' (no events, the result was stored).
 -- Two writers that pass the check together meet in the unique index.
+DROP FUNCTION IF EXISTS log.append(text, bigint, uuid, text, text, text, text, text[], integer[],
+  bytea[], bytea, bytea);
 CREATE OR REPLACE FUNCTION log.append(
   p_stream text, p_expected bigint, p_command uuid, p_causation text, p_correlation text,
   p_actor text, p_traceparent text, p_types text[], p_schemas integer[], p_payloads bytea[],
-  p_request_hash bytea, p_answer bytea)
+  p_request_hash bytea, p_answer bytea, p_audit jsonb DEFAULT NULL)
 RETURNS TABLE (outcome text, out_position bigint, out_version bigint, out_recorded_us bigint,
                out_previous_hash bytea, out_hash bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -124,7 +133,8 @@ BEGIN
   END IF;
   out_recorded_us := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
   IF p_answer IS NOT NULL THEN
-    INSERT INTO log.command_result VALUES (p_command, p_request_hash, p_answer, out_recorded_us);
+    INSERT INTO log.command_result
+      VALUES (p_command, p_request_hash, p_answer, out_recorded_us, p_audit);
   END IF;
   IF cardinality(p_types) = 0 THEN
     RETURN QUERY
@@ -206,7 +216,7 @@ GRANT USAGE ON SCHEMA log
 GRANT SELECT ON log.event, log.command_result
   TO tl_provisioner, tl_replication, tl_metering, tl_lookup, tl_reader;
 GRANT EXECUTE ON FUNCTION log.append(text, bigint, uuid, text, text, text, text, text[], integer[],
-  bytea[], bytea, bytea) TO tl_provisioner, tl_replication, tl_metering;
+  bytea[], bytea, bytea, jsonb) TO tl_provisioner, tl_replication, tl_metering;
 GRANT SELECT ON log.ownership TO tl_replication, tl_lookup, tl_reader;
 GRANT EXECUTE ON FUNCTION log.take_ownership(text, uuid, uuid, bigint),
   log.renew_ownership(text, uuid), log.release_ownership(text, uuid) TO tl_replication;

@@ -19,6 +19,7 @@
 #include "base/digest.h"
 #include "bus/streams.h"
 #include "eventlog/log.h"
+#include "runtime/audit.h"
 #include "runtime/command_body.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
@@ -174,6 +175,7 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
     if (append.events.empty() && !record) break;
     append.expected_version = entry.version;
     append.result.answer = answer.SerializeAsString();
+    if (record) append.result.audit = audit_json(command, stream, oneof_name(body), answer);
     const auto outcome = this->append(append);
     if (outcome.duplicate) {
       answer = answer_again(command, append.result.request_hash, outcome.duplicate->result);

@@ -170,6 +170,10 @@ void TempPostgres::create_platform_databases() {
   execute("postgres", "CREATE DATABASE trunkline_log OWNER tl_owner");
   execute("postgres", "CREATE DATABASE trunkline_lookup OWNER tl_lookup");
   execute("postgres", "CREATE DATABASE trunkline_metering OWNER tl_metering");
+  apply_log_schema();
+}
+
+void TempPostgres::apply_log_schema() const {
   std::ifstream file(TRUNKLINE_LOG_SCHEMA);
   std::stringstream sql;
   sql << file.rdbuf();

@@ -53,6 +53,7 @@ class TempPostgres {
   // Roles tl_*, database trunkline_log with the event log's schema, databases trunkline_lookup and
   // trunkline_metering owned by the service's role.
   void create_platform_databases();
+  void apply_log_schema() const;  // as every start of a platform does
   void crash();    // SIGQUIT: immediate shutdown
   void restart();  // after crash()
   void execute(const std::string& database, const std::string& sql) const;

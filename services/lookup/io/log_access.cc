@@ -117,9 +117,51 @@ std::optional<LogAccess::CommandEvents> LogAccess::command_events(const std::str
 std::optional<LogAccess::CommandResult> LogAccess::command_result(const std::string& command_id) {
   return with_connection([&](pqxx::nontransaction& session) -> std::optional<CommandResult> {
     const auto rows = session.exec_params(
-        "SELECT answer, recorded_us FROM log.command_result WHERE command_id = $1", command_id);
+        "SELECT answer, recorded_us, audit IS NULL, coalesce(audit->>'project_id', '') "
+        "FROM log.command_result WHERE command_id = $1",
+        command_id);
     if (rows.empty()) return std::nullopt;
-    return CommandResult{eventlog::bytes_of(rows[0][0]), from_unix_us(rows[0][1].as<int64_t>())};
+    CommandResult result{eventlog::bytes_of(rows[0][0]), from_unix_us(rows[0][1].as<int64_t>()),
+                         std::nullopt};
+    if (!rows[0][2].as<bool>()) result.project_id = rows[0][3].c_str();
+    return result;
+  });
+}
+
+std::vector<AuditRow> LogAccess::audit(const v1::ListAudit& wish,
+                                       const std::optional<std::string>& project,
+                                       const std::optional<AuditPlace>& after, size_t limit) {
+  return with_connection([&](pqxx::nontransaction& session) {
+    std::string where = "audit IS NOT NULL";
+    const auto narrow = [&](const std::string& column, const char* compared,
+                            const std::string& value) {
+      where += " AND " + column + " " + compared + " " + session.quote(value);
+    };
+    if (project) narrow("audit->>'project_id'", "=", *project);
+    if (!wish.actor().empty()) narrow("audit->>'actor'", "=", wish.actor());
+    if (!wish.outcome().empty()) narrow("audit->>'outcome'", "=", wish.outcome());
+    if (wish.from_unix_us() > 0) narrow("recorded_us", ">=", std::to_string(wish.from_unix_us()));
+    if (wish.to_unix_us() > 0) narrow("recorded_us", "<", std::to_string(wish.to_unix_us()));
+    if (after) {
+      where += " AND (recorded_us, command_id) < (" + std::to_string(after->recorded_us) + ", " +
+               session.quote(after->command_id) + "::uuid)";
+    }
+    std::string fields;
+    for (const char* name : {"actor", "role", "project_id", "client_address", "user_agent",
+                             "command", "target", "outcome", "traceparent"}) {
+      fields += ", coalesce(audit->>'" + std::string(name) + "', '')";
+    }
+    const auto found = session.exec(
+        "SELECT command_id, recorded_us, answer" + fields + " FROM log.command_result WHERE " +
+        where + " ORDER BY recorded_us DESC, command_id DESC LIMIT " + std::to_string(limit));
+    std::vector<AuditRow> rows;
+    for (const auto& row : found) {
+      rows.push_back({row[0].c_str(), row[1].as<int64_t>(), row[3].c_str(), row[4].c_str(),
+                      row[5].c_str(), row[6].c_str(), row[7].c_str(), row[8].c_str(),
+                      row[9].c_str(), row[10].c_str(), row[11].c_str(),
+                      eventlog::bytes_of(row[2])});
+    }
+    return rows;
   });
 }
 

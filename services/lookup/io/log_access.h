@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "eventlog/log.h"
+#include "lookup/domain/audit.h"
 #include "lookup/domain/project.h"
 #include "lookup/io/read_model.h"
 
@@ -43,8 +44,14 @@ class LogAccess {
   struct CommandResult {
     std::string answer;  // serialized CommandAnswer
     TimePoint recorded_at;
+    // What it was about; nothing for what was decided before this was recorded.
+    std::optional<std::string> project_id;
   };
   std::optional<CommandResult> command_result(const std::string& command_id);
+
+  // Newest first, at most `limit`; behind `after` and of `project` alone if there is one.
+  std::vector<AuditRow> audit(const v1::ListAudit& wish, const std::optional<std::string>& project,
+                              const std::optional<AuditPlace>& after, size_t limit);
 
   // The last position of which it is certain that no event before it is still to come.
   Checkpoint settled();

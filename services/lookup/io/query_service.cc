@@ -6,11 +6,10 @@
 #include <thread>
 
 #include "base/ids.h"
-#include "lookup/domain/failovers.h"
-#include "lookup/domain/history.h"
 #include "lookup/domain/operation.h"
 #include "lookup/domain/route.h"
 #include "lookup/io/fold.h"
+#include "lookup/io/query_answers.h"
 #include "bus/streams.h"
 #include "telemetry/attributes.h"
 #include "telemetry/telemetry.h"
@@ -23,27 +22,8 @@ using v1::QueryAnswer;
 
 constexpr auto kPatience = std::chrono::milliseconds(1500);
 constexpr size_t kMaxWaitingJobs = 2000;
-// A NATS message holds one megabyte.
-constexpr size_t kMaxAnswerBytes = 900'000;
-constexpr uint32_t kMaxEvents = 1000;
 constexpr int kMaxRoutes = 1000;
 constexpr size_t kMaxRouteBytes = 550'000;
-
-QueryAnswer failed(v1::QueryStatus status, std::string message) {
-  QueryAnswer answer;
-  answer.set_status(status);
-  answer.set_message(std::move(message));
-  return answer;
-}
-QueryAnswer not_found() { return failed(v1::QUERY_STATUS_NOT_FOUND, "not there"); }
-QueryAnswer bad_field(std::string why) {
-  return failed(v1::QUERY_STATUS_BAD_FIELD, std::move(why));
-}
-QueryAnswer found(std::string json) {
-  QueryAnswer answer;
-  answer.add_json(std::move(json));
-  return answer;
-}
 
 // Nothing for what is no document (operations), or unknown.
 std::optional<DocKind> doc_kind(v1::Kind kind) {
@@ -232,6 +212,7 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kGetInvoice:
     case v1::Query::kGetDeliveries: break;
     case v1::Query::kListAlerts: return list_alerts(query);
+    case v1::Query::kListAudit: return list_audit(own, query);
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");
   }
   return bad_field("the query is of no known kind");
@@ -331,6 +312,10 @@ QueryAnswer QueryService::get_operation(Connections& own, const v1::Query& query
   const auto result = own.log.command_result(id);
   v1::CommandAnswer answer;
   if (!result || !answer.ParseFromString(result->answer)) return not_found();
+  const v1::Scope& scope = query.scope();
+  if (!scope.all_projects() && result->project_id && *result->project_id != scope.project_id()) {
+    return not_found();
+  }
   auto json = operation_without_events(id, answer, result->recorded_at);
   return json ? found(std::move(*json)) : not_found();
 }
@@ -359,66 +344,6 @@ QueryAnswer QueryService::list(Connections& own, const v1::Query& query) {
   QueryAnswer answer;
   for (const Document& document : page.documents) answer.add_json(shown(own, document));
   answer.set_next_marker(page.next_marker);
-  return answer;
-}
-
-QueryAnswer QueryService::list_events(Connections& own, const v1::Query& query) {
-  const v1::ListEvents& list = query.list_events();
-  if (!is_uuid(list.instance_id()) || !owns(own, query.scope(), list.instance_id())) {
-    return not_found();
-  }
-  const uint32_t limit = std::min(list.limit() == 0 ? kMaxEvents : list.limit(), kMaxEvents);
-  const auto events =
-      own.log.history(list.instance_id(), list.after_position(), gate_.position(), limit + 1);
-  QueryAnswer answer;
-  size_t bytes = 0;
-  int64_t last_position = 0;
-  for (const auto& event : events) {
-    const auto shown_events = static_cast<uint32_t>(answer.json_size());
-    if (shown_events == limit || (bytes > kMaxAnswerBytes / 2 && shown_events > 0)) {
-      answer.set_next_marker(std::to_string(last_position));
-      break;
-    }
-    answer.add_json(history_json({as_log_event(event), event.metadata.actor,
-                                  event.metadata.command_id, event.metadata.correlation_id}));
-    bytes += answer.json(answer.json_size() - 1).size();
-    last_position = event.position;
-  }
-  return answer;
-}
-
-QueryAnswer QueryService::list_failovers(Connections& own, const v1::Query& query) {
-  const v1::ListFailovers& list = query.list_failovers();
-  if (!is_uuid(list.instance_id()) || !owns(own, query.scope(), list.instance_id())) {
-    return not_found();
-  }
-  const auto events = own.log.failover_events(list.instance_id(), gate_.position());
-  std::vector<HistoryEvent> entries;
-  for (const auto& event : events) {
-    entries.push_back({as_log_event(event), event.metadata.actor, event.metadata.command_id,
-                       event.metadata.correlation_id});
-  }
-  const uint32_t limit = std::min(list.limit() == 0 ? kMaxEvents : list.limit(), kMaxEvents);
-  QueryAnswer answer;
-  size_t bytes = 0;
-  for (std::string& json : failovers_json(entries, limit)) {
-    bytes += json.size();
-    if (bytes > kMaxAnswerBytes && answer.json_size() > 0) break;
-    answer.add_json(std::move(json));
-  }
-  return answer;
-}
-
-QueryAnswer QueryService::list_alerts(const v1::Query& query) {
-  if (!query.scope().all_projects()) return not_found();
-  QueryAnswer answer;
-  size_t bytes = 0;
-  for (const Alert& alert : options_.alerts ? options_.alerts() : std::vector<Alert>()) {
-    std::string json = alert_json(alert);
-    bytes += json.size();
-    if (bytes > kMaxAnswerBytes) break;
-    answer.add_json(std::move(json));
-  }
   return answer;
 }
 

@@ -62,6 +62,7 @@ class QueryService {
   v1::QueryAnswer list_routes(Connections& own, const v1::Query& query);
   v1::QueryAnswer metrics(Connections& own, const v1::Query& query);
   v1::QueryAnswer list_alerts(const v1::Query& query);
+  v1::QueryAnswer list_audit(Connections& own, const v1::Query& query);
   v1::QueryAnswer find_token(Connections& own, const v1::Query& query);
   bool owns(Connections& own, const v1::Scope& scope, const std::string& instance_id);
   std::string shown(Connections& own, const Document& document);

@@ -259,11 +259,12 @@ class LogWriter {
     return append(provisioner_, stream, type, payload);
   }
   // A command that was refused, or (with events appended by it) accepted.
-  void result(const std::string& command_id, const std::string& answer) {
+  void result(const std::string& command_id, const std::string& answer,
+              const std::string& audit = {}) {
     eventlog::Log::AppendRequest request;
     request.stream = "instance-" + id("never made");
     request.metadata.command_id = command_id;
-    request.result = {std::string(32, 'h'), answer};
+    request.result = {std::string(32, 'h'), answer, audit};
     provisioner_.append(request);
   }
   std::string last_command() const { return last_command_; }

@@ -265,8 +265,70 @@ TEST_F(LookupTest, OperationsShowWhatBecameOfACommand) {
       json::parse(service.ask(get(v1::KIND_OPERATION, id("refused command"))).json(0));
   EXPECT_EQ(failed.at("status"), "FAILED");
   EXPECT_EQ(failed.at("error").at("code"), 409);
+  writer.result(id("refused to another"), refusal.SerializeAsString(),
+                json{{"project_id", kOtherProject}}.dump());
+  v1::Query of_another = get(v1::KIND_OPERATION, id("refused to another"));
+  of_another.mutable_scope()->set_all_projects(true);
+  EXPECT_EQ(service.ask(of_another).json_size(), 1);
+  of_another.mutable_scope()->set_all_projects(false);
+  of_another.mutable_scope()->set_project_id(kOtherProject);
+  EXPECT_EQ(service.ask(of_another).json_size(), 1);
+  of_another.mutable_scope()->set_project_id(kProject);
+  EXPECT_EQ(service.ask(of_another).status(), v1::QUERY_STATUS_NOT_FOUND);
   EXPECT_EQ(service.ask(get(v1::KIND_OPERATION, id("no command"))).status(),
             v1::QUERY_STATUS_NOT_FOUND);
+}
+
+TEST_F(LookupTest, TheAuditLogIsPagedNewestFirstAndEachProjectsOwn) {
+  Service service(*servers);
+  const std::string ours = id("audited project"), theirs = id("another audited project");
+  v1::CommandAnswer refusal;
+  refusal.mutable_rejected()->set_rule("name_in_use");
+  for (int i = 0; i < 5; ++i) {
+    const json audit = {{"actor", i == 0 ? "token:x" : "token:y"},
+                        {"project_id", i == 2 ? theirs : ours},
+                        {"command", "c" + std::to_string(i)},
+                        {"outcome", i % 2 == 0 ? "rejected" : "ignored"}};
+    writer.result(id("audited " + std::to_string(i)), refusal.SerializeAsString(), audit.dump());
+  }
+  writer.result(id("not audited"), refusal.SerializeAsString());
+  v1::Query query;
+  query.mutable_scope()->set_project_id(ours);
+  v1::ListAudit& wish = *query.mutable_list_audit();
+  const auto commands = [&] {
+    std::string out;
+    const auto answer = service.ask(query);
+    for (const auto& entry : answer.json()) out += json::parse(entry).at("command");
+    wish.set_marker(answer.next_marker());
+    return out;
+  };
+  ASSERT_TRUE(await([&] { return service.ask(query).status() == v1::QUERY_STATUS_OK; }));
+  EXPECT_EQ(commands(), "c4c3c1c0");
+  wish.set_limit(2);
+  EXPECT_EQ(commands(), "c4c3");
+  EXPECT_EQ(commands(), "c1c0");
+  EXPECT_EQ(wish.marker(), "");
+  wish.set_outcome("rejected");
+  EXPECT_EQ(commands(), "c4c0");
+  wish.set_actor("token:x");
+  EXPECT_EQ(commands(), "c0");
+  wish.set_actor("x' OR true --");
+  EXPECT_EQ(commands(), "");
+  wish.Clear();
+  wish.set_project_id(theirs);
+  EXPECT_EQ(commands(), "");
+  query.mutable_scope()->set_all_projects(true);
+  EXPECT_EQ(commands(), "c2");
+  wish.set_project_id(ours);
+  const int64_t last = to_unix_us(
+      *parse_rfc3339(json::parse(service.ask(query).json(0)).at("time").get<std::string>()));
+  wish.set_to_unix_us(last);
+  EXPECT_EQ(commands(), "c3c1c0");
+  wish.set_to_unix_us(0);
+  wish.set_from_unix_us(last);
+  EXPECT_EQ(commands(), "c4");
+  wish.set_marker("none of ours");
+  EXPECT_EQ(service.ask(query).status(), v1::QUERY_STATUS_BAD_FIELD);
 }
 
 TEST_F(LookupTest, LiveStateStandsBesideTheDocument) {

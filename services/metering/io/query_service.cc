@@ -228,6 +228,8 @@ QueryAnswer QueryService::dispatch(Own& own, const v1::Query& query) {
     case v1::Query::kGetDatabaseReport:
     case v1::Query::kGetFleet:
     case v1::Query::kGetPrometheus:
+    case v1::Query::kListAlerts:
+    case v1::Query::kListAudit:
     case v1::Query::BODY_NOT_SET: break;
   }
   return bad_field("this is not asked of metering");

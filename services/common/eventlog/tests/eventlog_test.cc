@@ -45,7 +45,7 @@ Log::AppendRequest request(const std::string& stream, int64_t expected, int even
   for (int i = 0; i < events; ++i) {
     out.events.push_back({"instance_created", 1, std::string("pay\0load", 8) + std::to_string(i)});
   }
-  out.result = {sha256("body"), "the answer"};
+  out.result = {sha256("body"), "the answer", {}};
   return out;
 }
 
@@ -244,6 +244,56 @@ TEST(EventLog, AServiceAppendsOnlyToItsOwnAggregates) {
   Log log(server().dsn("trunkline_log", "tl_replication"));
   EXPECT_THROW(log.append(request(stream_name("instance", fresh_uuid()), 0, 1)), LogUnavailable);
   EXPECT_TRUE(log.append(request(stream_name("group", fresh_uuid()), 0, 1)).appended);
+}
+
+TEST(EventLog, WhoAskedIsKeptBesideTheAnswer) {
+  Log log(writer_dsn());
+  auto asked = request(stream_name("instance", fresh_uuid()), 0, 0);
+  asked.result.audit = R"({"actor":"token:a","user_agent":"\"'\\ü"})";
+  ASSERT_TRUE(log.append(asked).appended);
+  auto silent = request(stream_name("instance", fresh_uuid()), 0, 1);
+  ASSERT_TRUE(log.append(silent).appended);
+  pqxx::connection connection(server().dsn("trunkline_log", "tl_lookup"));
+  pqxx::work work(connection);
+  const auto audit = [&](const Log::AppendRequest& of) {
+    return work.exec_params1(
+        "SELECT audit->>'actor', audit->>'user_agent' FROM log.command_result "
+        "WHERE command_id = $1",
+        of.metadata.command_id);
+  };
+  EXPECT_STREQ(audit(asked)[0].c_str(), "token:a");
+  EXPECT_STREQ(audit(asked)[1].c_str(), "\"'\\ü");
+  EXPECT_TRUE(audit(silent)[0].is_null());
+}
+
+// What is there of a log that was made before it: the column is not, nor is the function's last
+// parameter.
+TEST(EventLog, ALogWithoutAuditGetsIt) {
+  TempPostgres own;
+  own.create_platform_databases();
+  Log log(own.dsn("trunkline_log", "tl_provisioner"));
+  const std::string stream = stream_name("instance", fresh_uuid());
+  const auto before = request(stream, 0, 1);
+  ASSERT_TRUE(log.append(before).appended);
+  {
+    pqxx::connection connection(own.dsn("trunkline_log"));
+    pqxx::nontransaction session(connection);
+    session.exec("SET ROLE tl_owner");
+    session.exec("ALTER TABLE log.command_result DROP COLUMN audit");
+    session.exec("DROP FUNCTION log.append(text, bigint, uuid, text, text, text, text, text[], "
+                 "integer[], bytea[], bytea, bytea, jsonb)");
+    session.exec("CREATE FUNCTION log.append(text, bigint, uuid, text, text, text, text, text[], "
+                 "integer[], bytea[], bytea, bytea) RETURNS boolean LANGUAGE sql "
+                 "AS 'SELECT false'");
+    own.apply_log_schema();
+    own.apply_log_schema();
+  }
+  Log later(own.dsn("trunkline_log", "tl_provisioner"));
+  auto asked = request(stream, 1, 1);
+  asked.result.audit = R"({"actor":"token:a"})";
+  ASSERT_TRUE(later.append(asked).appended);
+  EXPECT_EQ(later.command_result(before.metadata.command_id)->answer, "the answer");
+  EXPECT_EQ(later.read_stream(stream, 0).size(), 2u);
 }
 
 TEST(EventLog, AwayMeansUnavailableAndBackMeansItGoesOn) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+#include <pqxx/pqxx>
 #include <thread>
 
 #include "testing/temp_servers.h"
@@ -116,6 +118,46 @@ TEST_F(AggregateShellTest, ARejectionIsTheAnswerForGood) {
   ASSERT_TRUE(switch_off(shell_).has_accepted());
   EXPECT_EQ(switch_on(shell_, "attic", command_id).rejected().rule(), "already_on");
   EXPECT_TRUE(switch_on(shell_, "attic").has_accepted());
+}
+
+TEST_F(AggregateShellTest, WhoAskedAndWhatCameOfItIsKeptWithTheAnswer) {
+  const auto audit_of = [&](const std::string& command_id) {
+    pqxx::connection connection(postgres_->dsn("trunkline_log", "tl_reader"));
+    pqxx::work work(connection);
+    const auto rows = work.exec_params(
+        "SELECT audit::text FROM log.command_result WHERE command_id = $1", command_id);
+    return rows.empty() || rows[0][0].is_null() ? nlohmann::json()
+                                                : nlohmann::json::parse(rows[0][0].c_str());
+  };
+  v1::TokenCommand body;
+  body.mutable_create_token()->set_name("hall");
+  v1::Command asked = command(new_uuid());
+  asked.mutable_origin()->set_role("member");
+  asked.mutable_origin()->set_project_id("p");
+  asked.mutable_origin()->set_client_address("192.0.2.7");
+  asked.mutable_origin()->set_user_agent(std::string("a\0b\x1b\"\\", 6) + std::string(999, 'x'));
+  asked.set_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  ASSERT_TRUE(shell_.handle(asked, body, {}, true).has_accepted());
+  const auto kept = audit_of(asked.command_id());
+  EXPECT_EQ(kept.at("actor"), "test");
+  EXPECT_EQ(kept.at("role"), "member");
+  EXPECT_EQ(kept.at("project_id"), "p");
+  EXPECT_EQ(kept.at("client_address"), "192.0.2.7");
+  EXPECT_EQ(kept.at("user_agent"), "a?b?\"\\" + std::string(250, 'x'));
+  EXPECT_EQ(kept.at("command"), "create_token");
+  EXPECT_EQ(kept.at("target"), "token-" + id_);
+  EXPECT_EQ(kept.at("outcome"), "accepted");
+  EXPECT_FALSE(kept.contains("rule"));
+  EXPECT_EQ(kept.at("traceparent"), asked.traceparent());
+
+  const std::string refused = new_uuid(), ignored = new_uuid(), unrecorded = new_uuid();
+  switch_on(shell_, "attic", refused);
+  switch_on(shell_, "hall", ignored);
+  switch_on(shell_, "cellar", unrecorded, false);
+  EXPECT_EQ(audit_of(refused).at("outcome"), "rejected");
+  EXPECT_EQ(audit_of(refused).at("rule"), "already_on");
+  EXPECT_EQ(audit_of(ignored).at("outcome"), "ignored");
+  EXPECT_TRUE(audit_of(unrecorded).is_null());
 }
 
 TEST_F(AggregateShellTest, AnIdThatComesBackWithAnotherBodyIsRefused) {
