@@ -416,11 +416,18 @@ class BillingTest(unittest.TestCase):
         path = f"/v1/webhooks/{hooks[0]['uuid']}"
         trouble = wait_for(lambda: self.get(path).get("trouble"), 60, "trouble")
         self.assertEqual((trouble["rule"], trouble["why"]), ("dead_letters", "it answers 400"))
+        alert = {"subject": f"webhook/{hooks[0]['uuid']}", "rule": "webhook_dead_letters",
+                 "text": "its receiver would not take usage records: it answers 400"}
+        self.assertIn(alert, self.get("/v1/admin/fleet")["alerts"])
+        stuck = ("delivery_stuck", alert["subject"], "dead_letters: it answers 400")
+        wait_for(lambda: stuck in self.alerts(), 60, "the alert")
         self.resend(hooks[0])
         wait_for(lambda: poison.ids.count(poison.ids[0]) > 5, 60, "the poisoned record again")
         wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[0]['uuid']}/deliveries")
                  ["dead_letters"], 60, "no dead letter any more")
         wait_for(lambda: "trouble" not in self.get(path), 60, "the end of the trouble")
+        self.assertNotIn(alert, self.get("/v1/admin/fleet")["alerts"])
+        wait_for(lambda: stuck not in self.alerts(), 60, "the end of the alert")
         wait_for(lambda: not self.get(f"/v1/webhooks/{hooks[1]['uuid']}")["enabled"], 60, "410")
         self.assertEqual(len(gone.ids), 1)
         wait_for(lambda: len(set(later.ids)) > 1, 60, "the end of the pauses")
@@ -486,6 +493,10 @@ class BillingTest(unittest.TestCase):
             consumer.verify(receiver.secrets, {"webhook-id": "forged", "webhook-timestamp": "1",
                                                "webhook-signature": "v1,AAAA"},
                             str(forged).encode(), 1)
+
+    def alerts(self):
+        return [(alert["rule"], alert["subject"], alert["detail"])
+                for alert in self.get("/v1/admin/alerts")]
 
     def metric(self, name):
         targets = json.loads((self.platform.home / "prometheus/targets.json").read_text())

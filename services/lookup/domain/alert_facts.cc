@@ -129,6 +129,9 @@ void AlertFacts::look_at_log(std::vector<Observed>* out) const {
   if (log_.poison > 0) {
     out->push_back({"poison_events", "log", std::to_string(log_.poison) + " events put aside"});
   }
+  for (const TroubledWebhook& webhook : log_.webhooks) {
+    out->push_back({"delivery_stuck", "webhook/" + webhook.id, webhook.rule + ": " + webhook.why});
+  }
 }
 
 std::vector<Observed> AlertFacts::wrong(const AlertBook& book, TimePoint now) const {

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "lookup/domain/alerts.h"
 #include "lookup/domain/documents.h"
+#include "lookup/domain/troubled_webhook.h"
 #include "trunkline/v1/report.pb.h"
 
 namespace trunkline::lookup {
@@ -25,6 +26,7 @@ struct LogFigures {
   int64_t relayed = 0;
   int64_t projected = 0;
   size_t poison = 0;      // events put aside
+  std::vector<TroubledWebhook> webhooks;
 };
 
 class AlertFacts {

@@ -119,6 +119,13 @@ std::vector<FleetAlert> fleet_alerts(const Fleet& fleet) {
     subject = "instance/" + instance.shown.id;
     instance_alerts(instance, add);
   }
+  for (const TroubledWebhook& webhook : fleet.webhooks) {
+    subject = "webhook/" + webhook.id;
+    add(webhook.rule == "dead_letters", "webhook_dead_letters",
+        "its receiver would not take usage records: " + webhook.why);
+    add(webhook.rule == "receiver_away", "webhook_receiver_away",
+        "its receiver has taken no usage record for a quarter of an hour: " + webhook.why);
+  }
   return out;
 }
 

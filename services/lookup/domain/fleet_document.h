@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "lookup/domain/instance_metrics.h"
+#include "lookup/domain/troubled_webhook.h"
 
 namespace trunkline::lookup {
 
@@ -32,13 +33,14 @@ struct FleetInstance {
 };
 struct Fleet {
   std::vector<FleetHost> hosts;
+  std::vector<TroubledWebhook> webhooks;
   std::vector<FleetInstance> instances;      // those that are shown one by one
   std::map<std::string, uint64_t> by_status;  // of all
   std::map<std::string, uint64_t> by_version;
 };
 
 struct FleetAlert {
-  std::string subject;  // "host/host-a", "instance/<uuid>"
+  std::string subject;  // "host/host-a", "instance/<uuid>", "webhook/<uuid>"
   std::string rule;
   std::string text;
 };

@@ -77,9 +77,11 @@ LogFigures AlertBoard::read_figures() {
   try {
     head_ = log_.last_position();
     figures.poison = model_.poison().size();
+    webhooks_ = log_.troubled_webhooks();
   } catch (const std::exception& error) {
     spdlog::debug("alerts: log or read model are away: {}", error.what());
   }
+  figures.webhooks = webhooks_;
   return figures;
 }
 

@@ -47,6 +47,7 @@ class AlertBoard {
   LogAccess log_;     // of the thread
   ReadModel model_;   // of the thread
   int64_t head_ = 0;  // of the log at the last look
+  std::vector<TroubledWebhook> webhooks_;  // of the thread
   mutable std::mutex mutex_;
   AlertFacts facts_;
   AlertBook book_;

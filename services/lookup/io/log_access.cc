@@ -6,6 +6,7 @@
 
 #include "base/digest.h"
 #include "eventlog/row.h"
+#include "trunkline/v1/usage.pb.h"
 
 namespace trunkline::lookup {
 namespace {
@@ -162,6 +163,26 @@ std::vector<AuditRow> LogAccess::audit(const v1::ListAudit& wish,
                       eventlog::bytes_of(row[2])});
     }
     return rows;
+  });
+}
+
+std::vector<TroubledWebhook> LogAccess::troubled_webhooks() {
+  return with_connection([&](pqxx::nontransaction& session) {
+    std::vector<TroubledWebhook> troubled;
+    // '.' is the character after '-'.
+    const auto rows = session.exec(
+        "SELECT DISTINCT ON (stream) " + kColumns +
+        " FROM log.event WHERE stream >= 'webhook-' AND stream < 'webhook.' AND type IN "
+        "('webhook_troubled', 'webhook_recovered', 'webhook_deleted') "
+        "ORDER BY stream, version DESC");
+    for (const auto& row : rows) {
+      const RecordedEvent event = eventlog::event_of(row, 0);
+      v1::WebhookEvent parsed;
+      if (!parsed.ParseFromString(event.payload) || !parsed.has_webhook_troubled()) continue;
+      troubled.push_back({event.stream.substr(sizeof("webhook-") - 1),
+                          parsed.webhook_troubled().rule(), parsed.webhook_troubled().why()});
+    }
+    return troubled;
   });
 }
 

@@ -13,6 +13,7 @@
 #include "eventlog/log.h"
 #include "lookup/domain/audit.h"
 #include "lookup/domain/project.h"
+#include "lookup/domain/troubled_webhook.h"
 #include "lookup/io/read_model.h"
 
 namespace trunkline::lookup {
@@ -52,6 +53,8 @@ class LogAccess {
   // Newest first, at most `limit`; behind `after` and of `project` alone if there is one.
   std::vector<AuditRow> audit(const v1::ListAudit& wish, const std::optional<std::string>& project,
                               const std::optional<AuditPlace>& after, size_t limit);
+  // Webhooks that need attention, by what metering recorded last of them.
+  std::vector<TroubledWebhook> troubled_webhooks();
 
   // The last position of which it is certain that no event before it is still to come.
   Checkpoint settled();

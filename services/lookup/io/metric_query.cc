@@ -123,8 +123,10 @@ std::string MetricQueries::prometheus(const Document& instance) const {
   return instance_metrics_text(shown, runtime::now());
 }
 
-std::string MetricQueries::fleet(const std::function<std::string(const Document&)>& shown) const {
+std::string MetricQueries::fleet(const std::function<std::string(const Document&)>& shown,
+                                 std::vector<TroubledWebhook> webhooks) const {
   Fleet fleet;
+  fleet.webhooks = std::move(webhooks);
   const auto measured = fleet_.hosts();
   std::vector<Document> hosts, instances;
   const std::string columns = std::string("SELECT ") + kDocumentColumns + " FROM " + kSchema +

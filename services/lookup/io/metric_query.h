@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "lookup/domain/troubled_webhook.h"
 #include "lookup/io/fleet_stats.h"
 #include "lookup/io/read_model.h"
 #include "trunkline/v1/query.pb.h"
@@ -23,7 +25,8 @@ class MetricQueries {
   Answer report(const Document& instance, const v1::GetDatabaseReport& wish) const;
   std::string prometheus(const Document& instance) const;
   // `shown`: a host's document with what is reported of it.
-  std::string fleet(const std::function<std::string(const Document&)>& shown) const;
+  std::string fleet(const std::function<std::string(const Document&)>& shown,
+                    std::vector<TroubledWebhook> webhooks) const;
 
  private:
   ReadModel& model_;

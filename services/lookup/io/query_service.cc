@@ -376,7 +376,8 @@ QueryAnswer QueryService::metrics(Connections& own, const v1::Query& query) {
   const MetricQueries ask(own.model, *options_.fleet);
   if (query.has_get_fleet()) {
     if (!query.scope().all_projects()) return not_found();
-    return found(ask.fleet([&](const Document& document) { return shown(own, document); }));
+    return found(ask.fleet([&](const Document& document) { return shown(own, document); },
+                           own.log.troubled_webhooks()));
   }
   const std::string id = query.has_get_metrics() ? query.get_metrics().instance_id()
                          : query.has_get_prometheus()

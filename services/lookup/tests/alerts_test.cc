@@ -215,12 +215,15 @@ TEST_F(Facts, InstancesThatAreNotAtRest) {
 }
 
 TEST_F(Facts, TheLogAndItsReaders) {
-  facts.take(LogFigures{100, 90, 100, 0});
+  facts.take(LogFigures{100, 90, 100, 0, {}});
   EXPECT_EQ(rules(), "relay_behind@log");
-  facts.take(LogFigures{100, 100, 99, 2});
+  facts.take(LogFigures{100, 100, 99, 2, {}});
   EXPECT_EQ(rules(), "projection_behind@log poison_events@log");
-  facts.take(LogFigures{100, 120, 120, 0});  // the head is as of a moment ago
+  facts.take(LogFigures{100, 120, 120, 0, {}});  // the head is as of a moment ago
   EXPECT_EQ(rules(), "");
+  facts.take(LogFigures{100, 100, 100, 0, {{"w1", "dead_letters", "it answers 400"}}});
+  EXPECT_EQ(rules(), "delivery_stuck@webhook/w1");
+  EXPECT_EQ(facts.wrong(book, kStart)[0].detail, "dead_letters: it answers 400");
 }
 
 }  // namespace

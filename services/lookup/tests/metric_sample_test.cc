@@ -161,6 +161,7 @@ TEST(FleetDocument, CountsAndAlerts) {
                          1.5, 100, 5});
   fleet.hosts.push_back({"host-b", "{}"});
   fleet.instances.push_back({instance_of(stats(1, 1)), "p", "v", ""});
+  fleet.webhooks = {{"w-1", "dead_letters", "it answers 400"}, {"w-2", "receiver_away", "no"}};
   fleet.by_status = {{"ACTIVE", 3}};
   const json out = json::parse(fleet_json(fleet, TimePoint()));
   EXPECT_EQ(out["instances"]["total"], 3);
@@ -169,7 +170,9 @@ TEST(FleetDocument, CountsAndAlerts) {
   std::vector<std::string> rules;
   for (const auto& alert : out["alerts"]) rules.push_back(alert["rule"]);
   EXPECT_EQ(rules, (std::vector<std::string>{"host_disk_near_full", "host_memory_short",
-                                             "host_silent"}));
+                                             "host_silent", "webhook_dead_letters",
+                                             "webhook_receiver_away"}));
+  EXPECT_EQ(out["alerts"][3]["subject"], "webhook/w-1");
 }
 
 }  // namespace
