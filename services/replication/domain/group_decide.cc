@@ -253,6 +253,7 @@ Outcome assign(const GroupState& state, const v1::Promotion& a, const v1::Reason
     auto* set = events.emplace_back().mutable_sync_set_assigned();
     *set = a.sync_set_assigned();
     *set->mutable_reason() = reason;
+    set->mutable_reason()->clear_seen();  // the next event has it
   }
   auto* assigned = events.emplace_back().mutable_primary_assigned();
   *assigned = primary;

@@ -3,48 +3,10 @@
 #include <algorithm>
 
 #include "replication/domain/conversions.h"
-#include "trunkline/v1/report.pb.h"
+#include "replication/domain/report_conversions.h"
 
 namespace trunkline::replication {
 namespace {
-
-PostgresState to_state(v1::PostgresState state) {
-  switch (static_cast<int>(state)) {
-    case v1::POSTGRES_STATE_STOPPED:
-      return PostgresState::stopped;
-    case v1::POSTGRES_STATE_STARTING:
-      return PostgresState::starting;
-    case v1::POSTGRES_STATE_RECOVERING:
-      return PostgresState::recovering;
-    case v1::POSTGRES_STATE_OPEN:
-      return PostgresState::open;
-  }
-  return PostgresState::unknown;
-}
-
-ReportedRole to_role(v1::Role role) {
-  switch (static_cast<int>(role)) {
-    case v1::ROLE_PRIMARY:
-      return ReportedRole::primary;
-    case v1::ROLE_STANDBY:
-      return ReportedRole::standby;
-    case v1::ROLE_FENCED:
-      return ReportedRole::fenced;
-  }
-  return ReportedRole::none;
-}
-
-TaskState to_task_state(v1::TaskState state) {
-  switch (static_cast<int>(state)) {
-    case v1::TASK_STATE_IN_PROGRESS:
-      return TaskState::in_progress;
-    case v1::TASK_STATE_SUCCEEDED:
-      return TaskState::succeeded;
-    case v1::TASK_STATE_FAILED:
-      return TaskState::failed;
-  }
-  return TaskState::not_started;
-}
 
 // A host's words go into the log as facts: no longer than a sentence, cut between characters.
 std::string shortened(std::string text) {
@@ -78,7 +40,7 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
   }
   if (m.upstream_silent_ms() > 0) out.upstream_silent = milliseconds(m.upstream_silent_ms());
   for (const auto& standby : m.standbys()) {
-    out.standbys[NodeId(standby.node_id())] = {.state = standby.state(),
+    out.standbys[NodeId(standby.node_id())] = {.state = shortened(standby.state()),
                                                .flush_lsn = standby.flush_lsn()};
   }
   return out;

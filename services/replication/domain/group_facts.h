@@ -38,6 +38,7 @@ struct StandbySeen {
   uint64_t flush_lsn = 0;
   bool streams() const { return state == "streaming"; }
   bool is_attached() const { return streams() || state == "catchup"; }
+  bool operator==(const StandbySeen&) const = default;
 };
 
 struct NodeSeen {
@@ -60,6 +61,7 @@ struct NodeSeen {
   std::optional<milliseconds> upstream_silent;
   std::set<NodeId> slots;
   std::map<NodeId, StandbySeen> standbys;
+  bool operator==(const NodeSeen&) const = default;
 };
 
 struct HostSeen {
@@ -67,6 +69,7 @@ struct HostSeen {
   std::string agent_id;
   uint64_t sequence = 0;
   int64_t sent_unix_us = 0;
+  bool operator==(const HostSeen&) const = default;
 };
 
 // Where the primary's WAL was once a sync set was surely in force.
@@ -76,12 +79,14 @@ struct SyncMark {
   uint64_t sync_version = 0;
   TimePoint first_seen;               // in force, in a report
   std::optional<uint64_t> flush_lsn;  // what was acknowledged under older sets is below it
+  bool operator==(const SyncMark&) const = default;
 };
 
 // A member that holds still in a term.
 struct FencedSeen {
   uint64_t term = 0;
   TimePoint since;  // it has confirmed nothing that was written later
+  bool operator==(const FencedSeen&) const = default;
 };
 
 // Whether the primary's postmaster answers its standbys' hosts while its own host is silent.
@@ -90,12 +95,14 @@ struct ProbeFacts {
   TimePoint asked_at;
   std::optional<TimePoint> unanswered_since;  // the oldest one since which none was answered
   uint64_t answered_id = 0;
+  bool operator==(const ProbeFacts&) const = default;
 };
 
 // The checkpoint of the primary that a switchover waits for before it begins.
 struct PrepareFacts {
   uint64_t id = 0;  // of the newest PrepareStop
   TimePoint asked_at;
+  bool operator==(const PrepareFacts&) const = default;
 };
 
 struct GroupFacts {
@@ -121,6 +128,7 @@ struct GroupFacts {
   // Since when an open, reporting primary has not seen a standby attached.
   std::map<NodeId, TimePoint> detached_since;
   std::optional<SyncMark> sync_mark;
+  bool operator==(const GroupFacts&) const = default;
 };
 
 // The header of a host's report, and its nodes that belong to this group.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/domain/conversions.h"
+#include "replication/domain/decision_facts.h"
 #include "replication/domain/group_failover.h"
 
 namespace trunkline::replication {
@@ -36,6 +37,7 @@ Outcome start(const Sight& sight, FailoverKind kind, const NodeId& from, const s
   for (std::string& fact : fact_sentences(sight)) {
     started->mutable_reason()->add_facts(std::move(fact));
   }
+  to_record(sight.state, sight.facts, sight.now, started->mutable_reason()->mutable_seen());
   return accept<v1::GroupEvent>({std::move(event)});
 }
 
@@ -79,7 +81,7 @@ Outcome decide_request(const GroupState& state, const v1::RequestSwitchover& c,
                                                   " MiB behind the primary, and its host report");
   }
   return start(sight, FailoverKind::switchover, state.primary, target.str(),
-               "switchover_requested", "an operator asked for a switchover");
+               kSwitchoverRequested, "an operator asked for a switchover");
 }
 
 Outcome decide_request(const GroupState& state, const v1::RequestFailover& c,
@@ -110,7 +112,7 @@ Outcome decide_request(const GroupState& state, const v1::RequestFailover& c,
     return refuse("data_loss_not_accepted",
                   "writes may be lost: accept_data_loss must be true to go on");
   }
-  return start(sight, FailoverKind::override_by_operator, from, target.str(), "failover_requested",
+  return start(sight, FailoverKind::override_by_operator, from, target.str(), kFailoverRequested,
                "an operator accepts that writes may be lost");
 }
 

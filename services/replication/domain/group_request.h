@@ -9,6 +9,10 @@
 
 namespace trunkline::replication {
 
+// The rules of the decisions that are made here, and not by the table.
+inline constexpr char kSwitchoverRequested[] = "switchover_requested";
+inline constexpr char kFailoverRequested[] = "failover_requested";
+
 Decision<v1::GroupEvent> decide_request(const GroupState& state, const v1::RequestSwitchover& c,
                                         const GroupFacts& facts, TimePoint now);
 Decision<v1::GroupEvent> decide_request(const GroupState& state, const v1::RequestFailover& c,

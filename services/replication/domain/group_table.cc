@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "replication/domain/conversions.h"
+#include "replication/domain/decision_facts.h"
 #include "replication/domain/failover_rows.h"
 
 namespace trunkline::replication {
@@ -389,8 +390,8 @@ std::span<const Row> group_table() {
 
 namespace {
 
-const Row& first_match(const Sight& sight) {
-  return *std::find_if(std::begin(kTable), std::end(kTable),
+const Row& first_match(std::span<const Row> table, const Sight& sight) {
+  return *std::find_if(table.begin(), table.end(),
                        [&](const Row& row) { return row.when(sight); });
 }
 
@@ -411,6 +412,11 @@ bool is_known(const v1::GroupDecision& decision, const Sight& sight) {
          (rule == decision.reason().rule() && why == decision.reason().why());
 }
 
+bool is_about_failover(const v1::GroupDecision& decision) {
+  return decision.has_failover_started() || decision.has_promotion() ||
+         decision.has_failover_blocked();
+}
+
 std::optional<v1::GroupDecision> decision_of(const Row& row, const Sight& sight) {
   if (row.assign == nullptr) return std::nullopt;
   v1::GroupDecision out;
@@ -420,6 +426,9 @@ std::optional<v1::GroupDecision> decision_of(const Row& row, const Sight& sight)
   reason->set_why(why_of(row, sight));
   if (is_known(out, sight)) return std::nullopt;
   for (std::string& fact : fact_sentences(sight)) reason->add_facts(std::move(fact));
+  if (is_about_failover(out)) {
+    to_record(sight.state, sight.facts, sight.now, reason->mutable_seen());
+  }
   return out;
 }
 
@@ -428,12 +437,17 @@ std::optional<v1::GroupDecision> decision_of(const Row& row, const Sight& sight)
 std::optional<v1::GroupDecision> decide_roles(const GroupState& state, const GroupFacts& facts,
                                               TimePoint now) {
   const Sight sight = look(state, facts, now);
-  return decision_of(first_match(sight), sight);
+  return decision_of(first_match(kTable, sight), sight);
 }
 
 Verdict judge(const GroupState& state, const GroupFacts& facts, TimePoint now) {
+  return judge(state, facts, now, kTable);
+}
+
+Verdict judge(const GroupState& state, const GroupFacts& facts, TimePoint now,
+              std::span<const Row> table) {
   const Sight sight = look(state, facts, now);
-  const Row& row = first_match(sight);
+  const Row& row = first_match(table, sight);
   return {.rule = row.rule,
           .why = why_of(row, sight),
           .facts = fact_sentences(sight),

@@ -1,6 +1,7 @@
 // Who has which role: an ordered table of rows {rule, when, assign, why}; the first row whose
 // `when` holds wins. A row without `assign` waits, and its `why` is the answer to "what for?".
-// Pure. Each decision carries its rule and the facts that it saw into the log.
+// Pure. Each decision carries its rule and the facts that it saw into the log; one about a failover
+// also for a program to decide from again (group_replay.h).
 //
 // The table is level-triggered: it looks at the folded log and the newest reports, assigns one
 // thing, and is asked again. While a failover is under way its rows are above all others, and the
@@ -40,5 +41,8 @@ struct Verdict {
   std::optional<v1::GroupDecision> decision;
 };
 Verdict judge(const GroupState& state, const GroupFacts& facts, TimePoint now);
+// By another table, whose last row always matches.
+Verdict judge(const GroupState& state, const GroupFacts& facts, TimePoint now,
+              std::span<const Row> table);
 
 }  // namespace trunkline::replication

@@ -1,6 +1,8 @@
 // Whole lives of groups under faults, one a seed: formation, growing, shrinking, changes of the
 // sync number, lost standbys, failovers, switchovers, deletion; losses, delays, doubles, reorders
 // on the bus; cut networks, dead and frozen hosts, agents and controllers, clocks that drift.
+// Held in the end: each decision about a failover, taken again from what was recorded with it, is
+// the same.
 // Held at every instant: no write that was acknowledged under a sync set is missing on a node that
 // opens, never two nodes accept writes, terms and timelines grow and have one promotion each.
 //
@@ -12,6 +14,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "replication/domain/group_replay.h"
 #include "replication/domain/instance_order.h"
 #include "replication/tests/group_builder.h"
 #include "replication/tests/sim_controller.h"
@@ -90,12 +93,30 @@ class Life {
     return rule();
   }
 
+  // Decides again what was decided about failovers.
+  void replay() {
+    std::vector<LoggedEvent> stream;
+    for (size_t i = 0; i < log_.events.size(); ++i) {
+      stream.push_back({.position = static_cast<int64_t>(i) + 1,
+                        .recorded_at = log_.recorded[i],
+                        .event = log_.events[i]});
+    }
+    for (const Replayed& decision : replay_decisions(stream)) {
+      ++replayed_;
+      if (decision.result == ReplayResult::same) continue;
+      fail("version " + std::to_string(decision.version) + " is decided otherwise: " +
+           decision.then.rule + " " + decision.then.assigns + "; " + decision.why + "; " +
+           decision.now.assigns);
+    }
+  }
+
   const SimController& owner() const {
     return controllers_[0]->owns() ? *controllers_[0] : *controllers_[1];
   }
   const GroupState& state() const { return owner().state(); }
   const SimWorld& world() const { return world_; }
   uint64_t failovers() const { return failovers_; }
+  uint64_t replayed() const { return replayed_; }
   Verdict verdict() const { return judge(state(), owner().facts(), owner().now()); }
   std::string rule() const { return verdict().rule; }
   bool waits_honestly() const {
@@ -358,6 +379,7 @@ class Life {
   uint32_t newest_timeline_ = 0;
   std::set<uint64_t> promoted_in_;  // terms
   uint64_t failovers_ = 0;
+  uint64_t replayed_ = 0;
   uint64_t overrides_ = 0;
 };
 
@@ -399,10 +421,13 @@ TEST_P(GroupSimulation, settles_or_says_why_and_never_breaks_an_invariant) {
   uint64_t failovers = 0;
   uint64_t promotions = 0;
   uint64_t reopened = 0;
+  uint64_t replayed = 0;
   uint64_t overrides = 0;
   for (uint64_t seed = first; seed < end; ++seed) {
     Life life(seed, one != nullptr);
     const std::string rule = life.run();
+    life.replay();
+    replayed += life.replayed();
     ++ends[rule];
     examples.emplace(rule, seed);
     failovers += life.failovers();
@@ -416,9 +441,11 @@ TEST_P(GroupSimulation, settles_or_says_why_and_never_breaks_an_invariant) {
     std::cout << "  " << times << " x " << rule << ", as in seed " << examples[rule] << "\n";
   }
   std::cout << "  " << failovers << " failovers, " << overrides << " by an operator, " << promotions
-            << " promotions, " << reopened << " opened again by voters\n";
+            << " promotions, " << reopened << " opened again by voters\n"
+            << "  " << replayed << " decisions replayed\n";
   if (one == nullptr) {
     EXPECT_GT(promotions, count / 4);
+    EXPECT_GT(replayed, promotions + failovers);
     EXPECT_GT(reopened, 0u);
     EXPECT_GT(ends["as_ordered"] + ends["group_deleting"], count * 8 / 10);
   }
