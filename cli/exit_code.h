@@ -14,6 +14,7 @@ enum class ExitCode {
   unavailable = 4,     // the API or the log cannot be reached, or the wait ran out of time
   went_to_error = 5,   // what was waited for ended in ERROR
   log_damaged = 6,     // `log verify` found something
+  decides_otherwise = 7,  // `failovers replay`: a decision would be another one today
 };
 
 class Failure : public std::runtime_error {

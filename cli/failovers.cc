@@ -1,4 +1,5 @@
 // Failovers of an instance: what happened and why, and asking for one.
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -15,6 +16,14 @@ const std::vector<Field> kColumns = {
     {"MS", "duration_ms", true}, {"FROM", "from_host"},
     {"TO", "to_host"},          {"LOST", "lost_bytes", true},
     {"RULE", "rule"},           {"WHY", "why", false, true},
+};
+const std::vector<Field> kReplayColumns = {
+    {"POSITION", "position", true}, {"TIME", "time"},
+    {"EVENT", "event"},             {"RESULT", "result"},
+    {"RULE THEN", "then.rule"},     {"RULE NOW", "now.rule"},
+    {"ASSIGNED THEN", "then.assigns", false, true},
+    {"ASSIGNS NOW", "now.assigns", false, true},
+    {"WHY", "why", false, true},
 };
 const std::vector<Field> kInstanceFields = {
     {"uuid", "uuid"},           {"name", "name"},
@@ -183,6 +192,37 @@ void add_reader(CLI::App& group, Session& session, const std::string& name,
   });
 }
 
+struct ReplayWish {
+  std::string instance;
+  int64_t position = 0;
+  size_t limit = 0;
+};
+
+ExitCode replay(Session& session, const ReplayWish& wish) {
+  Query query;
+  if (wish.position != 0) query.emplace_back("position", std::to_string(wish.position));
+  const auto all = session.api().list(
+      instance_path(session, wish.instance) + "/failovers/replay", query, wish.limit);
+  session.print_rows(kReplayColumns, all);
+  const auto is_different = [](const Json& one) { return text_of(one, "result") == "DIFFERENT"; };
+  return std::any_of(all.begin(), all.end(), is_different) ? ExitCode::decides_otherwise
+                                                           : ExitCode::ok;
+}
+
+void add_replay(CLI::App& group, Session& session) {
+  CLI::App* command = add_command(
+      group, "replay", "take its decisions again by the present rules; exit code 7: one differs");
+  auto wish = std::make_shared<ReplayWish>();
+  command->add_option("instance", wish->instance, "name or UUID")->required();
+  command->add_option("--position", wish->position, "only the decision at this place in the log")
+      ->check(CLI::Range(int64_t{1}, INT64_MAX))
+      ->type_name("N");
+  command->add_option("-n", wish->limit, "only the newest N")->type_name("N");
+  command->callback([&session, wish] {
+    session.action = [&session, wish] { return replay(session, *wish); };
+  });
+}
+
 }  // namespace
 
 void add_failovers(CLI::App& app, Session& session) {
@@ -194,6 +234,7 @@ void add_failovers(CLI::App& app, Session& session) {
                if (session.json) return session.print_rows(kColumns, all);
                for (const Json& failover : all) session.terminal.out << explained(failover);
              });
+  add_replay(*group, session);
   add_orders(*group, session);
 }
 

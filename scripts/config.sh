@@ -71,7 +71,8 @@ END
     -- 'tl.deliver.provisioner' 'tl.report.>' 'tl.evt.>' 'tl.inbox.provisioner.>'
   nats_user replication 'tl.task.>' 'tl.lease.*' 'tl.cmd.replication.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${replication_api[@]}" \
-    -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.inbox.replication.>'
+    -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.query.replication' \
+    'tl.inbox.replication.>'
   nats_user metering 'tl.usage.>' 'tl.log.appended' 'tl.inbox.gateway.>' "${metering_api[@]}" \
     -- 'tl.deliver.metering' 'tl.evt.>' 'tl.stats.*' 'tl.traffic.*' 'tl.query.metering' \
     'tl.admin.metering' 'tl.inbox.metering.>'

@@ -338,6 +338,34 @@ TEST_F(CommandTest, ARefusedFailoverIsExplained) {
   }
 }
 
+TEST_F(CommandTest, DecisionsAreReplayed) {
+  const auto decision = [](const std::string& result, const std::string& now) {
+    return R"({"position":41,"version":7,"time":"T1","event":"failover_started","result":")" +
+           result + R"(","why":"the \u001b[2J reason","then":{"rule":"primary_silent",)" +
+           R"("why":"w","assigns":"failover in term 2"})" + now + "}";
+  };
+  const std::string now = R"(,"now":{"rule":"primary_away","why":"w","assigns":"nothing"})";
+  const std::string path = "GET " + kOne + "/failovers/replay";
+  api_.lay_down(path, {{200, "[" + decision("SAME", now) + "," + decision("NOT_RECORDED", "") +
+                                 "]", {}}});
+  const Ran same = command({"failovers", "replay", kId});
+  EXPECT_EQ(same.code, 0) << same.err;
+  for (const char* part : {"41", "T1", "failover_started", "SAME", "NOT_RECORDED",
+                           "primary_silent", "primary_away", "failover in term 2", "nothing"}) {
+    EXPECT_THAT(same.out, HasSubstr(part));
+  }
+  EXPECT_THAT(same.out, Not(HasSubstr("\x1b")));
+
+  api_.lay_down(path, {{200, "[" + decision("SAME", now) + "," + decision("DIFFERENT", now) + "]",
+                        {}}});
+  const Ran different = command({"failovers", "replay", kId, "--position", "41", "-o", "json"});
+  EXPECT_EQ(different.code, 7) << different.err;
+  EXPECT_THAT(different.out, HasSubstr("\"DIFFERENT\""));
+  EXPECT_THAT(api_.requests().back().target, HasSubstr("position=41"));
+  EXPECT_EQ(command({"failovers", "replay", kId, "--position", "0"}).code, 1);
+  EXPECT_EQ(command({"failovers", "replay"}).code, 1);
+}
+
 TEST_F(CommandTest, ASwitchoverIsWaitedFor) {
   const auto instance = [](const std::string& rest) {
     return FakeAnswer{200, R"({"uuid":")" + kId + "\"," + rest + "}", {}};
@@ -460,7 +488,8 @@ TEST_F(CommandTest, CompletionKnowsEveryCommand) {
   const Ran ran = command({"completion", "bash"});
   EXPECT_EQ(ran.code, 0);
   for (const char* words : {"\"instances\") words=\"list get create update delete history retry",
-                            "\"failovers\") words=\"list explain switchover override",
+                            "\"failovers\") words=\"list explain replay switchover override",
+                            "\"failovers replay\") words=\"", "--position",
                             "\"log\") words=\"tail show at verify stats rebuild",
                             "\"users create\") words=\"", "--password-file"}) {
     EXPECT_THAT(ran.out, HasSubstr(words));

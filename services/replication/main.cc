@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 
 #include "replication/domain/group_snapshot.h"
+#include "replication/io/replay_service.h"
 #include "replication/io/replication_shard.h"
 #include "runtime/config.h"
 #include "runtime/ownership.h"
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
     });
     ownership.start({.position = [&] { return host.position(); },
                      .on_change = [&](bool owned) { host.take_commands(owned); }});
+    const replication::ReplayService replay(*bus, config.log_dsn);
     runtime::wait_for_stop_signal();
     ownership.stop();
   } catch (const std::exception& error) {

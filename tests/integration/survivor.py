@@ -161,6 +161,10 @@ class Survivor:
     def failovers(self):
         return self.customer.call("GET", f"{INSTANCES}/{self.uuid}/failovers")
 
+    def replayed(self, query=""):
+        """Its decisions, taken again by the rules that run."""
+        return self.customer.call("GET", f"{INSTANCES}/{self.uuid}/failovers/replay{query}")
+
     # --- breaking
 
     def kill_postmaster(self, node):
@@ -218,6 +222,15 @@ class SurvivorTest(PlatformTest):
         self.assertEqual(seen["violations"], [])
         self.assertLessEqual(len(seen["thawed"]), thaws, seen)
         self.assertGreater(sum(seen["accepted"].values()), 0)
+
+    def assert_decided_the_same_again(self, *rules):
+        """Every decision about a failover so far, these rules among them."""
+        decisions = self.survivor.replayed()
+        for decision in decisions:
+            self.assertEqual(decision["result"], "SAME", decision)
+            self.assertEqual(decision["then"]["assigns"], decision["now"]["assigns"])
+        self.assertLessEqual(set(rules), {d["then"]["rule"] for d in decisions}, decisions)
+        return decisions
 
     def assert_rows_equal_everywhere(self):
         """Asked of each node itself."""

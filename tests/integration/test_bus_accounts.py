@@ -16,6 +16,7 @@ TABLE = [
     ("tl.cmd.metering.p1", "gateway", "-"),
     ("tl.deliver.metering", "-", "metering"),
     ("tl.query.metering", "gateway", "metering"),
+    ("tl.query.replication", "gateway", "replication"),
     ("tl.admin.metering", "gateway", "metering"),
     ("tl.usage.p1.i1", "metering", "billing"),
     ("tl.query.lookup", "gateway proxy", "lookup"),

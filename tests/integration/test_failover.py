@@ -73,6 +73,9 @@ class Failover(SurvivorTest):
         told = self.survivor.failovers()[0]
         self.assertEqual((told["from_node"], told["to_node"]), (old["uuid"], new["uuid"]))
         self.assertTrue(told["rule"] and told["why"] and told["facts"], told)
+        decisions = self.assert_decided_the_same_again(told["rule"], told["promotion"]["rule"])
+        one = self.survivor.replayed(f"?position={decisions[0]['position']}")
+        self.assertEqual(one, decisions[:1])
 
     def test_a_killed_host_that_restarts(self):
         old = self.survivor.primary()
@@ -98,6 +101,7 @@ class Failover(SurvivorTest):
         self.assertEqual(result["errors"], {})
         self.assertEqual(result["in_doubt"], 0)
         self.survivor.await_all_streaming()
+        self.assert_decided_the_same_again("switchover_requested", "switchover_promotes")
         self.assert_rows_equal_everywhere()
 
     def test_an_outage_of_the_control_plane_is_none_of_the_data_plane(self):
@@ -240,6 +244,7 @@ class Failover(SurvivorTest):
         self.assert_nothing_lost(work.finish())
         self.assert_one_primary(watch.finish(), thaws)
         self.assert_rows_equal_everywhere()
+        self.assert_decided_the_same_again()
 
 
 if __name__ == "__main__":

@@ -204,7 +204,8 @@ class Instances(PlatformTest):
             "name": "other", "role": "member",
             "project_id": "11111111-2222-4333-8444-555555555555"})["token"]
         stranger = Customer(self.platform, token)
-        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/users"), ("GET", "/events")):
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/users"), ("GET", "/events"),
+                             ("GET", "/failovers"), ("GET", "/failovers/replay")):
             with self.subTest(method + path), self.assertRaises(Refused) as caught:
                 stranger.call(method, f"{INSTANCES}/{uuid}{path}")
             self.assertEqual(caught.exception.status, 404)

@@ -186,6 +186,27 @@ Outcome<EventsWish> parse_events_query(const QueryParameters& parameters) {
   return wish;
 }
 
+Outcome<ReplayWish> parse_replay_query(const QueryParameters& parameters) {
+  ReplayWish wish;
+  for (const auto& [key, value] : parameters) {
+    if (key == "page_limit") {
+      auto limit = parse_limit(value);
+      if (!limit) return limit.problem();
+      wish.limit = *limit;
+      continue;
+    }
+    const bool is_marker = key == "page_marker";
+    if (!is_marker && key != "position") return unknown_parameter(key);
+    const auto position = parse_number(value, 1, INT64_MAX);
+    if (!position) {
+      return bad_request(is_marker ? "bad_page_marker" : "bad_position",
+                         key + " must be a position in the log");
+    }
+    (is_marker ? wish.before_position : wish.position) = *position;
+  }
+  return wish;
+}
+
 Outcome<uint32_t> parse_limit_query(const QueryParameters& parameters) {
   uint32_t limit = kMostRows;
   for (const auto& [key, value] : parameters) {

@@ -39,6 +39,13 @@ Problem unknown_parameter(std::string_view key);
 // A page_limit.
 Outcome<uint32_t> parse_limit(std::string_view text);
 
+struct ReplayWish {
+  uint32_t limit = kMostRows;
+  int64_t before_position = 0;
+  int64_t position = 0;  // 0: all
+};
+Outcome<ReplayWish> parse_replay_query(const QueryParameters& parameters);
+
 // `page_limit` alone is understood.
 Outcome<uint32_t> parse_limit_query(const QueryParameters& parameters);
 

@@ -135,6 +135,11 @@ Json parameters_of(const Route& route) {
   if (route.action == Action::list) put_list_parameters(route.resource, &parameters);
   if (route.action == Action::history) put_paging(&parameters, true);
   if (route.action == Action::failovers) put_limit(&parameters);
+  if (route.action == Action::replay) {
+    put_paging(&parameters, true);
+    parameters.push_back(query_parameter("position", {{"type", "integer"}, {"minimum", 1}},
+                                         "The decision at this position in the log alone"));
+  }
   if (route.action == Action::billing) put_billing_parameters(billing_route(route), &parameters);
   if (route.action == Action::logs) put_log_parameters(&parameters);
   if (route.action == Action::audit) parameters = audit_parameters();
@@ -165,6 +170,7 @@ Json list_schema(const Route& route) {
   if (route.action == Action::failovers) name = "Failover";
   if (route.action == Action::alerts) name = "Alert";
   if (route.action == Action::audit) name = "AuditEntry";
+  if (route.action == Action::replay) name = "ReplayedDecision";
   Json array = {{"type", "array"}, {"items", schema_ref(name)}};
   if (route.resource != Resource::version || route.action != Action::list) return array;
   return {{"type", "object"}, {"properties", {{"versions", std::move(array)}}}};
@@ -185,6 +191,7 @@ void put_success(const Route& route, Json* responses) {
     case Action::history:
     case Action::failovers:
     case Action::audit:
+    case Action::replay:
       out["200"] = {{"description", "A page"},
                     {"headers",
                      {{"X-Pagination-Limit", header("Rows of a page")},

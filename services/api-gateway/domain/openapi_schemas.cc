@@ -246,6 +246,25 @@ Json failover_schema() {
         {"requested_by", text}}}};
 }
 
+Json replayed_schema() {
+  const Json text = {{"type", "string"}}, integer = {{"type", "integer"}, {"minimum", 1}};
+  const Json ruling = {{"type", "object"},
+                       {"properties", {{"rule", text}, {"why", text}, {"assigns", text}}}};
+  return {
+      {"type", "object"},
+      {"properties",
+       {{"position", integer},
+        {"version", integer},
+        {"time", {{"type", "string"}, {"format", "date-time"}}},
+        {"event",
+         {{"type", "string"},
+          {"enum", {"failover_started", "failover_blocked", "primary_assigned"}}}},
+        {"result", {{"type", "string"}, {"enum", {"SAME", "DIFFERENT", "NOT_RECORDED"}}}},
+        {"why", {{"type", "string"}, {"description", "What is different, in a sentence"}}},
+        {"then", ruling},
+        {"now", ruling}}}};
+}
+
 }  // namespace
 
 Json openapi_schemas() {
@@ -279,6 +298,7 @@ Json openapi_schemas() {
   schemas["Event"] = event_schema();
   put_observe_schemas(&schemas);
   schemas["Failover"] = failover_schema();
+  schemas["ReplayedDecision"] = replayed_schema();
   put_billing_schemas(&schemas);
   schemas["Alert"] = alert_schema();
   schemas["AuditEntry"] = audit_schema();

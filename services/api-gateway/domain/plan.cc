@@ -101,6 +101,32 @@ Outcome<Plan> plan_logs(const RouteMatch& match, const QueryParameters& paramete
   return Plan(std::move(plan));
 }
 
+// Replication answers for every project, so lookup is asked first whether the instance is the
+// caller's: by its oldest event, which is there of a deleted one, too.
+Outcome<Plan> plan_replay(const RouteMatch& match, const QueryParameters& parameters,
+                          const Caller& caller) {
+  const auto wish = parse_replay_query(parameters);
+  if (!wish) return wish.problem();
+  ReadMany plan;
+  plan.limit = wish->limit;
+  plan.missing = missing_resource(Resource::instance, match.uuid);
+  Need own{.missing = plan.missing};
+  *own.query.mutable_scope() = scope_of(caller);
+  own.query.mutable_list_events()->set_instance_id(match.uuid);
+  own.query.mutable_list_events()->set_limit(1);
+  plan.needs.push_back(std::move(own));
+  if (wish->position != 0) {
+    plan.missing = not_found("a decision about a failover at position " +
+                             std::to_string(wish->position));
+  }
+  auto* replay = plan.query.mutable_replay_failovers();
+  replay->set_instance_id(match.uuid);
+  replay->set_position(wish->position);
+  replay->set_limit(wish->limit);
+  replay->set_before_position(wish->before_position);
+  return Plan(std::move(plan));
+}
+
 std::optional<Problem> check_content_type(const HttpRequest& request) {
   const Problem wrong{415, "unsupported_media_type", "the body must be application/json in UTF-8"};
   if (request.header_count("content-encoding") > 0) return wrong;
@@ -119,13 +145,16 @@ std::optional<Problem> check_content_type(const HttpRequest& request) {
 
 }  // namespace
 
-bool is_asked_of_metering(const v1::Query& query) {
+Answerer answerer_of(const v1::Query& query) {
   const auto is_own = [](v1::Kind kind) {
     return kind == v1::KIND_PRICE_LIST || kind == v1::KIND_WEBHOOK;
   };
-  return query.has_query_usage() || query.has_list_usage_events() || query.has_get_invoice() ||
-         query.has_get_deliveries() || is_own(query.get_resource().kind()) ||
-         is_own(query.list_resources().kind());
+  if (query.has_replay_failovers()) return Answerer::replication;
+  const bool of_metering = query.has_query_usage() || query.has_list_usage_events() ||
+                           query.has_get_invoice() || query.has_get_deliveries() ||
+                           is_own(query.get_resource().kind()) ||
+                           is_own(query.list_resources().kind());
+  return of_metering ? Answerer::metering : Answerer::lookup;
 }
 
 Problem missing_resource(Resource resource, const std::string& uuid) {
@@ -141,6 +170,7 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::get: return plan_get(match, *parameters, caller);
     case Action::history: return plan_history(match, *parameters, caller);
     case Action::failovers: return plan_failovers(match, *parameters, caller);
+    case Action::replay: return plan_replay(match, *parameters, caller);
     case Action::metrics:
     case Action::report:
     case Action::fleet:

@@ -88,8 +88,9 @@ struct Fresh {
 Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, const Caller& caller,
                         const Fresh& fresh);
 
-// Whether metering is asked, and not lookup.
-bool is_asked_of_metering(const v1::Query& query);
+// Who answers a query.
+enum class Answerer { lookup, metering, replication };
+Answerer answerer_of(const v1::Query& query);
 
 // "not_found" of the resource that the path names.
 Problem missing_resource(Resource resource, const std::string& uuid);

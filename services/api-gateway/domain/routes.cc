@@ -19,6 +19,7 @@ constexpr Route kRoutes[] = {
   {"DELETE", "/v1/postgres/instances/{uuid}", A::remove, R::instance, Access::token, "Delete an instance and everything in it"},
   {"GET",    "/v1/postgres/instances/{uuid}/events", A::history, R::instance, Access::token, "Its events from the log, newest last"},
   {"GET",    "/v1/postgres/instances/{uuid}/failovers", A::failovers, R::instance, Access::token, "Its failovers and why they came, newest first"},
+  {"GET",    "/v1/postgres/instances/{uuid}/failovers/replay", A::replay, R::instance, Access::token, "Its decisions about failovers, taken again by the present rules; newest first"},
   {"GET",    "/v1/postgres/instances/{uuid}/metrics", A::metrics, R::instance, Access::token, "How it fares, now and over time"},
   {"GET",    "/v1/postgres/instances/{uuid}/prometheus", A::prometheus, R::instance, Access::token, "The same now, for Prometheus to scrape"},
   {"GET",    "/v1/postgres/instances/{uuid}/logs", A::logs, R::instance, Access::token, "PostgreSQL's log of one of its nodes, as text; follow=true goes on with what comes"},

@@ -21,6 +21,7 @@ enum class Action {
   remove,
   history,
   failovers,
+  replay,        // of decisions about failovers: see plan.h
   logs,
   alerts,
   audit,

@@ -7,7 +7,6 @@
 #include "api-gateway/domain/target.h"
 #include "api-gateway/io/answers.h"
 #include "api-gateway/io/password.h"
-#include "bus/streams.h"
 #include "telemetry/metrics.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
@@ -138,6 +137,7 @@ void Exchange::serve_open() {
     case Action::logs:
     case Action::alerts:
     case Action::audit:
+    case Action::replay:
     case Action::switchover:
     case Action::failover:
     case Action::drain:
@@ -401,19 +401,17 @@ void Exchange::administrate() {
 }
 
 void Exchange::ask(v1::Query query, std::function<void(std::optional<v1::QueryAnswer>)> then) {
-  const bool of_metering = is_asked_of_metering(query);
-  const char* subject = of_metering ? bus::kMeteringSubject : bus::kLookupSubject;
+  LookupClient& client = gateway_->client_of(answerer_of(query));
   std::shared_ptr<telemetry::Span> span = telemetry::Span::unattached(
-      std::string("request ") + subject,
+      "request " + client.subject(),
       {telemetry::SpanKind::client, traceparent_, {}, false, {}});
   span->set(telemetry::kMessagingSystem, "nats");
-  span->set(telemetry::kMessagingDestination, subject);
+  span->set(telemetry::kMessagingDestination, client.subject());
   span->set(telemetry::kMessagingOperation, "request");
   query.set_traceparent(span->traceparent());
   query.set_min_position(std::max(query.min_position(), gateway_->written_position_.load()));
-  LookupClient& asked = of_metering ? gateway_->metering_ : gateway_->lookup_;
-  asked.ask(query, [self = shared_from_this(), span = std::move(span),
-                    then = std::move(then)](std::optional<v1::QueryAnswer> answer) mutable {
+  client.ask(query, [self = shared_from_this(), span = std::move(span),
+                     then = std::move(then)](std::optional<v1::QueryAnswer> answer) mutable {
     if (!answer) span->fail("timeout");
     span.reset();
     self->guarded([&] { then(std::move(answer)); });

@@ -12,6 +12,8 @@ namespace {
 constexpr std::chrono::milliseconds kLookupPatience{2'500};
 // An invoice may take as long as folding the log does.
 constexpr std::chrono::milliseconds kMeteringPatience{60'000};
+// Folding one group's stream.
+constexpr std::chrono::milliseconds kReplicationPatience{9'000};
 
 }  // namespace
 
@@ -37,6 +39,7 @@ Gateway::Gateway(bus::Bus& bus, GatewayOptions options)
       options_(std::move(options)),
       lookup_(bus, bus::kLookupSubject, kLookupPatience),
       metering_(bus, bus::kMeteringSubject, kMeteringPatience),
+      replication_(bus, bus::kReplicationSubject, kReplicationPatience),
       commands_(bus),
       logs_(bus, options_.log_follow),
       tokens_(std::make_shared<TokenCache>(lookup_)),
@@ -44,6 +47,15 @@ Gateway::Gateway(bus::Bus& bus, GatewayOptions options)
       docs_(options_.swagger_ui_dir),
       pool_(2, 1024) {
   events_ = bus_.subscribe("tl.evt.>", [this](bus::Message&& message) { on_event(message); });
+}
+
+LookupClient& Gateway::client_of(Answerer answerer) {
+  switch (answerer) {
+    case Answerer::lookup: return lookup_;
+    case Answerer::metering: return metering_;
+    case Answerer::replication: return replication_;
+  }
+  return lookup_;
 }
 
 void Gateway::on_event(const bus::Message& message) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "api-gateway/domain/plan.h"
 #include "api-gateway/io/access_log.h"
 #include "api-gateway/io/background_pool.h"
 #include "api-gateway/io/command_client.h"
@@ -62,11 +63,13 @@ class Gateway : public std::enable_shared_from_this<Gateway> {
  private:
   friend class Exchange;
   void on_event(const bus::Message& message);
+  LookupClient& client_of(Answerer answerer);
 
   bus::Bus& bus_;
   const GatewayOptions options_;
   LookupClient lookup_;
   LookupClient metering_;
+  LookupClient replication_;
   CommandClient commands_;
   LogFollower logs_;
   const std::shared_ptr<TokenCache> tokens_;

@@ -1,5 +1,5 @@
-// Questions to a service over the bus (lookup, metering). Thread-safe; callbacks come on a thread
-// of the bus, exactly once, or within the call when the bus is away.
+// Questions to a service over the bus (lookup, metering, replication). Thread-safe; callbacks come
+// on a thread of the bus, exactly once, or within the call when the bus is away.
 //
 // The same question is under way once at a time: whoever asks it meanwhile waits for the next one,
 // which is asked for all of them together. So each gets an answer from after its question, and
@@ -24,6 +24,7 @@ class LookupClient {
  public:
   LookupClient(bus::Bus& bus, std::string subject, std::chrono::milliseconds patience)
       : bus_(bus), subject_(std::move(subject)), patience_(patience) {}
+  const std::string& subject() const { return subject_; }
 
   // Nothing: the service did not answer in time, or what came is no answer.
   using Callback = std::function<void(std::optional<v1::QueryAnswer>)>;

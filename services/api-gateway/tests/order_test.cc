@@ -130,5 +130,49 @@ TEST_F(OrderTest, FailoversAreAskedForWithinTheProject) {
   EXPECT_EQ(ask("POST", path, "member").status, 405);
 }
 
+// Replication knows no projects: what is another's is not asked of it.
+TEST_F(OrderTest, DecisionsAreReplayedWithinTheProject) {
+  int replays = 0;
+  peer_->on_query([&](const v1::Query& query) -> std::optional<v1::QueryAnswer> {
+    v1::QueryAnswer answer;
+    const bool own = query.scope().all_projects() || query.scope().project_id() == kProject;
+    if (query.has_list_events() && own && query.list_events().instance_id() == kInstance) {
+      answer.add_json("{}");
+    } else if (query.has_replay_failovers() && query.replay_failovers().position() != 404) {
+      ++replays;
+      const auto& asked = query.replay_failovers();
+      answer.add_json(json{{"limit", asked.limit()},
+                           {"before", asked.before_position()},
+                           {"position", asked.position()},
+                           {"own", asked.instance_id() == kInstance}}.dump());
+      answer.set_next_marker("17");
+    } else {
+      answer.set_status(v1::QUERY_STATUS_NOT_FOUND);
+    }
+    return answer;
+  });
+  const std::string path = kInstancePath + "/failovers/replay";
+  for (const char* who : {"reader", "member", "admin"}) {
+    const auto response = ask("GET", path, who);
+    EXPECT_EQ(response.body, R"([{"before":0,"limit":1000,"own":true,"position":0}])") << who;
+    EXPECT_EQ(response.headers.at("x-pagination-marker"), "17");
+  }
+  EXPECT_EQ(ask("GET", path + "?position=12&page_limit=3&page_marker=40", "member").body,
+            R"([{"before":40,"limit":3,"own":true,"position":12}])");
+  EXPECT_EQ(replays, 4);
+  EXPECT_EQ(ask("GET", path, "stranger").status, 404);
+  EXPECT_EQ(ask("GET", path, "nobody").status, 401);
+  EXPECT_EQ(ask("GET", std::string("/v1/postgres/instances/") + kNode + "/failovers/replay",
+                "admin").status, 404);
+  const auto none = ask("GET", path + "?position=404", "member");
+  EXPECT_EQ(none.status, 404);
+  EXPECT_NE(none.body.find("position 404"), std::string::npos) << none.body;
+  for (const char* bad : {"?position=x", "?position=0", "?position=-1", "?page_marker=x", "?x=1"}) {
+    EXPECT_EQ(ask("GET", path + bad, "member").status, 400) << bad;
+  }
+  EXPECT_EQ(ask("POST", path, "member").status, 405);
+  EXPECT_EQ(replays, 4);
+}
+
 }  // namespace
 }  // namespace trunkline::gateway::testing

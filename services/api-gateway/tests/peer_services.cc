@@ -12,13 +12,16 @@ PeerServices::PeerServices(const std::string& nats_url) {
       bus::kLookupSubject, [this](bus::Message&& message) { answer_query(message); }, "lookup");
   metering_subscription_ = bus_->subscribe(
       bus::kMeteringSubject, [this](bus::Message&& message) { answer_query(message); }, "metering");
+  replication_subscription_ = bus_->subscribe(
+      bus::kReplicationSubject, [this](bus::Message&& message) { answer_query(message); },
+      "replication");
   for (const std::string service : {"provisioner", "replication", "metering"}) {
     bus::ensure_command_consumer(*bus_, service);
     command_subscriptions_.push_back(bus_->subscribe(
         bus::command_delivery_subject(service),
         [this, service](bus::Message&& message) { answer_command(service, message); }, service));
   }
-  // The server has both subscriptions once it answers on this connection.
+  // The server has all subscriptions once it answers on this connection.
   bus_->jetstream_api("STREAM.INFO.TL_CMD", "");
 }
 

@@ -61,6 +61,7 @@ class PeerServices {
   std::unique_ptr<bus::Bus> bus_;
   std::unique_ptr<bus::Subscription> query_subscription_;
   std::unique_ptr<bus::Subscription> metering_subscription_;
+  std::unique_ptr<bus::Subscription> replication_subscription_;
   std::vector<std::unique_ptr<bus::Subscription>> command_subscriptions_;
 };
 

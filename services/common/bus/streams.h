@@ -28,6 +28,7 @@ inline std::string route_subject(const std::string& instance_id) {
 inline std::string traffic_subject(const std::string& proxy) { return "tl.traffic." + proxy; }
 inline constexpr char kLookupSubject[] = "tl.query.lookup";
 inline constexpr char kMeteringSubject[] = "tl.query.metering";
+inline constexpr char kReplicationSubject[] = "tl.query.replication";
 inline constexpr char kAppendedSubject[] = "tl.log.appended";  // hint to the relay
 inline constexpr char kAnswerToHeader[] = "Tl-Answer-To";      // inbox for a CommandAnswer
 inline constexpr char kTraceparentHeader[] = "traceparent";

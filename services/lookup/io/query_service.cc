@@ -210,7 +210,8 @@ QueryAnswer QueryService::dispatch(Connections& own, const v1::Query& query) {
     case v1::Query::kQueryUsage:  // metering's
     case v1::Query::kListUsageEvents:
     case v1::Query::kGetInvoice:
-    case v1::Query::kGetDeliveries: break;
+    case v1::Query::kGetDeliveries:
+    case v1::Query::kReplayFailovers: break;  // replication's
     case v1::Query::kListAlerts: return list_alerts(query);
     case v1::Query::kListAudit: return list_audit(own, query);
     case v1::Query::BODY_NOT_SET: return bad_field("the query asks for nothing");

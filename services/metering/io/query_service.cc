@@ -223,6 +223,7 @@ QueryAnswer QueryService::dispatch(Own& own, const v1::Query& query) {
     case v1::Query::kListEvents:  // lookup's
     case v1::Query::kFindToken:
     case v1::Query::kListFailovers:
+    case v1::Query::kReplayFailovers:
     case v1::Query::kListRoutes:
     case v1::Query::kGetMetrics:
     case v1::Query::kGetDatabaseReport:
