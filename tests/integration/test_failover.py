@@ -8,6 +8,7 @@ their order.
 
 import contextlib
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import time
 import unittest
 
 from customer import INSTANCES
-from platform_fixture import wait_for
+from platform_fixture import BIN_DIR, wait_for
 from survivor import Survivor, SurvivorTest
 
 FAILOVERS = int(os.environ.get("TRUNKLINE_FAILOVERS", "5"))
@@ -76,6 +77,12 @@ class Failover(SurvivorTest):
         decisions = self.assert_decided_the_same_again(told["rule"], told["promotion"]["rule"])
         one = self.survivor.replayed(f"?position={decisions[0]['position']}")
         self.assertEqual(one, decisions[:1])
+        told = subprocess.run(
+            [str(pathlib.Path(BIN_DIR) / "trunkline"), "failovers", "replay", self.survivor.uuid],
+            env={"PATH": "/usr/bin:/bin", "TRUNKLINE_HOME": str(self.platform.home)},
+            stdout=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(told.returncode, 0, told.stdout)
+        self.assertEqual(told.stdout.count("SAME"), len(decisions), told.stdout)
 
     def test_a_killed_host_that_restarts(self):
         old = self.survivor.primary()
