@@ -91,12 +91,14 @@ bool LogFollower::follow(const std::string& token_id, const LogSource& source,
   added->reply->begin(std::move(head));
   if (!first.text().empty()) added->reply->push(std::move(*first.mutable_text()));
   follows_.push_back(added);
+  wake_.notify_all();
   return true;
 }
 
 void LogFollower::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
+    if (follows_.empty()) wake_.wait(lock, [&] { return stopping_ || !follows_.empty(); });
     wake_.wait_for(lock, kTick, [&] { return stopping_; });
     std::erase_if(follows_, [](const auto& follow) {
       return follow->over.load() || follow->reply->gone();

@@ -10,6 +10,8 @@
 #include "bus/streams.h"
 #include "eventlog/log.h"
 #include "metering/domain/billing_json.h"
+#include "telemetry/attributes.h"
+#include "telemetry/telemetry.h"
 
 namespace trunkline::metering {
 namespace {
@@ -185,7 +187,7 @@ void QueryService::run(Line& line) {
     const Asked asked = std::move(line.asked.front());
     line.asked.pop_front();
     lock.unlock();
-    const QueryAnswer given = answer(own, asked.query);
+    const QueryAnswer given = traced_answer(own, asked.query);
     try {
       bus_.publish(asked.reply, given.SerializeAsString());
     } catch (const bus::BusUnavailable& error) {
@@ -193,6 +195,19 @@ void QueryService::run(Line& line) {
     }
     lock.lock();
   }
+}
+
+QueryAnswer QueryService::traced_answer(Own& own, const v1::Query& query) {
+  if (!telemetry::is_traceparent(query.traceparent())) return answer(own, query);
+  telemetry::Span span("process tl.query.metering", telemetry::SpanKind::server,
+                       query.traceparent());
+  span.set(telemetry::kMessagingSystem, "nats");
+  span.set(telemetry::kMessagingDestination, bus::kMeteringSubject);
+  span.set(telemetry::kMessagingOperation, "process");
+  span.set(telemetry::kMessagingOperationType, "process");
+  QueryAnswer given = answer(own, query);
+  if (given.status() == v1::QUERY_STATUS_UNAVAILABLE) span.fail("unavailable");
+  return given;
 }
 
 QueryAnswer QueryService::answer(Own& own, const v1::Query& query) {

@@ -50,6 +50,7 @@ class QueryService {
   };
   void take(bus::Message&& message);
   void run(Line& line);
+  v1::QueryAnswer traced_answer(Own& own, const v1::Query& query);
   v1::QueryAnswer answer(Own& own, const v1::Query& query);
   v1::QueryAnswer dispatch(Own& own, const v1::Query& query);
   v1::QueryAnswer get(const v1::Query& query);
