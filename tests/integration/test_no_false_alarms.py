@@ -1,7 +1,7 @@
 """Every processor is busy all the time, and healthy instances stay as they are: no failover, no
 restart, no error that a client would see.
 
-TRUNKLINE_BUSY_SECONDS (default 20) is for how long.
+TRUNKLINE_BUSY_SECONDS (default 10) is for how long.
 """
 
 import os
@@ -12,7 +12,7 @@ import unittest
 
 from survivor import Survivor, SurvivorTest
 
-SECONDS = float(os.environ.get("TRUNKLINE_BUSY_SECONDS", "20"))
+SECONDS = float(os.environ.get("TRUNKLINE_BUSY_SECONDS", "10"))
 
 
 class NoFalseAlarms(SurvivorTest):

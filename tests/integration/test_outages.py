@@ -1,7 +1,7 @@
 """Parts of the control plane are away for a while: nobody who writes to an instance notices, and
 afterwards orders are taken again, by themselves.
 
-TRUNKLINE_OUTAGE_SECONDS (default 8) is how long each one lasts.
+TRUNKLINE_OUTAGE_SECONDS (default 5) is how long each one lasts.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from customer import INSTANCES
 from platform_fixture import wait_for
 from survivor import Survivor, SurvivorTest
 
-SECONDS = float(os.environ.get("TRUNKLINE_OUTAGE_SECONDS", "8"))
+SECONDS = float(os.environ.get("TRUNKLINE_OUTAGE_SECONDS", "5"))
 
 
 class Outages(SurvivorTest):
