@@ -23,7 +23,10 @@ KILLS = int(os.environ.get("TRUNKLINE_CHAOS_KILLS", "40"))
 LIVES = int(os.environ.get("TRUNKLINE_CHAOS_LIVES", "12"))
 SEED = int(os.environ.get("TRUNKLINE_CHAOS_SEED", str(random.randrange(10**6))))
 CANARY = "cAnArY-7f3a91c2-pw"
-PROXY_AWAY = ("Connection refused", "server closed the connection", "Connection reset by peer")
+# Every way in which the client library says that a connection ended or never came about.
+PROXY_AWAY = ("Connection refused", "server closed the connection", "Connection reset by peer",
+              "Broken pipe", "EOF detected", "SSL connection has been closed",
+              "connection to server was lost", "SSL error: unexpected eof")
 
 
 def cli(platform, *args):
