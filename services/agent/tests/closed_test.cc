@@ -19,15 +19,6 @@ class ClosedTest : public FailoverTest {
   void signal_two(int signal) {
     for (const pid_t pid : postgres_processes_in(b_.node(two_.id).data)) ::kill(pid, signal);
   }
-  bool await_keeper(const std::string& state, pid_t other_than = 0) {
-    const auto until = Clock::now() + seconds(30);
-    while (Clock::now() < until) {
-      const auto status = keeper(a_, one_);
-      if (status && status->state == state && status->keeper_pid != other_than) return true;
-      ::usleep(5000);
-    }
-    return false;
-  }
   std::string client() { return as_client(one_, "nobody", "nothing", "postgres"); }
   bool await_client(const std::string& error) {
     const auto until = Clock::now() + seconds(30);

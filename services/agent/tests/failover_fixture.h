@@ -90,6 +90,17 @@ class FailoverTest : public ::testing::Test {
     bool frozen = false;
     return keeper_status(host.node(node.id).control, &frozen);
   }
+  // Until the keeper of `one` is in `state`; the last process of a server is gone a moment before
+  // its keeper has heard so.
+  bool await_keeper(const std::string& state, pid_t other_than = 0) {
+    const auto until = Clock::now() + seconds(30);
+    while (Clock::now() < until) {
+      const auto status = keeper(a_, one_);
+      if (status && status->state == state && status->keeper_pid != other_than) return true;
+      ::usleep(5000);
+    }
+    return false;
+  }
   bool dead(TestHost& host, const TestNode& node) {
     return postgres_processes_in(host.node(node.id).data).empty();
   }
