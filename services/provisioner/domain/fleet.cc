@@ -7,6 +7,17 @@
 
 namespace trunkline::provisioner {
 
+namespace {
+
+// The node that is assigned as primary, or will be: the first that stays. Empty: none is left.
+NodeId primary_of(const InstanceState& instance) {
+  if (find_node(instance, instance.group.primary)) return instance.group.primary;
+  const auto first = std::ranges::find_if(instance.nodes, &Node::is_wanted);
+  return first == instance.nodes.end() ? NodeId() : first->id;
+}
+
+}  // namespace
+
 void Fleet::set_host(const HostState& host) {
   if (host.name.empty()) return;
   hosts_[host.name].host = host;
@@ -21,6 +32,7 @@ void Fleet::host_reported(const HostName& host, TimePoint received_at, uint64_t 
 void Fleet::add(const Use& use) {
   HostUse& host = hosts_[use.at.host];
   ++host.nodes;
+  if (use.is_primary) ++host.primaries;
   host.cpu += use.size.cpu;
   host.ram_mb += use.size.ram_mb;
   host.disk_gb += use.size.disk_gb;
@@ -31,6 +43,7 @@ void Fleet::add(const Use& use) {
 void Fleet::subtract(const Use& use) {
   HostUse& host = hosts_[use.at.host];
   --host.nodes;
+  if (use.is_primary) --host.primaries;
   host.cpu -= use.size.cpu;
   host.ram_mb -= use.size.ram_mb;
   host.disk_gb -= use.size.disk_gb;
@@ -50,13 +63,15 @@ void Fleet::set_instance(const InstanceState& instance) {
   }
   const bool places = instance.exists() && wanted_nodes(instance) < instance.spec.nodes_number;
   if (!places) release(instance.id);
+  const NodeId primary = primary_of(instance);
   std::vector<Use> uses;
   for (const Node& node : instance.nodes) {
     // A port that somebody else on the host listens on does not get free with the node.
     if (node.removal_why == kPortInUse) {
       hosts_[node.address.host].blocked_ports.insert(node.address.port);
     }
-    uses.push_back({{node.address.host, node.address.port}, instance.spec.size});
+    uses.push_back({{node.address.host, node.address.port}, instance.spec.size,
+                    node.id == primary});
     add(uses.back());
   }
   if (!uses.empty()) instances_.emplace(instance.id, std::move(uses));
@@ -68,7 +83,8 @@ void Fleet::reserve(const InstanceId& instance, const std::vector<Address>& addr
   Reservation reservation;
   reservation.until = until;
   for (const Address& address : addresses) {
-    reservation.uses.push_back({{address.host, address.port}, size});
+    const bool is_first = reservation.uses.empty() && !instances_.contains(instance);
+    reservation.uses.push_back({{address.host, address.port}, size, is_first});
     add(reservation.uses.back());
   }
   reservations_.emplace(instance, std::move(reservation));

@@ -37,6 +37,7 @@ struct HostUse {
   std::optional<TimePoint> last_reported_at;
   std::optional<uint64_t> disk_free_gb;      // as it reported
   uint64_t nodes = 0;
+  uint64_t primaries = 0;                    // before a group has one: first nodes
   uint64_t cpu = 0;                          // promised
   uint64_t ram_mb = 0;
   uint64_t disk_gb = 0;
@@ -79,6 +80,7 @@ class Fleet {
   struct Use {
     HostPort at;
     Size size;
+    bool is_primary = false;
   };
   struct Reservation {
     std::vector<Use> uses;

@@ -153,6 +153,13 @@ Candidate* best(std::vector<Candidate>& candidates, const std::map<std::string, 
   return found;
 }
 
+// The first node's place is the one whose host has the fewest primaries.
+void put_primary_first(const Fleet& fleet, std::vector<Address>& places) {
+  const auto primaries = [&](const Address& a) { return fleet.hosts().at(a.host).primaries; };
+  const auto first = std::ranges::min_element(places, {}, primaries);
+  if (first != places.end()) std::rotate(places.begin(), first, first + 1);
+}
+
 }  // namespace
 
 PlaceOutcome place(const Fleet& fleet, const Needs& needs, TimePoint now) {
@@ -190,7 +197,10 @@ PlaceOutcome place(const Fleet& fleet, const Needs& needs, TimePoint now) {
     ++c->next_port;
     c->skip_used_ports();
   }
-  if (out.size() == needs.count) return out;
+  if (out.size() == needs.count) {
+    if (needs.first_ordinal == 0 && needs.used_hosts.empty()) put_primary_first(fleet, out);
+    return out;
+  }
   for (const Candidate& c : candidates) {
     if (!has_room(c, needs.size)) {
       report.add(Obstacle::full, c.host().name, describe_lack(c, needs.size));

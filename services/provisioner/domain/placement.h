@@ -6,6 +6,8 @@
 //   1. the fewest nodes of this instance, 2. in the zone with the fewest nodes of this instance,
 //   3. with the most room left (cpu, ram, disk, each as a share of what may be promised there),
 //   4. the lower name.
+// Of the places found for a new instance its first node, which becomes its first primary, takes the
+// one whose host has the fewest primaries: so a host that is lost takes its share of them, no more.
 // Nodes of one instance never share a host while there are as many hosts as nodes (full ones
 // counted): rather than that, nothing is placed. With fewer hosts than nodes they share.
 // A port is the lowest one from 5432 upwards that no node on the host has.

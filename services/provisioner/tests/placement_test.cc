@@ -179,6 +179,69 @@ TEST(Placement, LeastLoadedFirst) {
   EXPECT_EQ(describe(place(fleet, world.needs, kNow)), "c:5432 b:5433 a:5434");
 }
 
+// Places instances of `nodes` nodes one after the other; the hosts of their first ones.
+std::string first_hosts(Fleet& fleet, uint32_t nodes, int instances) {
+  std::string out;
+  Needs needs{.count = nodes, .size = {1, 64, 1}, .image = "postgresql-15"};
+  for (int i = 0; i < instances; ++i) {
+    needs.instance = InstanceId(uuid_from_name("new-" + std::to_string(i)));
+    const auto command = answer_needs(fleet, needs, kNow);
+    out += command->place_nodes().nodes(0).address().host();
+  }
+  return out;
+}
+
+TEST(Primaries, SpreadOverHosts) {
+  for (const uint32_t nodes : {1u, 2u, 3u}) {
+    SCOPED_TRACE(nodes);
+    Fleet fleet;
+    ThreeHosts().fill(fleet);
+    const std::string hosts = first_hosts(fleet, nodes, 9);
+    for (const char host : {'a', 'b', 'c'}) EXPECT_EQ(std::ranges::count(hosts, host), 3) << hosts;
+  }
+}
+
+TEST(Primaries, SpreadAlsoWhereOneHostIsSmaller) {
+  ThreeHosts world;
+  world['c'].ram_mb = 4096;
+  Fleet fleet;
+  world.fill(fleet);
+  EXPECT_EQ(first_hosts(fleet, 3, 6), "abcabc");
+}
+
+TEST(Primaries, ThoseOfNowCountNotThoseOfOnce) {
+  ThreeHosts world;
+  Fleet fleet;
+  world.fill(fleet);
+  InstanceState x = instance_on("x", {{'a', 5432}, {'b', 5432}, {'c', 5432}});
+  fleet.set_instance(x);
+  EXPECT_EQ(fleet.hosts().at(HostName("a")).primaries, 1u) << "its first node, before it has one";
+  x.group.primary = x.nodes[1].id;
+  fleet.set_instance(x);
+  EXPECT_EQ(fleet.hosts().at(HostName("a")).primaries, 0u);
+  EXPECT_EQ(fleet.hosts().at(HostName("b")).primaries, 1u);
+  EXPECT_EQ(first_hosts(fleet, 3, 2), "ac");
+  x.nodes.clear();
+  fleet.set_instance(x);
+  EXPECT_EQ(fleet.hosts().at(HostName("b")).primaries, 0u);
+}
+
+TEST(Primaries, NodesAddedLaterAreNone) {
+  ThreeHosts world;
+  Fleet fleet;
+  world.fill(fleet);
+  fleet.set_instance(instance_on("x", {{'a', 5432}}));
+  Needs more = world.needs;
+  more.instance = InstanceId(uuid_from_name("x"));
+  more.first_ordinal = 1;
+  more.count = 2;
+  more.used_hosts = {HostName("a")};
+  answer_needs(fleet, more, kNow);
+  EXPECT_EQ(fleet.hosts().at(HostName("a")).primaries, 1u);
+  EXPECT_EQ(fleet.hosts().at(HostName("b")).primaries, 0u);
+  EXPECT_EQ(fleet.hosts().at(HostName("c")).primaries, 0u);
+}
+
 TEST(Ports, TheLowestFreeOneAndNoneTwice) {
   ThreeHosts world;
   world.hosts.resize(1);
