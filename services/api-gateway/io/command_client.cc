@@ -6,6 +6,7 @@
 
 #include "bus/streams.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 
 namespace trunkline::gateway {
 namespace {
@@ -32,10 +33,7 @@ std::shared_ptr<telemetry::Span> publish_span(const v1::Command& command, const 
   std::shared_ptr<telemetry::Span> span = telemetry::Span::unattached(
       std::string("publish tl.cmd.") + owner,
       {telemetry::SpanKind::producer, command.traceparent(), {}, false, {}});
-  span->set(telemetry::kMessagingSystem, "nats");
-  span->set(telemetry::kMessagingDestination, subject);
-  span->set(telemetry::kMessagingOperation, "publish");
-  span->set(telemetry::kMessagingOperationType, "publish");
+  telemetry::describe_message(*span, subject, "publish", "publish");
   span->set(telemetry::kMessagingMessageId, command.command_id());
   return span;
 }

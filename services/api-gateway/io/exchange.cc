@@ -7,6 +7,7 @@
 #include "api-gateway/domain/target.h"
 #include "api-gateway/io/answers.h"
 #include "api-gateway/io/password.h"
+#include "telemetry/messaging.h"
 #include "telemetry/metrics.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
@@ -405,9 +406,7 @@ void Exchange::ask(v1::Query query, std::function<void(std::optional<v1::QueryAn
   std::shared_ptr<telemetry::Span> span = telemetry::Span::unattached(
       "request " + client.subject(),
       {telemetry::SpanKind::client, traceparent_, {}, false, {}});
-  span->set(telemetry::kMessagingSystem, "nats");
-  span->set(telemetry::kMessagingDestination, client.subject());
-  span->set(telemetry::kMessagingOperation, "request");
+  telemetry::describe_message(*span, client.subject(), "request", "");
   query.set_traceparent(span->traceparent());
   query.set_min_position(std::max(query.min_position(), gateway_->written_position_.load()));
   client.ask(query, [self = shared_from_this(), span = std::move(span),

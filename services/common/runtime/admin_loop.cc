@@ -1,8 +1,9 @@
 #include "runtime/admin_loop.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
+#include <memory>
+
+#include "runtime/query_answer.h"
 
 namespace trunkline::runtime {
 namespace {
@@ -23,23 +24,15 @@ std::string known_ops(const std::vector<AdminOp>& ops) {
 }  // namespace
 
 AdminLoop::AdminLoop(bus::Bus& bus, std::vector<AdminOp> ops)
-    : bus_(bus), ops_(std::move(ops)), thread_([this] { run(); }) {}
-
-AdminLoop::~AdminLoop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-}
+    : bus_(bus), ops_(std::move(ops)), pool_(1, kMaxWaiting, [] {
+        return std::make_unique<std::monostate>();
+      }) {}
 
 void AdminLoop::take(bus::Message&& message) {
   if (message.reply.empty()) return;
-  const std::lock_guard lock(mutex_);
-  if (requests_.size() >= kMaxWaiting) return;
-  requests_.push_back(std::move(message));
-  wake_.notify_one();
+  pool_.post([this, message = std::move(message)](std::monostate&) {
+    send_answer(bus_, message.reply, handle(message.data));
+  });
 }
 
 std::string AdminLoop::handle(const std::string& request) const {
@@ -58,23 +51,6 @@ std::string AdminLoop::handle(const std::string& request) const {
     answer = {{"ok", false}, {"error", error.what()}};
   }
   return answer.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-void AdminLoop::run() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [&] { return stopping_ || !requests_.empty(); });
-    if (stopping_) return;
-    const bus::Message message = std::move(requests_.front());
-    requests_.pop_front();
-    lock.unlock();
-    try {
-      bus_.publish(message.reply, handle(message.data));
-    } catch (const bus::BusUnavailable& error) {
-      spdlog::warn("an answer could not be sent: {}", error.what());
-    }
-    lock.lock();
-  }
 }
 
 }  // namespace trunkline::runtime

@@ -3,16 +3,14 @@
 // own; a long one is answered when it is done.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <functional>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
+#include <variant>
 #include <vector>
 
 #include "bus/bus.h"
+#include "runtime/work_pool.h"
 
 namespace trunkline::runtime {
 
@@ -25,9 +23,6 @@ struct AdminOp {
 class AdminLoop {
  public:
   AdminLoop(bus::Bus& bus, std::vector<AdminOp> ops);
-  ~AdminLoop();
-  AdminLoop(const AdminLoop&) = delete;
-  AdminLoop& operator=(const AdminLoop&) = delete;
 
   // For the subscription's callback; the answer goes to the message's reply subject. Thread-safe;
   // does not block.
@@ -36,15 +31,9 @@ class AdminLoop {
   std::string handle(const std::string& request) const;
 
  private:
-  void run();
-
   bus::Bus& bus_;
   const std::vector<AdminOp> ops_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<bus::Message> requests_;
-  bool stopping_ = false;
-  std::thread thread_;
+  WorkPool<std::monostate> pool_;
 };
 
 }  // namespace trunkline::runtime

@@ -8,6 +8,7 @@
 
 #include "bus/streams.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "telemetry/metrics.h"
 #include "telemetry/telemetry.h"
 
@@ -115,10 +116,7 @@ struct CommandLoop::Impl {
     auto span = telemetry::Span::unattached(
         "process tl.cmd." + service,
         {telemetry::SpanKind::consumer, command.traceparent(), {}, false, {}});
-    span->set(telemetry::kMessagingSystem, "nats");
-    span->set(telemetry::kMessagingDestination, message.subject);
-    span->set(telemetry::kMessagingOperation, "process");
-    span->set(telemetry::kMessagingOperationType, "process");
+    telemetry::describe_message(*span, message.subject, "process", "process");
     span->set(telemetry::kMessagingMessageId, command.command_id());
     command.set_traceparent(span->traceparent());
     handler(std::move(command),

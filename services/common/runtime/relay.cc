@@ -14,6 +14,7 @@
 #include "eventlog/reader.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "telemetry/metrics.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/envelope.pb.h"
@@ -89,11 +90,8 @@ std::unique_ptr<telemetry::Span> publish_span(const eventlog::RecordedEvent& eve
   const std::string aggregate = eventlog::aggregate_of(event.stream);
   auto span = telemetry::Span::unattached(
       "publish tl.evt." + aggregate, {telemetry::SpanKind::producer, parent, {}, false, {}});
-  span->set(telemetry::kMessagingSystem, "nats");
-  span->set(telemetry::kMessagingDestination,
-            bus::event_subject(aggregate, eventlog::uuid_of(event.stream)));
-  span->set(telemetry::kMessagingOperation, "publish");
-  span->set(telemetry::kMessagingOperationType, "publish");
+  telemetry::describe_message(*span, bus::event_subject(aggregate, eventlog::uuid_of(event.stream)),
+                              "publish", "publish");
   span->set(telemetry::kMessagingMessageId, std::to_string(event.position));
   span->set("trunkline.event", event.type);
   return span;

@@ -5,6 +5,7 @@
 #include "bus/streams.h"
 #include "runtime/command_body.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "telemetry/telemetry.h"
 
 namespace trunkline::runtime {
@@ -22,10 +23,7 @@ void TaskSender::send(const std::string& host, const v1::Task& task) {
     }
     telemetry::Span span("send " + oneof_name(task), telemetry::SpanKind::producer,
                          task.traceparent());
-    span.set(telemetry::kMessagingSystem, "nats");
-    span.set(telemetry::kMessagingDestination, bus::task_subject(host));
-    span.set(telemetry::kMessagingOperation, "send");
-    span.set(telemetry::kMessagingOperationType, "publish");
+    telemetry::describe_message(span, bus::task_subject(host), "send", "publish");
     span.set(telemetry::kTaskId, task.task_id());
     span.set(telemetry::kNodeId, task.node_id());
     span.set(telemetry::kHost, host);

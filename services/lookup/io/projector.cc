@@ -10,6 +10,7 @@
 #include "eventlog/reader.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "telemetry/metrics.h"
 #include "telemetry/telemetry.h"
 
@@ -236,10 +237,7 @@ void Projector::take(const std::vector<RecordedEvent>& batch) {
     std::optional<telemetry::Span> span;
     if (!events.empty() && runtime::now() - events.back().recorded_at < telemetry::kTraceAge) {
       span.emplace("process tl.evt", options_of(events));
-      span->set(telemetry::kMessagingSystem, "nats");
-      span->set(telemetry::kMessagingDestination, "tl.evt");
-      span->set(telemetry::kMessagingOperation, "process");
-      span->set(telemetry::kMessagingOperationType, "process");
+      telemetry::describe_message(*span, "tl.evt", "process", "process");
       span->set(telemetry::kMessagingBatchCount, static_cast<int64_t>(events.size()));
       span->set(telemetry::kPosition, events.back().position);
     }

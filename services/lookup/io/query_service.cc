@@ -11,7 +11,7 @@
 #include "lookup/io/fold.h"
 #include "lookup/io/query_answers.h"
 #include "bus/streams.h"
-#include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/instance.pb.h"
 
@@ -104,11 +104,7 @@ QueryService::~QueryService() { gate_.close(); }
 
 void QueryService::send(const std::string& reply, QueryAnswer&& answer) {
   answer.set_position(static_cast<uint64_t>(gate_.position()));
-  try {
-    bus_.publish(reply, answer.SerializeAsString());
-  } catch (const bus::BusUnavailable& error) {
-    spdlog::warn("an answer could not be sent: {}", error.what());
-  }
+  runtime::send_answer(bus_, reply, answer);
 }
 
 void QueryService::take(bus::Message&& message) {
@@ -132,10 +128,7 @@ void QueryService::answer(const std::string& reply, const QueryPtr& query) {
     std::optional<telemetry::Span> span;
     if (telemetry::is_traceparent(query->traceparent())) {
       span.emplace("process tl.query.lookup", telemetry::SpanKind::server, query->traceparent());
-      span->set(telemetry::kMessagingSystem, "nats");
-      span->set(telemetry::kMessagingDestination, bus::kLookupSubject);
-      span->set(telemetry::kMessagingOperation, "process");
-      span->set(telemetry::kMessagingOperationType, "process");
+      telemetry::describe_message(*span, bus::kLookupSubject, "process", "process");
     }
     QueryAnswer found = look_up(own, *query);
     if (span && found.status() == v1::QUERY_STATUS_UNAVAILABLE) span->fail("unavailable");

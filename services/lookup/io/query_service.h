@@ -15,7 +15,7 @@
 #include "lookup/io/log_access.h"
 #include "lookup/io/position_gate.h"
 #include "lookup/io/read_model.h"
-#include "lookup/io/work_pool.h"
+#include "runtime/work_pool.h"
 #include "trunkline/v1/query.pb.h"
 
 namespace trunkline::lookup {
@@ -78,7 +78,7 @@ class QueryService {
   std::mutex usage_mutex_;
   std::unordered_map<std::string, HostUsage> usage_;  // by host name
   std::chrono::steady_clock::time_point usage_taken_;
-  WorkPool<Connections> pool_;
+  runtime::WorkPool<Connections> pool_;
 };
 
 }  // namespace trunkline::lookup

@@ -10,12 +10,17 @@
 #include "bus/streams.h"
 #include "eventlog/log.h"
 #include "metering/domain/billing_json.h"
-#include "telemetry/attributes.h"
+#include "runtime/query_answer.h"
+#include "telemetry/messaging.h"
 #include "telemetry/telemetry.h"
 
 namespace trunkline::metering {
 namespace {
 
+using runtime::bad_field;
+using runtime::failed;
+using runtime::found;
+using runtime::not_found;
 using v1::QueryAnswer;
 
 constexpr std::chrono::milliseconds kPatience{1'500};
@@ -23,22 +28,6 @@ constexpr size_t kMostWaiting = 500;
 constexpr uint32_t kMostRows = 1000;
 // A NATS message holds one megabyte.
 constexpr size_t kMostBytes = 600'000;
-
-QueryAnswer failed(v1::QueryStatus status, std::string message) {
-  QueryAnswer answer;
-  answer.set_status(status);
-  answer.set_message(std::move(message));
-  return answer;
-}
-QueryAnswer not_found() { return failed(v1::QUERY_STATUS_NOT_FOUND, "not there"); }
-QueryAnswer bad_field(std::string why) {
-  return failed(v1::QUERY_STATUS_BAD_FIELD, std::move(why));
-}
-QueryAnswer found(std::string json) {
-  QueryAnswer answer;
-  answer.add_json(std::move(json));
-  return answer;
-}
 
 uint32_t limit_of(uint32_t asked) {
   return asked == 0 ? kMostRows : std::min(asked, kMostRows);
@@ -136,75 +125,42 @@ void put_page(const Map& all, const v1::ListResources& list, QueryAnswer* answer
 }  // namespace
 
 QueryService::QueryService(bus::Bus& bus, Options options, BillingCatalog& catalog)
-    : bus_(bus), options_(std::move(options)), catalog_(catalog),
-      invoices_(catalog, options_.log_dsn) {
-  threads_.emplace_back([this] { run(quick_); });
-  for (size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { run(slow_); });
+    : bus_(bus),
+      options_(std::move(options)),
+      catalog_(catalog),
+      invoices_(catalog, options_.log_dsn),
+      quick_(1, kMostWaiting, [this] { return make_own(); }),
+      slow_(options_.threads, kMostWaiting, [this] { return make_own(); }) {
   subscription_ = bus_.subscribe(
       bus::kMeteringSubject, [this](bus::Message&& message) { take(std::move(message)); },
       "metering");
 }
 
-QueryService::~QueryService() {
-  subscription_.reset();
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  quick_.wake.notify_all();
-  slow_.wake.notify_all();
-  for (auto& thread : threads_) thread.join();
+std::unique_ptr<QueryService::Own> QueryService::make_own() const {
+  return std::unique_ptr<Own>(
+      new Own{UsageReader(options_.usage_dsn), UsageTrace(options_.log_dsn)});
 }
 
 void QueryService::take(bus::Message&& message) {
   if (message.reply.empty()) return;
-  Asked asked{message.reply, {}};
-  QueryAnswer refusal;
-  if (!asked.query.ParseFromString(message.data)) {
-    refusal = bad_field("the query cannot be parsed");
-  } else {
-    Line& line = is_quick(asked.query) ? quick_ : slow_;
-    const std::lock_guard lock(mutex_);
-    if (line.asked.size() < kMostWaiting) {
-      line.asked.push_back(std::move(asked));
-      line.wake.notify_one();
-      return;
-    }
-    refusal = failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting");
+  auto query = std::make_shared<v1::Query>();
+  if (!query->ParseFromString(message.data)) {
+    return runtime::send_answer(bus_, message.reply, bad_field("the query cannot be parsed"));
   }
-  try {
-    bus_.publish(message.reply, refusal.SerializeAsString());
-  } catch (const bus::BusUnavailable&) {  // who asked asks again
-  }
-}
-
-void QueryService::run(Line& line) {
-  Own own{UsageReader(options_.usage_dsn), UsageTrace(options_.log_dsn)};
-  std::unique_lock lock(mutex_);
-  while (true) {
-    line.wake.wait(lock, [&] { return stopping_ || !line.asked.empty(); });
-    if (stopping_) return;
-    const Asked asked = std::move(line.asked.front());
-    line.asked.pop_front();
-    lock.unlock();
-    const QueryAnswer given = traced_answer(own, asked.query);
-    try {
-      bus_.publish(asked.reply, given.SerializeAsString());
-    } catch (const bus::BusUnavailable& error) {
-      spdlog::warn("an answer could not be sent: {}", error.what());
-    }
-    lock.lock();
-  }
+  auto& pool = is_quick(*query) ? quick_ : slow_;
+  const bool posted = pool.post([this, reply = message.reply, query](Own& own) {
+    runtime::send_answer(bus_, reply, traced_answer(own, *query));
+  });
+  if (posted) return;
+  runtime::send_answer(bus_, message.reply,
+                       failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
 }
 
 QueryAnswer QueryService::traced_answer(Own& own, const v1::Query& query) {
   if (!telemetry::is_traceparent(query.traceparent())) return answer(own, query);
   telemetry::Span span("process tl.query.metering", telemetry::SpanKind::server,
                        query.traceparent());
-  span.set(telemetry::kMessagingSystem, "nats");
-  span.set(telemetry::kMessagingDestination, bus::kMeteringSubject);
-  span.set(telemetry::kMessagingOperation, "process");
-  span.set(telemetry::kMessagingOperationType, "process");
+  telemetry::describe_message(span, bus::kMeteringSubject, "process", "process");
   QueryAnswer given = answer(own, query);
   if (given.status() == v1::QUERY_STATUS_UNAVAILABLE) span.fail("unavailable");
   return given;

@@ -2,20 +2,16 @@
 // its own, each with its connections.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "bus/bus.h"
 #include "metering/io/billing_catalog.h"
 #include "metering/io/invoice_maker.h"
 #include "metering/io/usage_reader.h"
 #include "metering/io/usage_trace.h"
+#include "runtime/work_pool.h"
 #include "trunkline/v1/query.pb.h"
 
 namespace trunkline::metering {
@@ -30,26 +26,14 @@ class QueryService {
     std::function<std::string(const std::string& webhook_id, uint32_t limit)> deliveries;
   };
   QueryService(bus::Bus& bus, Options options, BillingCatalog& catalog);
-  ~QueryService();
-  QueryService(const QueryService&) = delete;
-  QueryService& operator=(const QueryService&) = delete;
 
  private:
   struct Own {
     UsageReader reader;
     UsageTrace trace;
   };
-  struct Asked {
-    std::string reply;
-    v1::Query query;
-  };
-  // Of questions that wait for a thread.
-  struct Line {
-    std::deque<Asked> asked;
-    std::condition_variable wake;
-  };
+  std::unique_ptr<Own> make_own() const;
   void take(bus::Message&& message);
-  void run(Line& line);
   v1::QueryAnswer traced_answer(Own& own, const v1::Query& query);
   v1::QueryAnswer answer(Own& own, const v1::Query& query);
   v1::QueryAnswer dispatch(Own& own, const v1::Query& query);
@@ -64,12 +48,9 @@ class QueryService {
   const Options options_;
   BillingCatalog& catalog_;
   InvoiceMaker invoices_;
-  std::mutex mutex_;
   // A question that takes long holds up nobody who asks for a price list, or writes one.
-  Line quick_;
-  Line slow_;
-  bool stopping_ = false;
-  std::vector<std::thread> threads_;
+  runtime::WorkPool<Own> quick_;
+  runtime::WorkPool<Own> slow_;
   std::unique_ptr<bus::Subscription> subscription_;
 };
 

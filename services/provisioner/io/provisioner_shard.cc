@@ -6,6 +6,7 @@
 #include "provisioner/domain/snapshot.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "trunkline/v1/group.pb.h"
 
 namespace trunkline::provisioner {
@@ -123,10 +124,7 @@ void ProvisionerShard::on_group_event(const eventlog::RecordedEvent& event) {
   eventlog::Metadata cause = event.metadata;
   if (ready_ && runtime::now() - event.recorded_at < telemetry::kTraceAge) {
     span.emplace("process tl.evt.group", telemetry::SpanKind::consumer, cause.traceparent);
-    span->set(telemetry::kMessagingSystem, "nats");
-    span->set(telemetry::kMessagingDestination, bus::event_subject("group", uuid));
-    span->set(telemetry::kMessagingOperation, "process");
-    span->set(telemetry::kMessagingOperationType, "process");
+    telemetry::describe_message(*span, bus::event_subject("group", uuid), "process", "process");
     span->set(telemetry::kMessagingMessageId, std::to_string(event.position));
     span->set("trunkline.event", event.type);
     cause.traceparent = span->traceparent();

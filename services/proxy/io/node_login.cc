@@ -19,7 +19,6 @@ namespace {
 
 constexpr size_t kMostReport = 64 * 1024;
 constexpr char kNotAuthorized[] = "28000";
-constexpr char kCannotConnectNow[] = "57P03";
 constexpr uint32_t kAuthenticated = 0;
 constexpr uint32_t kSasl = 10;
 constexpr uint32_t kSaslContinue = 11;

@@ -9,8 +9,10 @@
 
 namespace trunkline::proxy {
 
-// The node answered with an error; `report` is its whole message. `sqlstate` is 57P03 also for one
-// that is closed (agent/keeper/keeper.h).
+inline constexpr char kCannotConnectNow[] = "57P03";
+
+// The node answered with an error; `report` is its whole message. `sqlstate` is kCannotConnectNow
+// also for one that is closed (agent/keeper/keeper.h).
 struct NodeRefused {
   std::string report;
   std::string sqlstate;

@@ -9,7 +9,6 @@ namespace {
 constexpr std::chrono::seconds kAttemptTime{5};
 constexpr std::chrono::milliseconds kPause{50};
 constexpr std::chrono::milliseconds kLongPause{500};  // a change of the route ends it
-constexpr char kCannotConnectNow[] = "57P03";
 
 std::string not_now() {
   return fatal({kCannotConnectNow, "no server of this instance takes connections now"});

@@ -42,7 +42,7 @@ bool is_overridable(const S& s) {
 }
 
 template <class Ids>
-std::string joined(const char* what, const Ids& ids) {
+std::string joined(const std::string& what, const Ids& ids) {
   std::string out;
   for (const NodeId& id : ids) out += (out.empty() ? what : ", ") + id.str();
   return out;
@@ -140,7 +140,7 @@ std::string who_is_missing(const S& s) {
   const Quorum quorum = fenced_quorum(s);
   if (!quorum.is_possible) return ": a sync set that may be in force has no voters";
   if (!quorum.missing.empty()) return joined(": not fenced: ", quorum.missing);
-  return joined(": has WAL that nobody else has, and forked: ", quorum.ahead);
+  return joined(std::string(": ") + kAreAhead, quorum.ahead);
 }
 std::string who_is_not_reached(const S& s) {
   return ": " + missing_reporters(s);

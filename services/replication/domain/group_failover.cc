@@ -98,8 +98,6 @@ Quorum reachable_quorum(const S& s) {
   return quorum_for(s, next, reachable(s));
 }
 
-constexpr char kAhead[] = "has WAL that nobody else has, and forked: ";
-
 std::string names(const std::set<NodeId>& ids) {
   std::string out;
   for (const NodeId& id : ids) out += (out.empty() ? "" : ", ") + id.str();
@@ -169,7 +167,7 @@ std::string missing_reporters(const S& s) {
   const Quorum quorum = reachable_quorum(s);
   if (!quorum.is_possible) return "a sync set that may be in force has no voters";
   if (!quorum.missing.empty()) return "not reached: " + names(quorum.missing);
-  if (!quorum.ahead.empty()) return kAhead + names(quorum.ahead);
+  if (!quorum.ahead.empty()) return kAreAhead + names(quorum.ahead);
   return "no other node has data of the log's history";
 }
 

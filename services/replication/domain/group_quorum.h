@@ -23,6 +23,8 @@ struct Quorum {
   std::set<NodeId> missing;      // if it is not: not fenced, of the sets with too few
   std::set<NodeId> ahead;        // of those with too few else: have WAL that the heir has not
 };
+// Before their names.
+inline constexpr char kAreAhead[] = "has WAL that nobody else has, and forked: ";
 // `fenced`: who, since when.
 Quorum count_quorum(const std::vector<SyncSet>& sets, const std::map<NodeId, TimePoint>& fenced);
 

@@ -3,29 +3,26 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/ids.h"
 #include "bus/streams.h"
 #include "replication/domain/group_replay.h"
+#include "runtime/query_answer.h"
 
 namespace trunkline::replication {
 namespace {
 
+using runtime::failed;
 using v1::QueryAnswer;
+using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMostWaiting = 32;
 constexpr uint32_t kMostRows = 1000;
 constexpr size_t kMostBytes = 500'000;  // a message holds one megabyte
 // Nobody waits for an answer any more.
 constexpr std::chrono::seconds kTooLate{10};
-
-QueryAnswer failed(v1::QueryStatus status, std::string message) {
-  QueryAnswer answer;
-  answer.set_status(status);
-  answer.set_message(std::move(message));
-  return answer;
-}
 
 const char* name_of(ReplayResult result) {
   switch (result) {
@@ -89,58 +86,7 @@ QueryAnswer page_of(const std::vector<Replayed>& decisions, const v1::ReplayFail
   return out;
 }
 
-}  // namespace
-
-ReplayService::ReplayService(bus::Bus& bus, std::string log_dsn)
-    : bus_(bus), log_dsn_(std::move(log_dsn)), thread_([this] { run(); }) {
-  subscription_ = bus_.subscribe(
-      bus::kReplicationSubject, [this](bus::Message&& message) { take(std::move(message)); },
-      "replication");
-}
-
-ReplayService::~ReplayService() {
-  subscription_.reset();
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  thread_.join();
-}
-
-void ReplayService::take(bus::Message&& message) {
-  if (message.reply.empty()) return;
-  Asked asked{message.reply, {}, std::chrono::steady_clock::now()};
-  if (!asked.query.ParseFromString(message.data)) {
-    return send(message.reply, failed(v1::QUERY_STATUS_BAD_FIELD, "the query cannot be parsed"));
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    if (asked_.size() < kMostWaiting) {
-      asked_.push_back(std::move(asked));
-      wake_.notify_one();
-      return;
-    }
-  }
-  send(message.reply, failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
-}
-
-void ReplayService::run() {
-  eventlog::Log log(log_dsn_);
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [&] { return stopping_ || !asked_.empty(); });
-    if (stopping_) return;
-    const Asked asked = std::move(asked_.front());
-    asked_.pop_front();
-    if (std::chrono::steady_clock::now() - asked.at > kTooLate) continue;
-    lock.unlock();
-    send(asked.reply, answer(log, asked.query));
-    lock.lock();
-  }
-}
-
-QueryAnswer ReplayService::answer(eventlog::Log& log, const v1::Query& query) {
+QueryAnswer answer_to(eventlog::Log& log, const v1::Query& query) {
   if (!query.has_replay_failovers()) {
     return failed(v1::QUERY_STATUS_BAD_FIELD, "this is not asked of replication");
   }
@@ -155,12 +101,31 @@ QueryAnswer ReplayService::answer(eventlog::Log& log, const v1::Query& query) {
   }
 }
 
-void ReplayService::send(const std::string& reply, const QueryAnswer& answer) {
-  try {
-    bus_.publish(reply, answer.SerializeAsString());
-  } catch (const bus::BusUnavailable& error) {
-    spdlog::warn("an answer could not be sent: {}", error.what());
+}  // namespace
+
+ReplayService::ReplayService(bus::Bus& bus, std::string log_dsn)
+    : bus_(bus),
+      pool_(1, kMostWaiting, [log_dsn] { return std::make_unique<eventlog::Log>(log_dsn); }) {
+  subscription_ = bus_.subscribe(
+      bus::kReplicationSubject, [this](bus::Message&& message) { take(std::move(message)); },
+      "replication");
+}
+
+void ReplayService::take(bus::Message&& message) {
+  if (message.reply.empty()) return;
+  v1::Query query;
+  if (!query.ParseFromString(message.data)) {
+    return runtime::send_answer(bus_, message.reply,
+                                runtime::bad_field("the query cannot be parsed"));
   }
+  const bool posted = pool_.post([this, reply = message.reply, query = std::move(query),
+                                  asked_at = Clock::now()](eventlog::Log& log) {
+    if (Clock::now() - asked_at > kTooLate) return;
+    runtime::send_answer(bus_, reply, answer_to(log, query));
+  });
+  if (posted) return;
+  runtime::send_answer(bus_, message.reply,
+                       failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
 }
 
 }  // namespace trunkline::replication

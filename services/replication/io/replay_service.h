@@ -3,16 +3,12 @@
 // the other, on a thread of its own with its own connection.
 #pragma once
 
-#include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 
 #include "bus/bus.h"
 #include "eventlog/log.h"
+#include "runtime/work_pool.h"
 #include "trunkline/v1/query.pb.h"
 
 namespace trunkline::replication {
@@ -20,28 +16,12 @@ namespace trunkline::replication {
 class ReplayService {
  public:
   ReplayService(bus::Bus& bus, std::string log_dsn);
-  ~ReplayService();
-  ReplayService(const ReplayService&) = delete;
-  ReplayService& operator=(const ReplayService&) = delete;
 
  private:
-  struct Asked {
-    std::string reply;
-    v1::Query query;
-    std::chrono::steady_clock::time_point at;
-  };
   void take(bus::Message&& message);
-  void run();
-  v1::QueryAnswer answer(eventlog::Log& log, const v1::Query& query);
-  void send(const std::string& reply, const v1::QueryAnswer& answer);
 
   bus::Bus& bus_;
-  const std::string log_dsn_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Asked> asked_;
-  bool stopping_ = false;
-  std::thread thread_;
+  runtime::WorkPool<eventlog::Log> pool_;
   std::unique_ptr<bus::Subscription> subscription_;
 };
 

@@ -8,6 +8,7 @@
 #include "replication/domain/group_table.h"
 #include "runtime/random.h"
 #include "telemetry/attributes.h"
+#include "telemetry/messaging.h"
 #include "telemetry/metrics.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/instance.pb.h"
@@ -130,10 +131,7 @@ void ReplicationShard::on_instance_event(const std::string& uuid,
   if (changed && ready_ && runtime::now() - event.recorded_at < telemetry::kTraceAge) {
     span.emplace("process tl.evt.instance", telemetry::SpanKind::consumer,
                  event.metadata.traceparent);
-    span->set(telemetry::kMessagingSystem, "nats");
-    span->set(telemetry::kMessagingDestination, bus::event_subject(kInstance, uuid));
-    span->set(telemetry::kMessagingOperation, "process");
-    span->set(telemetry::kMessagingOperationType, "process");
+    telemetry::describe_message(*span, bus::event_subject(kInstance, uuid), "process", "process");
     span->set(telemetry::kMessagingMessageId, std::to_string(event.position));
     span->set("trunkline.event", event.type);
   }

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace trunkline::lookup {
+namespace trunkline::runtime {
 
 template <class Own>
 class WorkPool {
@@ -66,4 +66,4 @@ class WorkPool {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace trunkline::lookup
+}  // namespace trunkline::runtime
