@@ -3,6 +3,8 @@
 import datetime
 import json
 import os
+import sys
+import time
 import unittest
 import urllib.request
 
@@ -12,6 +14,7 @@ from event_schemas import CLOUDEVENTS, problems
 from platform_fixture import accepts_connections, wait_for
 
 KILLS = int(os.environ.get("TRUNKLINE_BILLING_KILLS", "2"))
+OUTAGE_S = float(os.environ.get("TRUNKLINE_WEBHOOK_OUTAGE_S", "5"))
 
 
 class WebhooksTest(BillingCase):
@@ -79,6 +82,39 @@ class WebhooksTest(BillingCase):
         got = [event["id"] for event in receiver.events_up_to(last)]
         self.assertEqual(got, expected)
         self.assertEqual(len(set(got)), len(got))
+
+    def test_a_receiver_that_was_away_gets_everything(self):
+        receiver = self.consumer("away.sqlite")
+        hook = self.webhook(receiver)
+        receiver.secrets = [hook["secret"]]
+        wait_for(lambda: receiver.order, 60, "a first record")
+        receiver.stop()
+        wait_for(lambda: not accepts_connections(receiver.port), 10, "a closed port")
+        before, began = self.newest_record(), time.monotonic()
+        missed = wait_for(lambda: self.newer_record(before)
+                          if time.monotonic() - began >= OUTAGE_S else None,
+                          OUTAGE_S + 60, "usage of all the outage")
+        failed = [attempt for attempt in
+                  self.get(f"/v1/webhooks/{hook['uuid']}/deliveries")["attempts"]
+                  if attempt["status"] == 0]
+        self.assertTrue(failed)
+        back_at = time.monotonic()
+        receiver.start()
+        # Nobody asks for it: the pause between two tries has grown with the outage.
+        wait_for(lambda: receiver.last_position() > missed, OUTAGE_S + 60, "what it missed")
+        took_s = time.monotonic() - back_at
+        first = receiver.order[0]["data"]["position"]
+        expected = self.platform.psql(
+            self.metering_dsn(), "SELECT id FROM usage.record WHERE position BETWEEN "
+            f"{first} AND {missed} ORDER BY position, ordinal").split()
+        self.assertEqual([event["id"] for event in receiver.events_up_to(missed)], expected)
+        self.assertEqual(receiver.faults, [])
+        with receiver.lock:
+            late = [event["id"] for event in receiver.events
+                    if before < event["data"]["position"] <= missed]
+        print(f"away {back_at - began:.0f} s: {len(late)} deliveries of {len(set(late))} records, "
+              f"all there {took_s:.1f} s after its return; the newest tries failed: "
+              f"{len(failed)}", file=sys.stderr)
 
     def test_keys_are_rotated_without_a_gap(self):
         receiver = self.consumer("keys.sqlite")
