@@ -130,13 +130,15 @@ std::vector<Json> ApiClient::list(const std::string& path, const Query& query, s
   }
 }
 
-void ApiClient::pour(const std::string& path, const Query& query,
-                     const std::function<bool(std::string_view)>& sink) {
+std::map<std::string, std::string> ApiClient::pour(
+    const std::string& path, const Query& query,
+    const std::function<bool(std::string_view)>& sink) {
   HttpRequest request{.method = "GET", .url = api_ + target_of(path, query), .body = {},
                       .headers = {}, .timeout = std::chrono::milliseconds(0), .sink = sink};
   if (!token_.empty()) request.headers.push_back("Authorization: Bearer " + token_);
   const HttpAnswer answer = http_.send(request);
   if (answer.status != 200) throw failure_of(answer);
+  return answer.headers;
 }
 
 ApiClient::Written ApiClient::write(const std::string& method, const std::string& path,

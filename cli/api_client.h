@@ -30,9 +30,9 @@ class ApiClient {
   // All pages, or the first `limit` rows if it is not 0.
   std::vector<Json> list(const std::string& path, const Query& query = {}, size_t limit = 0);
 
-  // Text as it comes; `sink` answers whether it wants more. No time limit.
-  void pour(const std::string& path, const Query& query,
-            const std::function<bool(std::string_view)>& sink);
+  // Text as it comes; `sink` answers whether it wants more. No time limit. Headers and trailers.
+  std::map<std::string, std::string> pour(const std::string& path, const Query& query,
+                                          const std::function<bool(std::string_view)>& sink);
 
   struct Written {
     Json document;          // null for 204

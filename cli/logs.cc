@@ -34,12 +34,12 @@ ExitCode show_logs(Session& session, const LogsWish& wish) {
     session.terminal.out << harmless(text) << std::flush;
     return session.terminal.out.good();
   };
-  session.api().pour(path, query, print);
-  // The API ends what was followed for long; the next one begins where the log ends then.
+  auto fields = session.api().pour(path, query, print);
+  // The API ends what was followed for long, and says where; the next answer begins there.
   while (wish.follow && session.terminal.out.good()) {
-    Query rest = {{"limit", "0"}, {"follow", "true"}};
-    if (!wish.node.empty()) rest.emplace_back("node", wish.node);
-    session.api().pour(path, rest, print);
+    const std::string place = fields["x-log-place"];
+    if (place.empty()) throw Failure(ExitCode::unavailable, "the API does not say where it ended");
+    fields = session.api().pour(path, {{"from", place}, {"follow", "true"}}, print);
   }
   return ExitCode::ok;
 }
@@ -55,7 +55,7 @@ void add_logs(CLI::App& app, Session& session) {
       ->type_name("UUID");
   command->add_option("--since", wish->since, "not older than this RFC 3339 time")
       ->type_name("TIME");
-  command->add_option("--limit", wish->lines, "the newest N lines (default 200)")
+  command->add_option("-n,--limit", wish->lines, "the newest N lines (default 200)")
       ->check(CLI::Range(0, 10000))
       ->type_name("N");
   command->callback([&session, wish] {

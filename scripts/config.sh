@@ -150,7 +150,8 @@ write_service_configs() {
   common_config api-gateway gateway |
     jq --arg listen "127.0.0.1:$rest_port" --arg swagger "$home/swagger-ui" \
       --rawfile webhooks "$home/secrets/webhook-master.secret" \
-      '. + {listen: $listen, swagger_ui_dir: $swagger,
+      --argjson follow "${TRUNKLINE_LOG_FOLLOW_MS:-900000}" \
+      '. + {listen: $listen, swagger_ui_dir: $swagger, log_follow_ms: $follow,
             webhook_master_secret: ($webhooks | rtrimstr("\n"))}' |
     write_private "$home/etc/api-gateway.json" "$service_user"
   common_config provisioner provisioner |

@@ -55,6 +55,27 @@ class CommandTest : public ::testing::Test {
   std::string token_file_;
 };
 
+TEST_F(CommandTest, AFollowedLogGoesOnWhereItsAnswerEnded) {
+  api_.lay_down("GET " + kOne, {{200, instance_json("ACTIVE"), {}}});
+  api_.lay_down("GET " + kOne + "/logs",
+                {{200, "one\n", {}, {"X-Log-Place: n.1.4"}},
+                 {200, "", {}, {"X-Log-Place: n.1.4"}},
+                 {200, "two\n", {}, {"X-Log-Place: n.1.8"}},
+                 {404, R"({"type":"not_found","code":404,"message":"no node"})", {}}});
+  const Ran ran = command({"logs", "-f", "-n", "7", kId});
+  EXPECT_EQ(ran.out, "one\ntwo\n");
+  EXPECT_EQ(ran.code, static_cast<int>(ExitCode::not_found)) << ran.err;
+  std::vector<std::string> asked;
+  for (const auto& request : api_.requests()) {
+    if (request.target.find("/logs?") != std::string::npos) {
+      asked.push_back(request.target.substr(request.target.find('?')));
+    }
+  }
+  EXPECT_EQ(asked, (std::vector<std::string>{
+                       "?limit=7&follow=true", "?from=n.1.4&follow=true",
+                       "?from=n.1.4&follow=true", "?from=n.1.8&follow=true"}));
+}
+
 TEST_F(CommandTest, ExitCodesFollowTheApisAnswer) {
   struct Row {
     int status;

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <stdexcept>
 
 namespace trunkline::cli {
@@ -77,8 +78,20 @@ bool FakeApi::answer_one(int client) {
   const FakeAnswer answer = next(request);
   std::string out = "HTTP/1.1 " + std::to_string(answer.status) + " x\r\nConnection: close\r\n";
   for (const std::string& header : answer.headers) out += header + "\r\n";
-  if (answer.status != 204) out += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";
-  out += "\r\n" + answer.body;
+  if (!answer.trailers.empty()) {
+    char size[16];
+    std::snprintf(size, sizeof size, "%zx\r\n", answer.body.size());
+    out += "Transfer-Encoding: chunked\r\n\r\n";
+    if (!answer.body.empty()) out += size + answer.body + "\r\n";
+    out += "0\r\n";
+    for (const std::string& trailer : answer.trailers) out += trailer + "\r\n";
+    out += "\r\n";
+  } else {
+    if (answer.status != 204) {
+      out += "Content-Length: " + std::to_string(answer.body.size()) + "\r\n";
+    }
+    out += "\r\n" + answer.body;
+  }
   return write(client, out.data(), out.size()) == static_cast<ssize_t>(out.size());
 }
 

@@ -15,6 +15,7 @@ struct FakeAnswer {
   int status = 200;
   std::string body;
   std::vector<std::string> headers;
+  std::vector<std::string> trailers = {};  // if there are any, the body comes in chunks
 };
 struct FakeRequest {
   std::string method;

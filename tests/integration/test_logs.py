@@ -3,14 +3,16 @@
 import json
 import os
 import pathlib
+import re
 import secrets
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 import uuid
 
-from platform_fixture import PlatformTest, wait_for
+from platform_fixture import Platform, wait_for
 
 OURS, THEIRS = str(uuid.uuid4()), str(uuid.uuid4())
 PASSWORD = "canary-" + secrets.token_hex(8)
@@ -44,10 +46,14 @@ class Follower:
         self.socket.close()
 
 
-class Logs(PlatformTest):
+class LogsCase(unittest.TestCase):
+    env = {}
+
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
+        cls.platform = Platform(env=cls.env)
+        cls.addClassCleanup(cls.platform.tear_down)
+        cls.platform.start()
         cls.ours = cls.token("member", OURS)
         cls.theirs = cls.token("member", THEIRS)
         cls.reader = cls.token("reader", OURS)
@@ -103,8 +109,8 @@ class Logs(PlatformTest):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
         self.assertEqual(done.returncode, 0, done.stdout)
 
-    # --- tests
 
+class Logs(LogsCase):
     def test_the_owner_reads_the_log_of_each_node(self):
         words = "mark-" + secrets.token_hex(6)
         self.complain(words)
@@ -114,6 +120,13 @@ class Logs(PlatformTest):
         self.assertEqual(len(self.logs("?limit=3").splitlines()), 3)
         self.assertIn(words, self.logs("?limit=40"))
         self.assertEqual(self.logs("?since=2999-01-01T00:00:00Z"), "")
+        place = self.platform.api("GET", f"{self.path}/logs", token=self.ours)[2]["X-Log-Place"]
+        later = "mark-" + secrets.token_hex(6)
+        self.complain(later)
+        wait_for(lambda: later in self.logs("?from=" + place), 10, "the line after that")
+        self.assertNotIn(words, self.logs("?from=" + place))
+        self.assertEqual(self.platform.api("GET", f"{self.path}/logs?from={place}",
+                                           token=self.theirs)[0], 404)
         for node in self.document()["nodes"]:
             text = self.logs(f"?limit=10000&node={node['uuid']}")
             self.assertIn("database system is ready to accept", text)
@@ -157,24 +170,8 @@ class Logs(PlatformTest):
         self.assertEqual(status, 204, body)
         for follower, head in zip(followers, heads):
             if " 200 " in head:
-                self.assertTrue(follower.read_to_end().endswith("0\r\n\r\n"))
-
-    def test_the_command_line_follows(self):
-        with tempfile.TemporaryDirectory() as parent:
-            out = pathlib.Path(parent) / "out"
-            with open(out, "wb") as file:
-                process = subprocess.Popen(
-                    [self.platform.run_json()["cli"], "logs", "-f", "logged", "--limit", "5"],
-                    env={**os.environ, "TRUNKLINE_HOME": str(self.platform.home)},
-                    stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
-            try:
-                wait_for(lambda: out.read_text().count("\n") >= 5, 20, "the newest lines")
-                words = "mark-" + secrets.token_hex(6)
-                self.complain(words)
-                wait_for(lambda: words in out.read_text(), 20, "the line that came after")
-            finally:
-                process.kill()
-                process.wait()
+                rest = follower.read_to_end()
+                self.assertRegex(rest, r"\r\n0\r\nX-Log-Place: [0-9a-f.-]+\r\n\r\n$")
 
     def test_no_password_is_in_any_log(self):
         endpoint = self.document()["endpoints"]["read_write"]
@@ -195,6 +192,33 @@ class Logs(PlatformTest):
         self.assertNotIn("SCRAM-SHA-256$", text)
         self.assertNotIn(f"password '{wrong}'", text)
         self.assertNotIn(json.dumps(self.ours), text)
+
+
+class ShortAnswers(LogsCase):
+    """What is followed ends soon, so that it matters how the next answer goes on."""
+
+    env = {"TRUNKLINE_LOG_FOLLOW_MS": "1500"}
+
+    def test_the_command_line_follows(self):
+        with tempfile.TemporaryDirectory() as parent:
+            out = pathlib.Path(parent) / "out"
+            with open(out, "wb") as file:
+                process = subprocess.Popen(
+                    [self.platform.run_json()["cli"], "logs", "-f", "-n", "5", "logged"],
+                    env={**os.environ, "TRUNKLINE_HOME": str(self.platform.home)},
+                    stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+            try:
+                wait_for(lambda: out.read_text().count("\n") >= 5, 20, "the newest lines")
+                # Over some of the API's answers, at any moment of them.
+                words, came, began = "mark-" + secrets.token_hex(6), [], time.monotonic()
+                while time.monotonic() - began < 6 or len(came) < 20:
+                    came.append(f"{words}-{len(came)}-")
+                    self.complain(came[-1])
+                wait_for(lambda: came[-1] in out.read_text(), 30, "the line that came last")
+                self.assertEqual(re.findall(words + r"-\d+-", out.read_text()), came)
+            finally:
+                process.kill()
+                process.wait()
 
 
 if __name__ == "__main__":

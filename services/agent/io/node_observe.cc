@@ -9,6 +9,7 @@
 #include "agent/domain/follow_failures.h"
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
+#include "agent/io/node_log.h"
 #include "agent/keeper/proc_scan.h"
 
 namespace trunkline::agent {
@@ -268,12 +269,8 @@ void NodeActor::observe_slow() {
   {
     const AsNodeUser rights(context_.user);
     data_bytes_ = tree_bytes(paths_.dir);
-    if (file_bytes(paths_.log) > kLogLimit) {
-      // The postmaster appends to this very file, so it is emptied, not renamed.
-      write_file_atomically(paths_.log + ".1", read_tail(paths_.log, kLogKept), 0600, false);
-      if (::truncate(paths_.log.c_str(), 0) == 0) log_mark_ = 0;
-    }
   }
+  if (empty_node_log(paths_.log, context_.user, kLogLimit, kLogKept)) log_mark_ = 0;
   const uint64_t limit = manifest_.ensure->size.disk_gb << 30;
   if (data_bytes_ >= limit / 100 * 95) read_only_ = true;
   if (data_bytes_ < limit / 100 * 90) read_only_ = false;

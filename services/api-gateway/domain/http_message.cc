@@ -74,7 +74,11 @@ std::string render_chunk(std::string_view piece) {
   return out;
 }
 
-std::string render_last_chunk() { return "0\r\n\r\n"; }
+std::string render_last_chunk(const std::vector<std::pair<std::string, std::string>>& trailers) {
+  std::string out = "0\r\n";
+  for (const auto& [name, value] : trailers) out += name + ": " + value + "\r\n";
+  return out + "\r\n";
+}
 
 std::string render(const HttpResponse& response, std::string_view date, bool keep_alive,
                    bool head_request) {

@@ -47,7 +47,7 @@ struct HttpResponse {
 // that end alone says that the body is whole.
 std::string render_open_head(const HttpResponse& response, std::string_view date, bool chunked);
 std::string render_chunk(std::string_view piece);  // of something
-std::string render_last_chunk();
+std::string render_last_chunk(const std::vector<std::pair<std::string, std::string>>& trailers);
 
 const char* reason_phrase(int status);
 

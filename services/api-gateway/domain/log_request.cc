@@ -25,6 +25,28 @@ Outcome<uint32_t> parse_lines(const std::string& text) {
   return lines;
 }
 
+// <node>.<generation>.<offset>
+std::optional<uint64_t> number_of(std::string_view text) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+bool parse_place(const std::string& text, LogWish* wish) {
+  const size_t first = text.find('.'), last = text.rfind('.');
+  if (first == std::string::npos || first == last) return false;
+  const auto node = canonical_uuid(text.substr(0, first));
+  const auto generation = number_of(std::string_view(text).substr(first + 1, last - first - 1));
+  const auto offset = number_of(std::string_view(text).substr(last + 1));
+  if (!node || !generation || !offset) return false;
+  wish->node = *node;
+  wish->from.emplace();
+  wish->from->set_generation(std::to_string(*generation));
+  wish->from->set_offset(*offset);
+  return true;
+}
+
 std::string member(const json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -34,7 +56,9 @@ std::string member(const json& object, const char* name) {
 
 Outcome<LogWish> parse_log_query(const QueryParameters& parameters) {
   LogWish wish;
+  bool chosen = false;
   for (const auto& [key, value] : parameters) {
+    chosen = chosen || key == "node" || key == "since" || key == "limit";
     if (key == "node") {
       const auto uuid = canonical_uuid(value);
       if (!uuid) return bad_request("bad_node", "node must be the UUID of a node");
@@ -52,11 +76,23 @@ Outcome<LogWish> parse_log_query(const QueryParameters& parameters) {
         return bad_request("bad_follow", "follow must be true or false");
       }
       wish.follow = value != "false";
+    } else if (key == "from") {
+      if (!parse_place(value, &wish)) {
+        return bad_request("bad_from", std::string("from must be what an answer named in ") +
+                                           kLogPlaceHeader);
+      }
     } else {
       return unknown_parameter(key);
     }
   }
+  if (wish.from && chosen) {
+    return bad_request("bad_from", "from goes with neither node nor since nor limit");
+  }
   return wish;
+}
+
+std::string log_place_text(const std::string& node, const v1::LogPlace& place) {
+  return node + "." + place.generation() + "." + std::to_string(place.offset());
 }
 
 Outcome<LogSource> choose_log(const json& instance, const std::string& node) {

@@ -121,7 +121,11 @@ void put_log_parameters(Json* parameters) {
       "The newest lines"));
   parameters->push_back(query_parameter(
       "follow", {{"type", "boolean"}, {"default", false}},
-      "Go on with what comes, until the client closes, at most 15 minutes"));
+      "Go on with what comes, until the client closes, at most 15 minutes; the trailer X-Log-Place "
+      "says where it ended"));
+  parameters->push_back(query_parameter(
+      "from", {{"type", "string"}},
+      "X-Log-Place of an answer: what comes right behind it, of the same node"));
 }
 
 bool sends_command(const Route& route) {

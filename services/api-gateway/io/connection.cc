@@ -73,7 +73,7 @@ void Connection::take(Mailbox::Letter&& letter, std::string_view date, Clock::ti
       flow_->gone = true;
       flow_.reset();
       phase_ = Phase::writing;
-      transmit(chunked_ ? render_last_chunk() : std::string(), now);
+      transmit(chunked_ ? render_last_chunk(letter.response.headers) : std::string(), now);
       if (unsent_.empty()) after_response(now);
   }
 }

@@ -11,8 +11,12 @@ void Exchange::read_log(const std::shared_ptr<ReadLog>& plan) {
     const auto source = choose_log(self->found_.at(0), plan->wish.node);
     if (!source) return self->refuse(source.problem());
     v1::NodeLogRequest request;
-    request.set_last_lines(plan->wish.lines);
-    request.set_since_unix_us(plan->wish.since_unix_us);
+    if (plan->wish.from) {
+      *request.mutable_from() = *plan->wish.from;
+    } else {
+      request.set_last_lines(plan->wish.lines);
+      request.set_since_unix_us(plan->wish.since_unix_us);
+    }
     self->gateway_->logs_.ask(
         *source, std::move(request),
         [self, plan, source = *source](std::optional<v1::NodeLogAnswer> answer) {
@@ -32,6 +36,7 @@ void Exchange::show_log(const ReadLog& plan, const LogSource& source,
   if (!plan.wish.follow || request_.method == "HEAD") {
     HttpResponse response;
     response.content_type = "text/plain; charset=utf-8";
+    response.headers.emplace_back(kLogPlaceHeader, log_place_text(source.node, answer.next()));
     response.body = std::move(*answer.mutable_text());
     return finish(std::move(response));
   }

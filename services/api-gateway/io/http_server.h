@@ -8,6 +8,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "api-gateway/domain/http_message.h"
 #include "api-gateway/domain/request_parser.h"
@@ -29,6 +31,7 @@ struct HttpServerOptions {
 
 class Reply {
  public:
+  using Trailers = std::vector<std::pair<std::string, std::string>>;
   // Called once, from any thread; a second call is ignored. A Reply that is dropped unanswered
   // answers 503.
   virtual void send(HttpResponse response) = 0;
@@ -38,7 +41,9 @@ class Reply {
   virtual bool ready() const = 0;
   virtual bool gone() const = 0;
   virtual void push(std::string piece) = 0;  // not empty
-  virtual void end() = 0;
+  // `trailers`: fields behind the body, for clients that know chunks.
+  virtual void end(Trailers trailers) = 0;
+  void end() { end({}); }
   virtual ~Reply() = default;
 };
 

@@ -27,9 +27,19 @@ struct LogFollower::Follow {
   // Under mutex.
   std::mutex mutex;
   bool asked = false;
-  v1::LogPlace place;
+  v1::LogPlace place;  // behind what was pushed
   Clock::time_point due;
   Clock::time_point heard = Clock::now();
+
+  // With the mutex: nothing is pushed behind the place that the trailer names.
+  void end_locked() {
+    if (over.exchange(true)) return;
+    reply->end({{kLogPlaceHeader, log_place_text(source.node, place)}});
+  }
+  void end() {
+    const std::lock_guard lock(mutex);
+    end_locked();
+  }
 };
 
 LogFollower::LogFollower(bus::Bus& bus, LogFollowLimits limits)
@@ -45,7 +55,7 @@ void LogFollower::stop() {
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
   const std::lock_guard lock(mutex_);
-  for (const auto& follow : follows_) follow->reply->end();
+  for (const auto& follow : follows_) follow->end();
   follows_.clear();
 }
 
@@ -88,6 +98,7 @@ bool LogFollower::follow(const std::string& token_id, const LogSource& source,
   HttpResponse head;
   head.content_type = "text/plain; charset=utf-8";
   head.headers.emplace_back("Cache-Control", "no-store");
+  head.headers.emplace_back("Trailer", kLogPlaceHeader);
   added->reply->begin(std::move(head));
   if (!first.text().empty()) added->reply->push(std::move(*first.mutable_text()));
   follows_.push_back(added);
@@ -112,24 +123,18 @@ void LogFollower::run() {
 }
 
 void LogFollower::look_after(const std::shared_ptr<Follow>& follow, Clock::time_point now) {
-  const auto end = [&follow] {
-    follow->over = true;
-    follow->reply->end();
-  };
-  if (now - follow->begun > limits_.longest) return end();
+  if (now - follow->begun > limits_.longest) return follow->end();
   if (now >= follow->check_at) {
     follow->check_at = now + limits_.check;
     follow->check([follow](bool allowed) {
-      if (allowed) return;
-      follow->over = true;
-      follow->reply->end();
+      if (!allowed) follow->end();
     });
   }
   v1::NodeLogRequest request;
   {
     const std::lock_guard lock(follow->mutex);
     if (follow->asked || now < follow->due || !follow->reply->ready()) return;
-    if (now - follow->heard > kHostSilent) return end();
+    if (now - follow->heard > kHostSilent) return follow->end_locked();
     follow->asked = true;
     *request.mutable_from() = follow->place;
   }
@@ -146,13 +151,9 @@ void LogFollower::on_answer(const std::shared_ptr<Follow>& follow, std::chrono::
   const std::lock_guard lock(follow->mutex);
   follow->asked = false;
   follow->due = now + pause;
-  if (!answer) return;
+  if (!answer || follow->over) return;
   follow->heard = now;
-  if (!answer->there()) {
-    follow->over = true;
-    follow->reply->end();
-    return;
-  }
+  if (!answer->there()) return follow->end_locked();
   follow->place = answer->next();
   if (answer->text().empty()) return;
   follow->reply->push(std::move(*answer->mutable_text()));

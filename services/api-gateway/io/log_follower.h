@@ -23,7 +23,8 @@ struct LogFollowLimits {
   size_t most = 64;           // at once
   size_t most_per_token = 8;
   std::chrono::milliseconds pause{300};  // after a question that brought nothing
-  std::chrono::seconds longest{900};     // then the response ends; whoever wants more asks again
+  // Then the response ends, and says where: whoever wants more asks again from there.
+  std::chrono::milliseconds longest{900'000};
   std::chrono::seconds check{10};        // whether the token is still good
 };
 

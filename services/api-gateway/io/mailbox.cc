@@ -44,8 +44,11 @@ class ReplyToMailbox : public Reply {
     response.body = std::move(piece);
     post(std::move(response), Mailbox::Kind::piece);
   }
-  void end() override {
-    if (!gone()) post({}, Mailbox::Kind::end);
+  void end(Trailers trailers) override {
+    if (gone()) return;
+    HttpResponse response;
+    response.headers = std::move(trailers);
+    post(std::move(response), Mailbox::Kind::end);
   }
 
  private:

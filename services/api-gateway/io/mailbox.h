@@ -45,7 +45,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
     uint64_t connection = 0;  // never used again, unlike a descriptor
     uint64_t serial = 0;      // of the request that is answered
     HttpResponse response;
-    Kind kind = Kind::whole;     // of a piece, the response's body alone counts
+    Kind kind = Kind::whole;     // of a piece, the body alone counts, of an end, the headers
     std::shared_ptr<Flow> flow;  // but of a whole one
   };
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -61,10 +62,16 @@ class GatewayTest : public ::testing::Test {
                R"({"uuid":"33333333-3333-4333-8333-333333333333","image":"postgresql-15"})");
     peer_->put(v1::KIND_INSTANCE, kInstance, instance_document().dump(), kProject);
     bus_ = bus::Bus::connect({nats_->url(), "test", "test", "gateway"}, std::chrono::seconds(5));
+    restart_gateway([](GatewayOptions&) {});
+  }
+  void restart_gateway(const std::function<void(GatewayOptions&)>& change) {
     GatewayOptions options;
     options.access_log = false;
     options.requests_per_token = 8;
     options.webhook_master = "master";
+    change(options);
+    server_.reset();
+    if (gateway_) gateway_->stop();
     gateway_ = std::make_shared<Gateway>(*bus_, options);
     start_server({});
   }

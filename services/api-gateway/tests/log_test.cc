@@ -91,6 +91,15 @@ TEST_F(LogTest, TruthTableOfQueries) {
       {"?node=66666666-6666-4666-8666-666666666666", 200},
       {"?node=77777777-7777-4777-8777-777777777777", 404},
       {"?node=7", 400},
+      {"?from=66666666-6666-4666-8666-666666666666.1.0", 200},
+      {"?from=77777777-7777-4777-8777-777777777777.1.0", 404},
+      {"?from=66666666-6666-4666-8666-666666666666.1", 400},
+      {"?from=66666666-6666-4666-8666-666666666666.1.-1", 400},
+      {"?from=66666666-6666-4666-8666-666666666666..7", 400},
+      {"?from=66666666-6666-4666-8666-666666666666.1.99999999999999999999", 400},
+      {"?from=", 400},
+      {"?from=66666666-6666-4666-8666-666666666666.1.0&limit=5", 400},
+      {"?since=2026-01-15T10:30:00Z&from=66666666-6666-4666-8666-666666666666.1.0", 400},
   };
   for (const auto& [query, status] : rows) {
     EXPECT_EQ(ask("GET", kLogs + query, "member").status, status) << query;
@@ -144,6 +153,77 @@ TEST_F(LogTest, AClientThatDoesNotReadCostsOnePieceAndIsGivenUp) {
   EXPECT_EQ(server_->figures().unread_bytes, 0u);
 }
 
+TEST_F(LogTest, GoesOnBehindTheAnswerBefore) {
+  write("one\n");
+  const auto first = ask("GET", kLogs, "member");
+  EXPECT_EQ(first.body, "one\n");
+  write("two\n");
+  const std::string place = first.headers.at("x-log-place");
+  const auto second = ask("GET", kLogs + "?from=" + place, "member");
+  EXPECT_EQ(second.body, "two\n");
+  EXPECT_EQ(ask("GET", kLogs + "?from=" + second.headers.at("x-log-place"), "member").body, "");
+  EXPECT_EQ(ask("GET", kLogs + "?from=" + place, "stranger").status, 404);
+}
+
+// The body of an answer in chunks, and what stands behind it.
+std::pair<std::string, std::string> unchunked(const std::string& answer) {
+  size_t at = answer.find("\r\n\r\n") + 4;
+  std::string body;
+  while (true) {
+    const size_t end = answer.find("\r\n", at);
+    const size_t size = std::stoul(answer.substr(at, end - at), nullptr, 16);
+    if (size == 0) return {body, answer.substr(end + 2)};
+    body += answer.substr(end + 2, size);
+    at = end + 2 + size + 2;
+  }
+}
+
+TEST_F(LogTest, AnswersThatEndLeaveOutNothingBetweenThem) {
+  restart_gateway([](GatewayOptions& options) {
+    options.log_follow.longest = 60ms;
+    options.log_follow.pause = 1ms;
+  });
+  {
+    const std::lock_guard lock(mutex_);
+    piece_ = 40;  // so that some answers end with pieces on their way
+  }
+  std::atomic<bool> stop{false};
+  std::string written;
+  std::thread writer([&] {
+    for (int i = 0; i < 400; ++i) {
+      const std::string line = "line " + std::to_string(i) + "\n";
+      written += line;
+      write(line);
+      std::this_thread::sleep_for(1ms);
+    }
+    stop = true;
+  });
+  std::string got, query = "?follow=true&limit=1";
+  int answers = 0;
+  const auto follow_once = [&] {
+    TestClient client(port());
+    client.send(to_bytes({"GET", kLogs + query, "", "member", {}}));
+    const auto all = client.read_to_end(20'000);
+    ASSERT_TRUE(all);
+    ASSERT_NE(all->find("\r\nTrailer: X-Log-Place\r\n"), std::string::npos) << *all;
+    const auto [body, trailer] = unchunked(*all);
+    ASSERT_TRUE(trailer.starts_with("X-Log-Place: ")) << *all;
+    ASSERT_TRUE(trailer.ends_with("\r\n\r\n")) << *all;
+    got += body;
+    query = "?follow=true&from=" + trailer.substr(13, trailer.find("\r\n") - 13);
+    ++answers;
+  };
+  for (int without_news = 0; without_news < 10 && !HasFatalFailure();) {
+    const bool all_written = stop;
+    const size_t before = got.size();
+    follow_once();
+    without_news = all_written && got.size() == before ? without_news + 1 : 0;
+  }
+  writer.join();
+  EXPECT_EQ(got, written);
+  EXPECT_GT(answers, 2);
+}
+
 TEST_F(LogTest, EndsWithTheNode) {
   TestClient client(port());
   client.send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
@@ -154,7 +234,7 @@ TEST_F(LogTest, EndsWithTheNode) {
   }
   const auto rest = client.read_to_end(10'000);
   ASSERT_TRUE(rest);
-  EXPECT_TRUE(rest->ends_with("0\r\n\r\n")) << *rest;
+  EXPECT_NE(rest->find("\r\n0\r\nX-Log-Place: "), std::string::npos) << *rest;
   EXPECT_EQ(ask("GET", kLogs, "member").status, 404);
 }
 
