@@ -24,6 +24,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kObjectsCheck{5};
+constexpr int kEndPollMs = 5;
+constexpr int kLongestEndPollMs = 160;
 
 std::string code_of(Step step, const std::exception& error) {
   const auto* system = dynamic_cast<const std::system_error*>(&error);
@@ -276,7 +278,7 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
   ran_ = false;
   const auto gone = [&](milliseconds patience) {
     const auto deadline = Clock::now() + patience;
-    while (true) {
+    for (int pause_ms = kEndPollMs;; pause_ms = std::min(pause_ms * 2, kLongestEndPollMs)) {
       // One that ends leaves a question unanswered.
       const bool keeper = keeper_pidfd_.valid()
                               ? !process_ended(keeper_pidfd_)
@@ -284,7 +286,7 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
       if (!keeper && postgres_processes_in(paths_.data).empty()) return true;
       if (Clock::now() >= deadline) return false;
       pollfd ended{keeper ? keeper_pidfd_.get() : -1, POLLIN, 0};
-      ::poll(&ended, 1, 5);
+      ::poll(&ended, 1, pause_ms);
     }
   };
   const auto tell = [&](const char* request, int signal) {

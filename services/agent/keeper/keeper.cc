@@ -86,7 +86,7 @@ int Keeper::run() {
 void Keeper::enforce_lease() {
   if (pid_ <= 0 || closed_ || may_serve(boot_ms())) return;
   expired_ = true;
-  kill_server(options_.command.data_directory);
+  nobody_left_ = kill_server(options_.command.data_directory);
   if (adopted()) on_postmaster_gone(128 + SIGKILL);
 }
 
@@ -185,7 +185,7 @@ void Keeper::on_postmaster_gone(int status) {
   pid_ = 0;
   heartbeat_.drop();
   last_exit_ = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-  kill_orphaned_backends(options_.command.data_directory);
+  if (!std::exchange(nobody_left_, false)) kill_orphaned_backends(options_.command.data_directory);
   const bool expired = std::exchange(expired_, false);
   if (std::exchange(closed_, false)) take_guard(guard_);
   const int64_t now = boot_ms();

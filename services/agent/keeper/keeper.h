@@ -88,6 +88,7 @@ class Keeper {
   Heartbeat heartbeat_;
   pid_t second_ = 0;
   bool held_ = false;
+  bool nobody_left_ = false;  // of the server that was killed
   bool expired_ = false;  // the postmaster was killed because its lease was over
   bool closed_ = false;   // as in the cell
   State state_ = State::waiting;

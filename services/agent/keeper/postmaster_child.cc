@@ -12,6 +12,12 @@
 #include "agent/keeper/proc_scan.h"
 
 namespace trunkline::agent {
+namespace {
+
+constexpr int kFirstWaitMs = 250;
+constexpr int kLongestWaitMs = 1000;
+
+}  // namespace
 
 pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_file) {
   const std::string hba = "hba_file=" + hba_file;
@@ -51,30 +57,25 @@ void remove_stale_lock_files(const PostmasterCommand& command) {
   ::closedir(sockets);
 }
 
-void kill_orphaned_backends(const std::string& data_directory) {
-  for (int i = 0; i < 400; ++i) {
+// A dead postmaster starts nobody: whoever is found after its end is all there is.
+bool kill_orphaned_backends(const std::string& data_directory) {
+  for (int wait_ms = kFirstWaitMs; wait_ms <= kLongestWaitMs; wait_ms *= 2) {
     const auto left = postgres_processes_in(data_directory);
-    if (left.empty()) return;
     for (const pid_t pid : left) ::kill(pid, SIGKILL);
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-    }
-    ::usleep(5000);
+    if (await_end(left, wait_ms)) return true;
   }
+  return false;
 }
 
-void kill_server(const std::string& data_directory) {
+bool kill_server(const std::string& data_directory) {
   if (const pid_t postmaster = running_postmaster(data_directory)) {
     const auto children = children_of(postmaster);
     ::kill(postmaster, SIGKILL);
     for (const pid_t child : children) ::kill(child, SIGKILL);
+    await_end({postmaster}, kLongestWaitMs);
+    await_end(children, kLongestWaitMs);
   }
-  // Whom the postmaster started while it was asked for its children.
-  for (int i = 0; i < 2000; ++i) {
-    const auto left = postgres_processes_in(data_directory);
-    if (left.empty()) return;
-    for (const pid_t pid : left) ::kill(pid, SIGKILL);
-    ::usleep(1000);
-  }
+  return kill_orphaned_backends(data_directory);
 }
 
 }  // namespace trunkline::agent

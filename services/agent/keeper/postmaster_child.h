@@ -27,11 +27,14 @@ pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_
 void remove_stale_lock_files(const PostmasterCommand& command);
 
 // Kills what is left of a postmaster that is dead: a backend that is busy can outlive it, and holds
-// the shared memory that the next postmaster must not find in use. Waits up to two seconds.
-void kill_orphaned_backends(const std::string& data_directory);
+// the shared memory that the next postmaster must not find in use. False if some have not ended
+// after about two seconds.
+bool kill_orphaned_backends(const std::string& data_directory);
 
 // Ends the directory's server at once: the postmaster first, so that nothing new begins, then all
-// that it has started. Nothing of it serves anybody when this returns.
-void kill_server(const std::string& data_directory);
+// that it has started. Nothing of it serves anybody when this returns; false if some of it has yet
+// to end, as what waits for a disk does. Looks at all processes of the machine once where it can:
+// a machine that is late lets many leases run out at once.
+bool kill_server(const std::string& data_directory);
 
 }  // namespace trunkline::agent

@@ -1,10 +1,15 @@
 #include "agent/keeper/proc_scan.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -81,6 +86,29 @@ pid_t running_postmaster(const std::string& data_directory) {
   const auto pid = static_cast<pid_t>(std::strtol(text.c_str(), nullptr, 10));
   if (pid <= 1 || !is_postgres_in(pid, data_directory)) return 0;
   return pid;
+}
+
+bool await_end(const std::vector<pid_t>& pids, int64_t longest_ms) {
+  const auto now_ms = [] {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * int64_t{1000} + now.tv_nsec / 1'000'000;
+  };
+  const int64_t deadline = now_ms() + longest_ms;
+  bool ended = true;
+  for (const pid_t pid : pids) {
+    const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (fd < 0) continue;  // it is not there any more
+    pollfd end{fd, POLLIN, 0};
+    int ready = 0;
+    do {
+      const int64_t left = std::max<int64_t>(deadline - now_ms(), 0);
+      ready = ::poll(&end, 1, static_cast<int>(left));
+    } while (ready < 0 && errno == EINTR);
+    ended = ended && ready > 0;
+    ::close(fd);
+  }
+  return ended;
 }
 
 std::vector<pid_t> children_of(pid_t pid) {

@@ -14,6 +14,7 @@ namespace trunkline::agent {
 // with the pid it names a process for good.
 uint64_t process_start_ticks(pid_t pid);
 
+// A look at every process of the machine: not for a loop that many nodes may be in at once.
 // Processes whose working directory is `data_directory` and whose program is called "postgres": a
 // postmaster and its children, whoever their parent is now.
 std::vector<pid_t> postgres_processes_in(const std::string& data_directory);
@@ -21,6 +22,10 @@ std::vector<pid_t> postgres_processes_in(const std::string& data_directory);
 // The pid in <data_directory>/postmaster.pid if that process is this directory's postmaster; else
 // 0.
 pid_t running_postmaster(const std::string& data_directory);
+
+// Waits, by what the kernel tells and not by looking, until all have ended. False if one has not
+// within `longest_ms`.
+bool await_end(const std::vector<pid_t>& pids, int64_t longest_ms);
 
 // Children of a process, as the kernel lists them.
 std::vector<pid_t> children_of(pid_t pid);
