@@ -1,6 +1,8 @@
 // What the nodes of one agent share. Outlives them all.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -50,6 +52,8 @@ struct AgentContext {
   TemplateStore* templates = nullptr;
   CgroupLimits* cgroups = nullptr;
   ManifestStore* manifests = nullptr;
+  std::atomic<uint32_t> nodes{0};       // of the host
+  std::atomic<uint32_t> in_a_hurry{0};  // those of them that look again in less than kIdle
   std::function<void()> report_changed;  // from any thread
 };
 

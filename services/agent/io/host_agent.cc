@@ -26,7 +26,10 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kReportEvery{400};
+// How long changes are gathered, for they come in bursts: a report names every node of the host.
 constexpr milliseconds kCoalesce{2};
+constexpr milliseconds kLongestCoalesce{40};
+constexpr uint32_t kNodesPerMs = 5;
 constexpr size_t kMostEarly = 1024;
 constexpr size_t kMostNodes = 10'000;
 constexpr uint32_t kLongestLeaseMs = 60'000;
@@ -304,7 +307,8 @@ void HostAgent::run_reports() {
     if (stopping_) break;
     if (changed_) {
       lock.unlock();
-      std::this_thread::sleep_for(kCoalesce);  // changes come in bursts
+      std::this_thread::sleep_for(
+          std::clamp(milliseconds(context_.nodes / kNodesPerMs), kCoalesce, kLongestCoalesce));
       lock.lock();
     }
     changed_ = false;
@@ -331,6 +335,7 @@ void HostAgent::reap_finished() {
       ++it;
     }
   }
+  context_.nodes = static_cast<uint32_t>(nodes_.size());
 }
 
 v1::HostReport HostAgent::report() {

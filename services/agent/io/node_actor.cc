@@ -16,6 +16,10 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kIdle{350};
+// A host of hundreds of nodes looks at each less often: what matters wakes a node anyway.
+constexpr milliseconds kIdlePerNode{5};
+constexpr milliseconds kLongestIdle{1000};
+constexpr uint32_t kCrowd = 8;  // so many can be in a hurry without slowing each other down
 constexpr milliseconds kLeasePoll{20};
 constexpr milliseconds kStartingPoll{2};
 constexpr milliseconds kUnsettledPoll{12};
@@ -110,6 +114,7 @@ void NodeActor::run() {
           decision.step == Step::await_lease || decision.step == Step::refuse || later) {
         if (manifest_dirty_) save_manifest();
         milliseconds longest = idle_time();
+        note_hurry(longest < kIdle);
         if (later) {
           longest = std::min(longest, std::chrono::ceil<milliseconds>(progress.next_try - now));
         }
@@ -122,7 +127,14 @@ void NodeActor::run() {
       wait(milliseconds(200));
     }
   }
+  note_hurry(false);
   start_span_.reset();
+}
+
+void NodeActor::note_hurry(bool hurries) {
+  if (hurries == hurries_) return;
+  hurries_ = hurries;
+  hurries ? ++context_.in_a_hurry : --context_.in_a_hurry;
 }
 
 bool NodeActor::take_inbox() {
@@ -275,21 +287,26 @@ void NodeActor::wait(milliseconds longest) {
   if (fds[2].revents != 0) postmaster_pidfd_.reset();
 }
 
+uint32_t NodeActor::crowd() const {
+  return 1 + context_.in_a_hurry / kCrowd;
+}
+
 milliseconds NodeActor::paced(milliseconds least) const {
   const auto age = std::chrono::duration_cast<milliseconds>(Clock::now() - unsettled_since_);
-  return std::clamp(age / 16, least, kLongestPace);
+  return std::clamp(age * crowd() / 16, std::min(least * crowd(), kLongestPace), kLongestPace);
 }
 
 milliseconds NodeActor::idle_time() const {
-  if (fence_holds_) return kIdle;
-  if (lease_awaited_) return kLeasePoll;
-  if (!manifest_.role) return kIdle;
-  if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : kIdle;
+  const milliseconds idle = std::clamp(kIdlePerNode * context_.nodes.load(), kIdle, kLongestIdle);
+  if (fence_holds_) return idle;
+  if (lease_awaited_) return std::min(kLeasePoll * crowd(), kLongestPace);
+  if (!manifest_.role) return idle;
+  if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : idle;
   if (seen_.postgres == PostgresState::starting) return paced(kStartingPoll);
-  if (seen_.restart_pending || !seen_.files_in_force || barrier_) return paced(kConfirmPoll);
-  if (preparing_) return kConfirmPoll;
+  if (seen_.restart_pending || !seen_.files_in_force || barrier_) return std::min(kConfirmPoll * crowd(), kLongestPace);
+  if (preparing_) return paced(kConfirmPoll);
   if (is_unsettled() && !standbys_streaming()) return paced(kUnsettledPoll);
-  return kIdle;
+  return idle;
 }
 
 void NodeActor::publish() {

@@ -89,8 +89,11 @@ class NodeActor {
   void wait(std::chrono::milliseconds longest);
   bool is_unsettled() const { return Clock::now() - unsettled_since_ < std::chrono::seconds(30); }
   // How long to wait before looking again at what is under way: the longer it takes, the longer.
+  // How much longer than one alone would each has to wait while many nodes of the host look again.
+  uint32_t crowd() const;
   std::chrono::milliseconds paced(std::chrono::milliseconds least) const;
   std::chrono::milliseconds idle_time() const;
+  void note_hurry(bool hurries);
   void publish();
   v1::NodeReport build_report() const;
   v1::NodeAddress report_address() const;
@@ -99,6 +102,7 @@ class NodeActor {
   void observe();
   void observe_process();
   void observe_facts();
+  void refresh_facts();
   void observe_following();
   void observe_port();
   void observe_slow();
@@ -184,6 +188,7 @@ class NodeActor {
   std::atomic<bool> finished_{false};
   std::thread thread_;
   std::string last_significant_;
+  bool hurries_ = false;  // counted in context_.in_a_hurry
 
   Seen seen_;
   std::string last_rule_;  // newest that was logged: tries are not logged one by one
@@ -205,6 +210,7 @@ class NodeActor {
   std::optional<PgConnection> sql_;
   std::optional<PostgresFacts> facts_;
   Clock::time_point facts_at_{};
+  int late_answers_ = 0;  // in a row
   Clock::time_point unsettled_since_{};
   std::string restart_checked_;  // configuration and start for which restart_pending is known
   std::string mark_in_force_;    // newest configuration that the server was seen to run with

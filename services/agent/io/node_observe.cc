@@ -21,6 +21,7 @@ using std::chrono::seconds;
 constexpr milliseconds kFactsAge{300};
 constexpr milliseconds kUnsettledFactsAge{8};
 constexpr milliseconds kFactsDeadline{1000};
+constexpr int kLateAnswers = 2;
 constexpr seconds kSlowCheck{10};
 constexpr seconds kFollowPatience{3};
 constexpr size_t kLogTail = 16 * 1024;
@@ -132,10 +133,7 @@ void NodeActor::observe_facts() {
   const auto age = Clock::now() - facts_at_;
   try {
     if (!facts_ || age >= (settled ? kFactsAge : paced(kUnsettledFactsAge))) {
-      facts_ = read_facts(sql(), kFactsDeadline);
-      facts_at_ = Clock::now();
-      if (facts_->flush_lsn != received_lsn_) received_seen_ms_ = boot_ms();
-      received_lsn_ = facts_->flush_lsn;
+      refresh_facts();
     }
     const std::string mark = config_mark(conf_on_disk_);
     seen_.files_in_force = facts_->config_mark == mark;
@@ -173,7 +171,23 @@ void NodeActor::observe_facts() {
   }
 }
 
+// An answer that is late is no sign of a server that is down: a machine with much to do is late.
+void NodeActor::refresh_facts() {
+  try {
+    facts_ = read_facts(sql(), kFactsDeadline);
+  } catch (const PgTimeout&) {
+    sql_.reset();
+    if (!facts_ || ++late_answers_ > kLateAnswers) throw;
+    return;
+  }
+  late_answers_ = 0;
+  facts_at_ = Clock::now();
+  if (facts_->flush_lsn != received_lsn_) received_seen_ms_ = boot_ms();
+  received_lsn_ = facts_->flush_lsn;
+}
+
 void NodeActor::drop_facts() {
+  late_answers_ = 0;
   sql_.reset();
   facts_.reset();
   barrier_.reset();

@@ -88,7 +88,7 @@ void PgConnection::await_socket(bool for_write, Clock::time_point until) {
   pollfd fd{PQsocket(connection_.get()), static_cast<short>(for_write ? POLLOUT : POLLIN), 0};
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
-    if (left <= 0) throw PgError("the server did not answer in time", "");
+    if (left <= 0) throw PgTimeout();
     const int n = ::poll(&fd, 1, static_cast<int>(left));
     if (n > 0) return;
     if (n < 0 && errno != EINTR) throw PgError("poll failed", "");

@@ -23,6 +23,12 @@ class PgError : public std::runtime_error {
   std::string sqlstate_;
 };
 
+// The server is there, but has not answered within the deadline.
+class PgTimeout : public PgError {
+ public:
+  PgTimeout() : PgError("the server did not answer in time", "") {}
+};
+
 using PgRow = std::vector<std::optional<std::string>>;
 using PgRows = std::vector<PgRow>;
 
