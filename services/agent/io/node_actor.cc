@@ -303,8 +303,8 @@ milliseconds NodeActor::idle_time() const {
   if (!manifest_.role) return idle;
   if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : idle;
   if (seen_.postgres == PostgresState::starting) return paced(kStartingPoll);
-  if (seen_.restart_pending || !seen_.files_in_force || barrier_) return std::min(kConfirmPoll * crowd(), kLongestPace);
-  if (preparing_) return paced(kConfirmPoll);
+  if (seen_.restart_pending || !seen_.files_in_force || barrier_) return paced(kConfirmPoll);
+  if (preparing_) return std::min(kConfirmPoll * crowd(), kLongestPace);
   if (is_unsettled() && !standbys_streaming()) return paced(kUnsettledPoll);
   return idle;
 }
