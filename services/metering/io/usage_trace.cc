@@ -25,6 +25,8 @@ const std::string kColumns =
 
 // Without the newest record's position: so long after the line's end measurements may still come.
 constexpr int64_t kLateUs = int64_t{3'600} * 1'000'000;
+// The log's clock may have been set back by as much in the midst of what a line was made from.
+constexpr int64_t kStepUs = int64_t{3'600} * 1'000'000;
 
 std::vector<RecordedEvent> events_from(const pqxx::result& rows) {
   std::vector<RecordedEvent> out;
@@ -49,6 +51,27 @@ std::string event_json(const RecordedEvent& event, const google::protobuf::Messa
       {"correlation_id", event.metadata.correlation_id},
       {"payload", good ? nlohmann::ordered_json::parse(text) : nlohmann::ordered_json()}};
   return out.dump();
+}
+
+// The first version of a stream in which a column that grows with it is larger; one behind the
+// newest if there is none. Some looks into the index, however long the stream is.
+int64_t first_version(pqxx::nontransaction& session, const std::string& stream,
+                      const char* column, int64_t value) {
+  int64_t low = 1;
+  int64_t high = session.exec_params1("SELECT coalesce(max(version), 0) + 1 FROM log.event "
+                                      "WHERE stream = $1", stream)[0].as<int64_t>();
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    const auto row = session.exec_params1(std::string("SELECT ") + column +
+                                          " FROM log.event WHERE stream = $1 AND version = $2",
+                                          stream, middle);
+    if (row[0].as<int64_t>() > value) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
 }
 
 bool names_another_node(const v1::InstanceEvent& event, const std::string& node_id) {
@@ -119,34 +142,66 @@ std::vector<RecordedEvent> UsageTrace::of_instance(const UsageLine& line, int64_
   });
 }
 
+// Which streams are of proxies is not known from their names. Jumps from one stream to the next in
+// the index, and reads the first event of those that are new.
+std::vector<std::string> UsageTrace::proxy_streams(Session& session) {
+  const auto next = [](const std::string& after) {
+    return "SELECT stream FROM log.event WHERE stream > " + after +
+           " AND stream < 'usage.' ORDER BY stream LIMIT 1";
+  };
+  const auto names = session.exec("WITH RECURSIVE s AS ((" + next("'usage-'") +
+                                  ") UNION ALL SELECT (" + next("s.stream") +
+                                  ") FROM s WHERE s.stream IS NOT NULL) "
+                                  "SELECT stream FROM s WHERE stream IS NOT NULL");
+  std::vector<std::string> out;
+  for (const auto& row : names) {
+    const std::string stream = row[0].c_str();
+    auto known = is_proxy_.find(stream);
+    if (known == is_proxy_.end()) {
+      const auto first = session.exec_params1(
+          "SELECT " + kColumns + " FROM log.event WHERE stream = $1 AND version = 1", stream);
+      v1::UsageEvent event;
+      const bool is_proxy = event.ParseFromString(eventlog::event_of(first, 0).payload) &&
+                            event.usage_measured().source().starts_with("proxy:");
+      known = is_proxy_.emplace(stream, is_proxy).first;
+    }
+    if (known->second) out.push_back(stream);
+  }
+  return out;
+}
+
 std::vector<RecordedEvent> UsageTrace::of_sources(const UsageLine& line,
                                                   const std::vector<std::string>& hosts,
                                                   int64_t last_position, int64_t after,
                                                   size_t limit) {
   const MeterInfo& meter = info(line.meter);
   if (meter.source == MeterSource::log) return {};
-  // A host's events are in one stream; which proxies carried an instance is not known before.
-  std::string streams;
-  for (const auto& host : hosts) {
-    streams += (streams.empty() ? "'" : ",'") +
-               eventlog::stream_name("usage", source_uuid("host:" + host)) + "'";
+  std::vector<std::string> streams;
+  if (meter.source == MeterSource::agent) {
+    for (const auto& host : hosts) {
+      streams.push_back(eventlog::stream_name("usage", source_uuid("host:" + host)));
+    }
   }
-  if (meter.source == MeterSource::agent && streams.empty()) return {};
-  const std::string which = meter.source == MeterSource::agent
-                                ? "stream IN (" + streams + ")"
-                                : "stream >= 'usage-' AND stream < 'usage.'";
-  return ask([&](pqxx::nontransaction& session) {
-    const auto until = last_position != 0
-                           ? last_position
-                           : session.exec_params1(
-                                 "SELECT coalesce(max(position), 0) FROM log.event WHERE "
-                                 "recorded_us < $1", line.to_ms * 1000 + kLateUs)[0]
-                                 .as<int64_t>();
-    return events_from(session.exec_params(
-        "SELECT " + kColumns + " FROM log.event WHERE " + which +
-            " AND type = 'usage_measured' AND recorded_us > $1 AND position > $2 AND "
-            "position <= $3 ORDER BY position LIMIT $4",
-        line.from_ms * 1000, after, until, static_cast<int64_t>(limit)));
+  return ask([&](Session& session) {
+    if (meter.source == MeterSource::proxy) streams = proxy_streams(session);
+    std::string each;
+    for (const auto& stream : streams) {
+      int64_t first = first_version(session, stream, "recorded_us", line.from_ms * 1000 - kStepUs);
+      if (after > 0) first = std::max(first, first_version(session, stream, "position", after));
+      const int64_t end =
+          last_position != 0
+              ? first_version(session, stream, "position", last_position)
+              : first_version(session, stream, "recorded_us", line.to_ms * 1000 + kLateUs);
+      each += (each.empty() ? "(SELECT " : " UNION ALL (SELECT ") + kColumns +
+              " FROM log.event WHERE stream = " + session.quote(stream) + " AND version >= " +
+              std::to_string(first) + " AND version < " + std::to_string(end) +
+              " AND type = 'usage_measured' AND recorded_us > " +
+              std::to_string(line.from_ms * 1000) + " ORDER BY version LIMIT " +
+              std::to_string(limit) + ")";
+    }
+    if (each.empty()) return std::vector<RecordedEvent>();
+    return events_from(session.exec("SELECT * FROM (" + each + ") e ORDER BY position LIMIT " +
+                                    std::to_string(limit)));
   });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <pqxx/pqxx>
@@ -39,8 +40,10 @@ class UsageTrace {
   int64_t closed_until(int64_t position);
 
  private:
+  using Session = pqxx::nontransaction;
   template <class Work>
   auto ask(Work work);
+  std::vector<std::string> proxy_streams(Session& session);
   std::vector<eventlog::RecordedEvent> of_instance(const UsageLine& line, int64_t after,
                                                   size_t limit);
   std::vector<eventlog::RecordedEvent> of_sources(const UsageLine& line,
@@ -50,6 +53,7 @@ class UsageTrace {
 
   const std::string dsn_;
   std::unique_ptr<pqxx::connection> connection_;
+  std::map<std::string, bool> is_proxy_;  // streams of usage, by name
 };
 
 }  // namespace trunkline::metering
