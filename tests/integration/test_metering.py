@@ -1,11 +1,12 @@
 """Usage as a billing system gets it from TL_USAGE is what the log bills, to the unit: metering is
 killed, PostgreSQL crashes, NATS is wiped, instances come, change and go.
 
-TRUNKLINE_METERING_KILLS (default 10) sets the scale.
+TRUNKLINE_METERING_KILLS (default 10) and TRUNKLINE_METERING_TURNS (default 2) set the scale.
 """
 
 import base64
 import collections
+import contextlib
 import decimal
 import json
 import os
@@ -17,6 +18,7 @@ import subprocess
 import threading
 import time
 import unittest
+import urllib.request
 import uuid as uuids
 
 from customer import INSTANCES
@@ -25,6 +27,7 @@ from test_nothing_lost import Patient
 from usage_from_log import EVENT_METERS, UsageFromLog, base_units, unix_ms
 
 KILLS = int(os.environ.get("TRUNKLINE_METERING_KILLS", "10"))
+TURNS = int(os.environ.get("TRUNKLINE_METERING_TURNS", "2"))
 WINDOW_MS = 2000
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
@@ -259,6 +262,84 @@ class Metering(unittest.TestCase):
         self.assertGreaterEqual(report["records"], before["records"])
         after = self.ask_metering(op="checksum", up_to=expected.closed_position)
         self.assertEqual(after, before, "a rebuild makes the same records")
+
+    def test_two_processes_take_turns(self):
+        Patient(self.platform).order(name="runs")
+        last_close = self.newest_close()
+        for turn in range(TURNS):
+            wait_for(lambda: self.is_active() is True, 60, "the supervisor's process is active")
+            second, log = self.start_another(f"second-{turn}.log")
+            wait_for(lambda: "metering is up" in log.read_text(), 60, "a second process")
+            self.await_close_after(last_close)
+            self.assertNotIn("metering is active", log.read_text())
+            with self.nobody_restarts():
+                os.kill(self.platform.pid("metering"), signal.SIGKILL)
+                wait_for(lambda: "metering is active" in log.read_text(), 60, "it takes over")
+            wait_for(lambda: self.is_active() is False, 60, "the first one is back and waits")
+            last_close = self.await_close_after(self.newest_close())
+            self.assertIs(self.is_active(), False)
+            second.kill()
+            second.wait()
+            last_close = self.await_close_after(last_close)
+        self.assertIs(self.is_active(), True)
+
+        events = self.log_events()
+        ends = [int(e["payload"]["window_end_unix_ms"]) for e in events
+                if e["type"] == "usage_window_closed"]
+        self.assertEqual(ends, sorted(set(ends)), "each window is closed once, in order")
+        expected = UsageFromLog(events)
+        consumer = Consumer()
+
+        def has_all():
+            self.consume(consumer)
+            return self.billed(consumer.seen, expected.closed_position) == expected.usage
+        wait_for(has_all, 60, "the stream holds all usage")
+
+    @contextlib.contextmanager
+    def nobody_restarts(self):
+        """Otherwise a killed process is back before one that waits looks the next time."""
+        supervisor = int((self.platform.home / "run" / "supervisor.lock").read_text())
+        os.kill(supervisor, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+
+    def start_another(self, log_name):
+        """A second metering beside the one that the supervisor keeps, and its log."""
+        config = self.platform.home / "etc" / "metering.json"
+        status, log = config.stat(), self.platform.parent / log_name
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [str(self.platform.home / "bin" / "trunkline-metering"), "--config", str(config)],
+                user=status.st_uid, group=status.st_gid, extra_groups=[],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process, log
+
+    def is_active(self):
+        """What the supervisor's process says of itself; None while it says nothing."""
+        targets = json.loads((self.platform.home / "prometheus/targets.json").read_text())
+        (target,) = [entry["targets"][0] for entry in targets
+                     if entry["labels"]["service"] == "metering"]
+        try:
+            with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return None
+        shown = re.search(r"^trunkline_metering_active (.*)$", text, re.M)
+        return shown and float(shown[1]) == 1
+
+    def newest_close(self):
+        return max([0] + [e["position"] for e in self.log_events()
+                          if e["type"] == "usage_window_closed"])
+
+    def await_close_after(self, position):
+        def newer():
+            newest = self.newest_close()
+            return newest if newest > position else None
+        return wait_for(newer, 60, "another window is closed")
 
     def rebuild(self):
         """Nothing while no process is active yet."""
