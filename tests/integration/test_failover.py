@@ -143,7 +143,6 @@ class Failover(SurvivorTest):
         self.assertEqual(result["errors"], {})
         self.assertEqual(self.survivor.postmaster_start(), started)
 
-    @unittest.skipUnless("TRUNKLINE_FAILOVERS" in os.environ, "long: set TRUNKLINE_FAILOVERS")
     def test_the_controller_killed_after_each_step(self):
         """Whoever follows it goes on from the log: one primary, and nothing lost."""
         work, watch = self.workload(), self.watch()

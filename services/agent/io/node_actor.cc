@@ -134,7 +134,11 @@ void NodeActor::run() {
 void NodeActor::note_hurry(bool hurries) {
   if (hurries == hurries_) return;
   hurries_ = hurries;
-  hurries ? ++context_.in_a_hurry : --context_.in_a_hurry;
+  if (hurries) {
+    ++context_.in_a_hurry;
+  } else {
+    --context_.in_a_hurry;
+  }
 }
 
 bool NodeActor::take_inbox() {

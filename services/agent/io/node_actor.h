@@ -88,9 +88,9 @@ class NodeActor {
   void set_failed(TaskKind kind, const std::string& code, const std::string& message);
   void wait(std::chrono::milliseconds longest);
   bool is_unsettled() const { return Clock::now() - unsettled_since_ < std::chrono::seconds(30); }
-  // How long to wait before looking again at what is under way: the longer it takes, the longer.
   // How much longer than one alone would each has to wait while many nodes of the host look again.
   uint32_t crowd() const;
+  // How long to wait before looking again at what is under way: the longer it takes, the longer.
   std::chrono::milliseconds paced(std::chrono::milliseconds least) const;
   std::chrono::milliseconds idle_time() const;
   void note_hurry(bool hurries);

@@ -172,12 +172,14 @@ void NodeActor::observe_facts() {
 }
 
 // An answer that is late is no sign of a server that is down: a machine with much to do is late.
+// What somebody has declared out of date is not used any longer, though.
 void NodeActor::refresh_facts() {
   try {
     facts_ = read_facts(sql(), kFactsDeadline);
   } catch (const PgTimeout&) {
     sql_.reset();
-    if (!facts_ || ++late_answers_ > kLateAnswers) throw;
+    const bool is_current = facts_ && facts_at_ != Clock::time_point{};
+    if (!is_current || ++late_answers_ > kLateAnswers) throw;
     return;
   }
   late_answers_ = 0;
