@@ -257,6 +257,16 @@ class Metrics(unittest.TestCase):
         self.assertEqual(len(shown), 1)
         self.assertEqual(len(shown[0]["nodes"]), 2)
         self.assertGreaterEqual(fleet["instances"]["by_status"]["ACTIVE"], 1)
+        # What needs somebody's eyes comes first, though it is the newest.
+        tenant = self.tenants[1]
+        failed = tenant.order(cpu=128, ram=1048576)
+        self.addCleanup(tenant.delete, failed)
+        wait_for(lambda: tenant.get(failed)["status"] == "ERROR", 60, "ERROR")
+        instances = Customer(self.platform).call("GET", "/v1/admin/fleet")["instances"]
+        self.assertEqual(instances["shown"][0]["uuid"], failed)
+        self.assertEqual(instances["by_status"]["ERROR"], 1)
+        self.assertEqual(instances["total"], len(instances["shown"]))
+        self.assertEqual(sum(instances["by_version"].values()), instances["total"])
 
     def test_a_tenant_sees_nothing_of_another(self):
         other = self.tenants[1]

@@ -37,6 +37,19 @@ void keep_little(v1::NodeStats& stats) {
   for (auto& statement : *statements) shorten(statement.mutable_query());
 }
 
+void copy_figures(const v1::NodeStats& from, v1::NodeStats* to) {
+  *to->mutable_counters() = from.counters();
+  to->set_node_id(from.node_id());
+  to->set_instance_id(from.instance_id());
+  if (!from.has_server()) return;
+  const v1::ServerStats& server = from.server();
+  v1::ServerStats& out = *to->mutable_server();
+  out.set_primary(server.primary());
+  out.set_replication_lag_bytes(server.replication_lag_bytes());
+  out.set_replication_lag_ms(server.replication_lag_ms());
+  out.set_xid_age(server.xid_age());
+}
+
 }  // namespace
 
 void FleetStats::take(const std::string& subject_host, const v1::HostStats& stats, TimePoint now) {
@@ -110,7 +123,7 @@ void FleetStats::remember_databases(const v1::NodeStats& stats, Node& node, Time
   std::erase_if(node.databases, [&](const auto& d) { return now - d.second.at > kForgetAfter; });
 }
 
-void FleetStats::fill(std::vector<ShownNode>& nodes) const {
+void FleetStats::fill(std::vector<ShownNode>& nodes, Detail detail) const {
   const std::shared_lock lock(mutex_);
   for (ShownNode& node : nodes) {
     const auto host = hosts_.find(node.host);
@@ -119,7 +132,11 @@ void FleetStats::fill(std::vector<ShownNode>& nodes) const {
     if (found == host->second.nodes.end()) continue;
     node.known = true;
     node.at = found->second.at;
-    node.stats = found->second.stats;
+    if (detail == Detail::all) {
+      node.stats = found->second.stats;
+    } else {
+      copy_figures(found->second.stats, &node.stats);
+    }
     node.values = found->second.values;
   }
 }

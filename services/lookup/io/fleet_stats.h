@@ -35,8 +35,10 @@ class FleetStats {
   // `subject_host`: from the subject, which the bus lets only that host publish on.
   void take(const std::string& subject_host, const v1::HostStats& stats, TimePoint now);
 
-  // Fills in what is known of each node from the host that it is on.
-  void fill(std::vector<ShownNode>& nodes) const;
+  // Fills in what is known of each node from the host that it is on. Figures only: without lists
+  // (databases, locks, statements), for who looks at many nodes.
+  enum class Detail { all, figures_only };
+  void fill(std::vector<ShownNode>& nodes, Detail detail = Detail::all) const;
   std::map<std::string, HostNow> hosts() const;
 
  private:
