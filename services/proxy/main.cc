@@ -28,6 +28,11 @@ proxy::ProxyOptions proxy_options(const nlohmann::json& raw) {
   out.node_tls = raw.value("backend_tls", false);
   out.node_ca_file = raw.value("backend_ca", "");
   out.threads = raw.value("threads", 0u);
+  if (raw.contains("pooled_port")) out.pooled_port = raw.at("pooled_port").get<uint16_t>();
+  out.pools.program = raw.value("pool_program", out.pools.program);
+  out.pools.user = raw.value("pool_user", out.pools.user);
+  out.pools.idle_time =
+      std::chrono::milliseconds(raw.value("pool_idle_ms", out.pools.idle_time.count()));
   out.most_connections = raw.value("max_connections", out.most_connections);
   // Another secret at each start would let salts of users that are not there change.
   const std::string secret = raw.value("mock_secret", "");
@@ -118,6 +123,7 @@ void serve(const runtime::ServiceConfig& config) {
   const std::string cache = folder + "/routes.bin";
   proxy::ProxyOptions options = proxy_options(*config.raw);
   options.traffic_file = folder + "/traffic.bin";
+  options.pools.folder = config.raw->value("pool_dir", folder + "/pools");
   proxy::ProxyServer server(std::move(options));
   proxy::load_routes(cache, server.endpoints());
   const BusLink link(config.bus, server.context(), cache, reporting(*config.raw));

@@ -1,6 +1,17 @@
 #include "proxy/io/endpoints.h"
 
+#include "proxy/domain/pool_files.h"
+
 namespace trunkline::proxy {
+namespace {
+
+bool take_one(std::atomic<uint64_t>& count, uint64_t most) {
+  if (count.fetch_add(1) < most) return true;
+  count.fetch_sub(1);
+  return false;
+}
+
+}  // namespace
 
 std::shared_ptr<const RouteView> Endpoint::route() const {
   const std::lock_guard lock(mutex_);
@@ -12,17 +23,27 @@ void Endpoint::set_route(std::shared_ptr<const RouteView> route) {
   route_ = std::move(route);
 }
 
-bool Endpoint::admit() {
-  const uint32_t most = route()->connections;
-  const uint64_t before = admitted_.fetch_add(1);
-  if (most != 0 && before >= most) {
-    admitted_.fetch_sub(1);
+bool Endpoint::admit(Way way) {
+  const uint32_t connections = route()->connections;
+  const PoolLimits pool = pool_limits(connections);
+  if (way == Way::pooled) return take_one(pooled_, pool.clients);
+  if (way == Way::from_pool && !take_one(from_pool_, pool.servers)) return false;
+  if (connections != 0 && !take_one(connected_, connections)) {
+    if (way == Way::from_pool) --from_pool_;
     return false;
   }
+  if (connections == 0) ++connected_;
   return true;
 }
 
-void Endpoint::dismiss() { admitted_.fetch_sub(1); }
+void Endpoint::dismiss(Way way) {
+  if (way == Way::pooled) {
+    --pooled_;
+    return;
+  }
+  --connected_;
+  if (way == Way::from_pool) --from_pool_;
+}
 
 std::shared_ptr<const NodeView> Endpoint::enter(const std::vector<NodeId>& unreachable,
                                                 std::shared_ptr<const RouteView>* seen) {

@@ -6,12 +6,26 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "proxy/domain/route_view.h"
 #include "trunkline/v1/route.pb.h"
 
 namespace trunkline::proxy {
+
+// How a session came.
+enum class Way {
+  direct,
+  pooled,     // a client of the endpoint's pool
+  from_pool,  // the pool itself, for its clients
+};
+
+// What a session knows of where it goes, before its client has said anything.
+struct Entrance {
+  Way way = Way::direct;
+  std::optional<EndpointName> endpoint;
+};
 
 class Endpoint {
  public:
@@ -20,8 +34,8 @@ class Endpoint {
   std::shared_ptr<const RouteView> route() const;
   void set_route(std::shared_ptr<const RouteView> route);
 
-  bool admit();  // false: it has as many connections as it may
-  void dismiss();
+  bool admit(Way way);  // false: it has as many connections of this way as it may
+  void dismiss(Way way);
 
   // The node for a new session, null: none now. Counts the session until leave().
   std::shared_ptr<const NodeView> enter(const std::vector<NodeId>& unreachable,
@@ -33,7 +47,9 @@ class Endpoint {
   mutable std::mutex mutex_;
   std::shared_ptr<const RouteView> route_;
   std::map<NodeId, uint64_t> sessions_;
-  std::atomic<uint64_t> admitted_ = 0;
+  std::atomic<uint64_t> connected_ = 0;  // to the instance, also from the pool
+  std::atomic<uint64_t> from_pool_ = 0;
+  std::atomic<uint64_t> pooled_ = 0;
 };
 
 class EndpointTable {

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <openssl/crypto.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -42,6 +43,23 @@ Task<void> begin_tls(Stream& stream, const ProxyContext& context, const NodeView
   if (answer != "S") throw Disconnected{};
   stream.use_tls(connect_session(context.node_tls.get(), stream.fd(), node.address));
   co_await stream.handshake(deadline);
+}
+
+bool is_folder(std::string_view address) { return address.starts_with('/'); }
+
+int connect_unix_socket(const std::string& folder, uint16_t port) {
+  const std::string path = folder + "/.s.PGSQL." + std::to_string(port);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  if (path.size() >= sizeof to.sun_path) throw Disconnected{};
+  path.copy(to.sun_path, path.size());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw Disconnected{};
+  if (connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) {
+    close(fd);
+    throw Disconnected{};
+  }
+  return fd;
 }
 
 // The answer to an authentication request, or nothing when the node is satisfied. A node that asks
@@ -88,6 +106,7 @@ LoginKeys::~LoginKeys() {
 }
 
 int connect_socket(const std::string& address, uint16_t port) {
+  if (is_folder(address)) return connect_unix_socket(address, port);
   sockaddr_storage storage{};
   socklen_t size = 0;
   auto* ip4 = reinterpret_cast<sockaddr_in*>(&storage);
@@ -119,7 +138,7 @@ Task<NodeSession> log_into_node(Stream& stream, const ProxyContext& context, con
                                 const LoginKeys& keys, const std::string& startup,
                                 SteadyTime deadline) {
   stream.open(connect_socket(node.address, node.port), EPOLLIN | EPOLLRDHUP);
-  const bool remote = !node.address.starts_with("127.");
+  const bool remote = !node.address.starts_with("127.") && !is_folder(node.address);
   if (context.node_tls && (remote || context.options.node_tls)) {
     co_await begin_tls(stream, context, node, deadline);
   } else if (remote) {

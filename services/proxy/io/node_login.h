@@ -32,7 +32,8 @@ struct NodeSession {
   uint32_t secret = 0;
 };
 
-// A socket that connects to `address`; throws Disconnected.
+// A socket that connects to `address`, or to the unix socket for `port` in a folder; throws
+// Disconnected.
 int connect_socket(const std::string& address, uint16_t port);
 
 // Throws NodeRefused, Disconnected, Malformed. Afterwards the stream is at a message's beginning.

@@ -14,6 +14,7 @@
 
 #include "proxy/domain/newcomers.h"
 #include "proxy/io/endpoints.h"
+#include "proxy/io/pools.h"
 #include "proxy/io/tls.h"
 #include "proxy/io/traffic_meter.h"
 
@@ -28,6 +29,8 @@ struct ProxyOptions {
   std::string node_ca_file;          // without it only nodes on a loopback address are served
   std::string mock_secret;           // for salts of users that are not there
   std::string traffic_file;          // empty: what is counted ends with the process
+  std::optional<uint16_t> pooled_port;  // shared by all endpoints' pools; 0: any; nothing: none
+  PoolOptions pools;
   unsigned threads = 0;              // 0: one for two processors
   uint64_t most_connections = 20'000;  // at most what descriptors allow
   uint64_t most_waiting = 2'000;     // for a primary
@@ -89,6 +92,7 @@ struct ProxyContext {
   const uint64_t most_connections;  // also what descriptors allow
   EndpointTable endpoints;
   TrafficMeter traffic;
+  Pools* pools = nullptr;  // if there is a pooled port
   CancelKeys cancel_keys;
   TlsContext client_tls;  // null: none
   TlsContext node_tls;    // null: none

@@ -24,6 +24,7 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::milliseconds kSettleEvery{500};
 
 PeerAddress address_of(const sockaddr_storage& peer) {
+  if (peer.ss_family != AF_INET) return 0;
   return ntohl(reinterpret_cast<const sockaddr_in&>(peer).sin_addr.s_addr);
 }
 
@@ -35,6 +36,7 @@ void refuse(int fd, const Refusal& why) {
 }
 
 bool is_loopback(const sockaddr_storage& peer) {
+  if (peer.ss_family == AF_UNIX) return true;
   if (peer.ss_family == AF_INET) {
     const auto& ip4 = reinterpret_cast<const sockaddr_in&>(peer);
     return ntohl(ip4.sin_addr.s_addr) >> 24 == 127;
@@ -61,12 +63,8 @@ ProxyServer::ProxyServer(ProxyOptions options)
   // each waking, and costs them more than it carries.
   if (threads == 0) threads = std::clamp((std::thread::hardware_concurrency() + 1) / 2, 1u, 64u);
   for (unsigned i = 0; i < threads; ++i) workers_.push_back(std::make_unique<Worker>(context_));
-  const int fd = listen_on(context_.options.port);
-  sockaddr_storage own{};
-  socklen_t size = sizeof own;
-  getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size);
-  port_ = ntohs(reinterpret_cast<sockaddr_in&>(own).sin_port);
-  add_listener(port_, fd, std::nullopt);
+  port_ = listen_for_all(context_.options.port, Way::direct);
+  if (context_.options.pooled_port) start_pools();
   context_.endpoints.on_change(
       [this](const RouteView* before, const RouteView& now) { route_changed(before, now); });
   for (auto& worker : workers_) {
@@ -78,7 +76,40 @@ ProxyServer::~ProxyServer() {
   context_.endpoints.on_change({});
   for (auto& worker : workers_) worker->loop.stop();
   for (auto& thread : threads_) thread.join();
+  if (pools_) pools_->stop();
+  workers_.clear();  // their sessions have places in the pools
   for (auto& [port, listener] : listeners_) close(listener->fd);
+  for (auto& [endpoint, listener] : pool_listeners_) close(listener->fd);
+}
+
+uint16_t ProxyServer::listen_for_all(uint16_t port, Way way) {
+  const int fd = listen_on(port);
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size);
+  port = ntohs(reinterpret_cast<sockaddr_in&>(own).sin_port);
+  listeners_[port] = listener_on(fd, {way, std::nullopt});
+  return port;
+}
+
+void ProxyServer::start_pools() {
+  pooled_port_ = listen_for_all(*context_.options.pooled_port, Way::pooled);
+  pools_ = std::make_unique<Pools>(
+      context_.options.pools, context_.endpoints,
+      [this](const EndpointName& name, int fd) {
+        workers_[0]->loop.post([this, name, fd] {
+          pool_listeners_[{name.instance, name.kind}] = listener_on(fd, {Way::from_pool, name});
+        });
+      },
+      [this](const EndpointName& name) {
+        workers_[0]->loop.post([this, name] {
+          const auto found = pool_listeners_.find({name.instance, name.kind});
+          if (found == pool_listeners_.end()) return;
+          retire(std::move(found->second));
+          pool_listeners_.erase(found);
+        });
+      });
+  context_.pools = pools_.get();
 }
 
 int ProxyServer::listen_on(uint16_t port) const {
@@ -101,14 +132,14 @@ int ProxyServer::listen_on(uint16_t port) const {
   return fd;
 }
 
-void ProxyServer::add_listener(uint16_t port, int fd, std::optional<EndpointName> endpoint) {
+ProxyServer::ListenerPointer ProxyServer::listener_on(int fd, Entrance entrance) {
   auto listener = std::make_unique<Listener>();
   listener->server = this;
   listener->fd = fd;
   listener->watch = {&ProxyServer::on_acceptable, listener.get()};
-  listener->endpoint = std::move(endpoint);
+  listener->entrance = std::move(entrance);
   workers_[0]->loop.add(fd, EPOLLIN, &listener->watch);
-  listeners_[port] = std::move(listener);
+  return listener;
 }
 
 void ProxyServer::route_changed(const RouteView* before, const RouteView& now) {
@@ -125,6 +156,7 @@ void ProxyServer::route_changed(const RouteView* before, const RouteView& now) {
   const bool had = before != nullptr && before->state != RouteView::State::gone;
   move_port(had ? before->read_write_port : 0, now.read_write_port, EndpointKind::read_write);
   move_port(had ? before->read_only_port : 0, now.read_only_port, EndpointKind::read_only);
+  if (context_.pools != nullptr) context_.pools->route_changed(now);
   for (auto& worker : workers_) {
     worker->loop.post([raw = worker.get(), instance = now.instance] {
       raw->route_changed(instance);
@@ -138,7 +170,7 @@ void ProxyServer::open_port(uint16_t port, const EndpointName& endpoint) {
     return;
   }
   try {
-    add_listener(port, listen_on(port), endpoint);
+    listeners_[port] = listener_on(listen_on(port), {Way::direct, endpoint});
   } catch (const std::exception& error) {
     spdlog::error("an endpoint of instance {} is not open: {}", endpoint.instance.str(),
                   error.what());
@@ -147,13 +179,16 @@ void ProxyServer::open_port(uint16_t port, const EndpointName& endpoint) {
 
 void ProxyServer::close_port(uint16_t port, const EndpointName& endpoint) {
   const auto found = listeners_.find(port);
-  if (found == listeners_.end() || found->second->endpoint != endpoint) return;
-  close(found->second->fd);
-  found->second->fd = -1;
-  // An event of this round may still name it.
-  std::shared_ptr<Listener> kept = std::move(found->second);
+  if (found == listeners_.end() || found->second->entrance.endpoint != endpoint) return;
+  retire(std::move(found->second));
   listeners_.erase(found);
-  workers_[0]->loop.defer([kept] {});
+}
+
+// An event of this round may still name it.
+void ProxyServer::retire(ListenerPointer listener) {
+  close(listener->fd);
+  listener->fd = -1;
+  workers_[0]->loop.defer([kept = std::shared_ptr<Listener>(std::move(listener))] {});
 }
 
 void ProxyServer::on_acceptable(void* self, uint32_t) {
@@ -196,9 +231,9 @@ void ProxyServer::accept_from(Listener& listener) {
     least->load.fetch_add(1);
     const ClientPeer client{fd, is_loopback(peer), address};
     if (least == workers_[0].get()) {
-      least->take(client, listener.endpoint);
+      least->take(client, listener.entrance);
     } else {
-      least->loop.post([least, client, name = listener.endpoint] { least->take(client, name); });
+      least->loop.post([least, client, by = listener.entrance] { least->take(client, by); });
     }
   }
 }
@@ -210,6 +245,9 @@ void ProxyServer::pause(Listener& listener) {
   loop.change(listener.fd, 0, &listener.watch);
   loop.at(std::chrono::steady_clock::now() + kAcceptPause, [this] {
     for (auto& [port, paused] : listeners_) {
+      workers_[0]->loop.change(paused->fd, EPOLLIN, &paused->watch);
+    }
+    for (auto& [endpoint, paused] : pool_listeners_) {
       workers_[0]->loop.change(paused->fd, EPOLLIN, &paused->watch);
     }
   });

@@ -21,20 +21,26 @@ class ProxyServer {
 
   ProxyContext& context() { return context_; }
   EndpointTable& endpoints() { return context_.endpoints; }
-  uint16_t port() const { return port_; }  // the shared one, also if 0 was asked for
+  // The shared ones, also if 0 was asked for.
+  uint16_t port() const { return port_; }
+  uint16_t pooled_port() const { return pooled_port_; }
 
  private:
   struct Listener {
     ProxyServer* server = nullptr;
     int fd = -1;
     Watch watch;
-    std::optional<EndpointName> endpoint;
+    Entrance entrance;
   };
+  using ListenerPointer = std::unique_ptr<Listener>;
   void route_changed(const RouteView* before, const RouteView& now);
   void open_port(uint16_t port, const EndpointName& endpoint);
   void close_port(uint16_t port, const EndpointName& endpoint);
   int listen_on(uint16_t port) const;
-  void add_listener(uint16_t port, int fd, std::optional<EndpointName> endpoint);
+  ListenerPointer listener_on(int fd, Entrance entrance);
+  uint16_t listen_for_all(uint16_t port, Way way);
+  void start_pools();
+  void retire(ListenerPointer listener);
   static void on_acceptable(void* self, uint32_t events);
   bool take_newcomer(PeerAddress address);
   void accept_from(Listener& listener);
@@ -42,10 +48,14 @@ class ProxyServer {
 
   ProxyContext context_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::map<uint16_t, std::unique_ptr<Listener>> listeners_;  // of the first worker's thread
+  // Of the first worker's thread: by port, and those for pools.
+  std::map<uint16_t, ListenerPointer> listeners_;
+  std::map<std::pair<InstanceId, EndpointKind>, ListenerPointer> pool_listeners_;
   uint16_t port_ = 0;
+  uint16_t pooled_port_ = 0;
   std::vector<std::thread> threads_;
   runtime::Ticker settling_;
+  std::unique_ptr<Pools> pools_;
 };
 
 }  // namespace trunkline::proxy

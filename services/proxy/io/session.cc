@@ -11,13 +11,13 @@ constexpr std::chrono::seconds kFarewellTime{1};
 
 }  // namespace
 
-Session::Session(Worker& worker, ClientPeer peer, std::optional<EndpointName> by_port)
+Session::Session(Worker& worker, ClientPeer peer, Entrance entrance)
     : worker_(worker),
       context_(worker.context),
       loopback_(peer.loopback),
       accepted_fd_(peer.fd),
       newcomer_(context_, peer.address),
-      by_port_(std::move(by_port)),
+      entrance_(std::move(entrance)),
       client_(worker.loop, this, &Session::on_events),
       server_(worker.loop, this, &Session::on_events) {}
 
@@ -67,7 +67,8 @@ void Session::close() {
   if (endpoint_) {
     if (meter_ != nullptr) meter_->session_closed();
     worker_.unroll(*endpoint_, place_in_worker_);
-    if (admitted_) endpoint_->dismiss();
+    if (admitted_) endpoint_->dismiss(entrance_.way);
+    pool_place_.reset();
   }
   worker_.bury(this);
 }

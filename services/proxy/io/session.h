@@ -15,6 +15,7 @@
 #include "proxy/domain/startup.h"
 #include "proxy/domain/traffic.h"
 #include "proxy/io/node_login.h"
+#include "proxy/io/pools.h"
 #include "proxy/io/stream.h"
 #include "proxy/io/worker.h"
 
@@ -22,7 +23,7 @@ namespace trunkline::proxy {
 
 class Session {
  public:
-  Session(Worker& worker, ClientPeer peer, std::optional<EndpointName> by_port);
+  Session(Worker& worker, ClientPeer peer, Entrance entrance);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -59,11 +60,16 @@ class Session {
   std::string sasl_offer() const;
 
   // session_node.cc: where the session's server is
+  void keep_cancel_target(CancelTarget target);
   Task<std::string> connect_to_node(SteadyTime until, bool bounded_by_state,
                                     NodeSession* out);  // empty, or last words for the client
   Task<void> wait_for_route(SteadyTime until);
   void take_place(const NodeView& node, const RouteView& route);
   void leave_place();
+
+  // session_pool.cc
+  Task<std::string> connect_to_pool(NodeSession* out);  // as connect_to_node()
+  bool is_pooled() const { return entrance_.way == Way::pooled; }
 
   // session_forward.cc
   void enter_forwarding();
@@ -85,7 +91,7 @@ class Session {
   const bool loopback_;
   const int accepted_fd_;
   NewcomerPlace newcomer_;
-  std::optional<EndpointName> by_port_;
+  const Entrance entrance_;
   Phase phase_ = Phase::talking;
   Stream client_;
   Stream server_;
@@ -94,13 +100,15 @@ class Session {
 
   std::shared_ptr<Endpoint> endpoint_;
   bool admitted_ = false;
-  EndpointMeter* meter_ = nullptr;  // once there is something to count
+  EndpointMeter* meter_ = nullptr;  // once there is something to count; a pool counts for its own
   Worker::EndpointSessions::iterator place_in_worker_;
   std::unique_ptr<LoginKeys> keys_;
   std::string startup_;          // for the node
   std::string user_;
+  std::string database_;
   std::string sasl_last_;        // the server's proof, to be sent with what follows
   std::optional<Placed> placed_;
+  std::optional<PoolPlace> pool_place_;  // if it is pooled
   std::optional<CancelKeys::Key> cancel_key_;
 
   Traffic traffic_;

@@ -121,7 +121,7 @@ void Session::pump_client() {
     end_with(kBroken);
     return;
   }
-  meter_->count_bytes(bytes.size(), 0);
+  if (meter_ != nullptr) meter_->count_bytes(bytes.size(), 0);
   put(to_server_, server_, bytes);
 }
 
@@ -137,7 +137,7 @@ void Session::pump_server() {
   const size_t allowed = traffic_.from_server(bytes);
   const bool all = allowed == bytes.size();
   bytes = bytes.substr(0, allowed);
-  meter_->count_bytes(0, bytes.size());
+  if (meter_ != nullptr) meter_->count_bytes(0, bytes.size());
   put(to_client_, client_, bytes);
   if (phase_ == Phase::closed) return;
   if (!all) {

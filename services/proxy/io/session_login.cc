@@ -43,6 +43,7 @@ Task<void> Session::log_in() {
     co_return;
   }
   startup_ = startup_packet(packet.parameters);
+  database_ = packet.database;
   user_ = packet.user;
   const bool known = co_await authenticate(packet, negotiation(packet),
                                            begin + context_.options.login_time);
@@ -53,10 +54,12 @@ Task<void> Session::log_in() {
   newcomer_.reset();
   place_in_worker_ = worker_.enroll(*endpoint_, this);
   std::string answer = std::move(sasl_last_) + authentication(kOk);
-  admitted_ = endpoint_->admit();
+  admitted_ = endpoint_->admit(entrance_.way);
   NodeSession node;
   std::string last_words;
-  if (admitted_) {
+  if (admitted_ && is_pooled()) {
+    last_words = co_await connect_to_pool(&node);
+  } else if (admitted_) {
     last_words = co_await connect_to_node(std::chrono::steady_clock::now(), true, &node);
   } else {
     last_words = fatal({"53300", "this endpoint has as many connections as it may have"});
@@ -65,13 +68,16 @@ Task<void> Session::log_in() {
     co_await farewell(answer + last_words);
     co_return;
   }
-  meter_ = &context_.traffic.of(endpoint_->name());
-  meter_->session_opened();
+  if (!is_pooled()) {
+    meter_ = &context_.traffic.of(endpoint_->name());
+    meter_->session_opened();
+  }
   answer += node.parameters;
   answer += backend_key(cancel_key_->pid, cancel_key_->secret);
   answer += ready_for_query();
   co_await client_.send(answer, std::chrono::steady_clock::now() + context_.options.login_time);
   user_ = {};
+  database_ = {};
 }
 
 // Reads no byte beyond what was asked for: whatever follows a request for TLS must come encrypted.
@@ -130,7 +136,7 @@ Task<void> Session::pass_cancel(FirstPacket packet) {
 }
 
 std::optional<EndpointName> Session::endpoint_asked_for(const FirstPacket& packet) const {
-  if (by_port_) return by_port_;
+  if (entrance_.endpoint) return entrance_.endpoint;
   if (packet.endpoint) return packet.endpoint;
   if (client_.tls() == nullptr) return std::nullopt;
   const char* name = SSL_get_servername(client_.tls(), TLSEXT_NAMETYPE_host_name);

@@ -26,6 +26,14 @@ void Session::leave_place() {
   placed_.reset();
 }
 
+void Session::keep_cancel_target(CancelTarget target) {
+  if (cancel_key_) {
+    context_.cancel_keys.change(*cancel_key_, std::move(target));
+  } else {
+    cancel_key_ = context_.cancel_keys.add(std::move(target));
+  }
+}
+
 Task<void> Session::wait_for_route(SteadyTime until) {
   co_await route_event_.wait(worker_.loop, until);
 }
@@ -57,12 +65,7 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
       try {
         *out = co_await log_into_node(server_, context_, *node, *keys_, startup_,
                                       std::min(std::max(until, now), now + kAttemptTime));
-        const CancelTarget target{node->address, node->port, out->pid, out->secret};
-        if (cancel_key_) {
-          context_.cancel_keys.change(*cancel_key_, target);
-        } else {
-          cancel_key_ = context_.cancel_keys.add(target);
-        }
+        keep_cancel_target({node->address, node->port, out->pid, out->secret});
         const Fate fate = fate_of(*endpoint_->route(), *placed_);
         if (fate == Fate::stay || fate == Fate::carry) co_return std::string();
       } catch (const NodeRefused& refused) {

@@ -7,8 +7,8 @@ namespace trunkline::proxy {
 Worker::Worker(ProxyContext& shared) : context(shared) {}
 Worker::~Worker() = default;
 
-void Worker::take(ClientPeer peer, std::optional<EndpointName> by_port) {
-  auto session = std::make_unique<Session>(*this, peer, std::move(by_port));
+void Worker::take(ClientPeer peer, Entrance entrance) {
+  auto session = std::make_unique<Session>(*this, peer, std::move(entrance));
   Session* const raw = session.get();
   sessions_.emplace(raw, std::move(session));
   raw->start();

@@ -26,7 +26,7 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  void take(ClientPeer peer, std::optional<EndpointName> by_port);
+  void take(ClientPeer peer, Entrance entrance);
   void route_changed(const InstanceId& instance);
 
   // For sessions.
