@@ -35,6 +35,7 @@ load_home() {
   nats_port=$((port_base + 1))
   log_port=$((port_base + 2))
   proxy_port=5432
+  pooled_port=6432
   proxy_address=$(platform_address 10)
   metrics_address=127.$((port_base >> 8)).$((port_base & 255)).9
   api=http://127.0.0.1:$rest_port

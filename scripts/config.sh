@@ -185,8 +185,11 @@ write_service_configs() {
     write_private "$home/etc/lookup.json" "$service_user"
   common_config proxy proxy "$(bus_address)" |
     jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$home/proxy-tls" \
+      --argjson pooled "$pooled_port" --arg pools "$socket_dir/pools" \
+      --argjson pool_idle "${TRUNKLINE_POOL_IDLE_MS:-60000}" \
       --rawfile secret "$home/secrets/proxy-salts.secret" \
       '. + {listen_address: $listen, port: $port, mock_secret: ($secret | rtrimstr("\n")),
+            pooled_port: $pooled, pool_dir: $pools, pool_idle_ms: $pool_idle,
             tls_cert: "\($tls)/proxy.crt", tls_key: "\($tls)/proxy.key",
             backend_ca: "\($tls)/ca.crt"}' |
     write_private "$home/etc/proxy.json" "$service_user"

@@ -93,6 +93,7 @@ choose_socket_dir() {
   local host
   install -d -m "$traverse" "$socket_dir"
   owned_dir "$service_user" 0700 "$socket_dir/log"
+  owned_dir "$service_user" 0700 "$socket_dir/pools"
   for host in "${hosts[@]}"; do owned_dir "$node_user" "$traverse" "$socket_dir/$host"; done
   ln -sfn "$socket_dir" "$home/run/socket_dir"
 }

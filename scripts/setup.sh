@@ -8,9 +8,9 @@ build_packages=(g++ cmake make ninja-build ccache mold pkg-config libnats-dev li
   libprotobuf-dev protobuf-compiler libpistache-dev libspdlog-dev libgtest-dev libgmock-dev
   nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libcurl4-openssl-dev libssl-dev libabsl-dev
   libgrpc++-dev protobuf-compiler-grpc opentelemetry-cpp-dev libicu-dev python3-jsonschema)
-run_packages=(nats-server postgresql-15 postgresql-client-15 curl jq openssl ca-certificates procps
-  util-linux python3)
-bench_packages=(wrk haproxy pgbouncer patroni python3-etcd etcd-server pg-auto-failover-cli
+run_packages=(nats-server postgresql-15 postgresql-client-15 pgbouncer curl jq openssl
+  ca-certificates procps util-linux python3)
+bench_packages=(wrk haproxy patroni python3-etcd etcd-server pg-auto-failover-cli
   postgresql-15-auto-failover)
 
 missing_of() {
@@ -59,8 +59,10 @@ forbid_service_starts() {
 }
 
 install_missing() {
-  local nats_is_new=no common_is_new=no backport=opentelemetry-cpp-dev
-  is_installed nats-server || nats_is_new=yes
+  local package new_servers=() common_is_new=no backport=opentelemetry-cpp-dev
+  for package in nats-server pgbouncer; do
+    is_installed "$package" || new_servers+=("$package.service")
+  done
   is_installed postgresql-common || common_is_new=yes
   can_install g++ || apt update
   if [[ " ${missing[*]} " == *" $backport "* ]] && ! can_install "$backport"; then
@@ -75,8 +77,9 @@ install_missing() {
       /etc/postgresql-common/createcluster.conf
   fi
   apt install --no-install-recommends "${missing[@]}"
-  if [[ $nats_is_new == yes ]] && command -v systemctl >/dev/null; then
-    privileged systemctl disable --now nats-server.service >>"$log" 2>&1 || true
+  # They would start with the machine's next start.
+  if ((${#new_servers[@]})) && command -v systemctl >/dev/null; then
+    privileged systemctl disable --now "${new_servers[@]}" >>"$log" 2>&1 || true
   fi
 }
 

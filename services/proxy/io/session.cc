@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "proxy/domain/wire.h"
 
 namespace trunkline::proxy {
@@ -67,10 +69,15 @@ void Session::close() {
   if (endpoint_) {
     if (meter_ != nullptr) meter_->session_closed();
     worker_.unroll(*endpoint_, place_in_worker_);
-    if (admitted_) endpoint_->dismiss(entrance_.way);
+    dismiss();
     pool_place_.reset();
   }
   worker_.bury(this);
+}
+
+// Without a server it takes no one's place: a pool connects again at once.
+void Session::dismiss() {
+  if (std::exchange(admitted_, false)) endpoint_->dismiss(entrance_.way);
 }
 
 // A client that is still sending would lose what it was told when its socket is closed with bytes
@@ -79,6 +86,7 @@ Task<void> Session::farewell(std::string last_words) {
   const SteadyTime deadline = std::chrono::steady_clock::now() + kFarewellTime;
   leave_place();
   server_.close();
+  dismiss();
   co_await client_.send(last_words, deadline);
   client_.shut_down_writing();
   std::string thrown_away;

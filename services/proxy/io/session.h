@@ -44,6 +44,7 @@ class Session {
   void run(Task<void> work);
   Task<void> supervise(Task<void> work);
   void close();
+  void dismiss();
   Task<void> farewell(std::string last_words);
   void end_with(const Refusal& why);
   static void on_events(void* self, Stream& stream, uint32_t events);

@@ -14,6 +14,11 @@ std::string not_now() {
   return fatal({kCannotConnectNow, "no server of this instance takes connections now"});
 }
 
+// It starts, or it ended while it was asked: another will serve.
+bool is_passing(std::string_view sqlstate) {
+  return sqlstate == kCannotConnectNow || sqlstate == "57P01" || sqlstate == "57P02";
+}
+
 }  // namespace
 
 void Session::take_place(const NodeView& node, const RouteView& route) {
@@ -69,7 +74,7 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
         const Fate fate = fate_of(*endpoint_->route(), *placed_);
         if (fate == Fate::stay || fate == Fate::carry) co_return std::string();
       } catch (const NodeRefused& refused) {
-        if (refused.sqlstate != kCannotConnectNow) report = refused.report;
+        if (!is_passing(refused.sqlstate)) report = refused.report;
       } catch (const Disconnected&) {
         unreachable.push_back(node->id);
       }
