@@ -20,7 +20,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kFactsAge{300};
 constexpr milliseconds kUnsettledFactsAge{8};
-constexpr milliseconds kFactsDeadline{1000};
+constexpr milliseconds kFactsDeadline{2000};
 constexpr int kLateAnswers = 2;
 constexpr seconds kSlowCheck{10};
 constexpr seconds kFollowPatience{3};
