@@ -178,6 +178,12 @@ def bare_promotions(platform, count):
     return took
 
 
+def signal_all(pids, number):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def lose_host(fleet, host, hit):
     """The host stops: nothing of it answers any more. Prints what came of it."""
     processes = fleet.processes_of(host)
@@ -186,9 +192,7 @@ def lose_host(fleet, host, hit):
         with contextlib.suppress(AssertionError):
             await_slowly(lambda: machine_use(2) < os.cpu_count() * 0.8, 30, "the machine at rest")
         since = time.time()
-        for pid in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+        signal_all(processes, signal.SIGSTOP)
         with contextlib.suppress(AssertionError):
             await_slowly(lambda: set(hit) <= set(fleet.opened(since)), 120, "primaries")
             time.sleep(3)
@@ -196,6 +200,7 @@ def lose_host(fleet, host, hit):
         seen = writers.finish()
     finally:
         writers.abandon()
+        signal_all(processes, signal.SIGCONT)
     missing = [u for u in hit if u not in opened]
     writable = [writable_again(w, since) for w in seen["writes"]]
     still_down = len(missing) + sum(1 for w in writable if w is None)
