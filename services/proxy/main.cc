@@ -85,9 +85,11 @@ proxy::TrafficReporterOptions reporting(const nlohmann::json& raw) {
 
 std::unique_ptr<telemetry::ScrapeHook> show_metrics(proxy::ProxyContext& context) {
   struct Families {
-    telemetry::GaugeFamily sessions{"trunkline_proxy_sessions", "Sessions of clients."};
+    telemetry::GaugeFamily sessions{"trunkline_proxy_sessions",
+                                    "Sessions of clients and of pools."};
     telemetry::GaugeFamily waiting{"trunkline_proxy_sessions_waiting",
                                    "Sessions that wait for a primary."};
+    telemetry::GaugeFamily pools{"trunkline_proxy_pools", "Connection pools that run."};
     telemetry::CounterFamily carried{"trunkline_proxy_sessions_carried_total",
                                      "Sessions that went on with another server."};
     telemetry::CounterFamily doubt{
@@ -103,6 +105,9 @@ std::unique_ptr<telemetry::ScrapeHook> show_metrics(proxy::ProxyContext& context
       [&context, families = std::make_shared<Families>()] {
         families->sessions.set(static_cast<double>(context.connections.load()));
         families->waiting.set(static_cast<double>(context.waiting.load()));
+        if (context.pools != nullptr) {
+          families->pools.set(static_cast<double>(context.pools->running()));
+        }
         families->carried.raise_to({}, static_cast<double>(context.carried.load()));
         families->doubt.raise_to({}, static_cast<double>(context.commits_in_doubt.load()));
         uint64_t in = 0, out = 0, opened = 0;

@@ -6,11 +6,13 @@ them (25, half of the connections of the smallest instance).
 """
 
 import contextlib
+import json
 import os
 import pathlib
 import re
 import signal
 import unittest
+import urllib.request
 
 from customer import INSTANCES
 from platform_fixture import alive, wait_for
@@ -70,9 +72,9 @@ class Pool(SurvivorTest):
             120, "a row of every client")
 
     def servers(self):
-        """Of the primary, without those that ask."""
-        return int(self.survivor.sql("select count(*) from pg_stat_activity"
-                                     " where usename = 'alice' and application_name <> 'psql'"))
+        """Those of the primary that write for a client."""
+        return int(self.survivor.sql("select count(*) from pg_stat_activity where"
+                                     " usename = 'alice' and query like 'INSERT INTO appended%'"))
 
     # --- tests
 
@@ -106,6 +108,9 @@ class Pool(SurvivorTest):
         old = self.pooler()
         os.kill(old, signal.SIGKILL)
         self.assertNotEqual(self.pooler(), old)
+        at = json.loads((self.platform.home / "etc" / "proxy.json").read_text())["metrics_listen"]
+        with urllib.request.urlopen(f"http://{at}/metrics", timeout=30) as answer:
+            self.assertIn("\ntrunkline_proxy_pools 1\n", answer.read().decode())
 
     def test_a_killed_proxy_leaves_no_pool_behind(self):
         pooler, proxy = self.pooler(), self.platform.pid("proxy")
