@@ -173,9 +173,11 @@ TEST_F(Forwarding, connections_that_went_leave_nothing_behind) {
     for (int i = 0; i < times; ++i) ASSERT_EQ(PQstatus(connect().get()), CONNECTION_OK);
   };
   reconnect(100);
-  const long before = resident_kb();
+  [[maybe_unused]] const long before = resident_kb();
   reconnect(400);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they keep what is freed
   EXPECT_LT(resident_kb() - before, 1'000);
+#endif
   EXPECT_TRUE(await([&] { return proxy_->context().connections.load() == 0; }));
 }
 
