@@ -1,6 +1,7 @@
 // Events for tests: short ways to write them, and a writer that appends them to a real log.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <string>
 #include <vector>
@@ -275,7 +276,7 @@ class LogWriter {
     eventlog::Log::AppendRequest request;
     request.stream = stream;
     request.expected_version = versions_[stream];
-    last_command_ = uuid_from_name("command " + std::to_string(++commands_) + salt_);
+    last_command_ = uuid_from_name("command " + std::to_string(++commands_));
     request.metadata.command_id = last_command_;
     request.metadata.actor = "service:test";
     request.events.push_back({type, 1, payload});
@@ -290,8 +291,8 @@ class LogWriter {
   eventlog::Log replication_;
   std::map<std::string, int64_t> versions_;
   std::string last_command_;
-  std::string salt_ = std::to_string(reinterpret_cast<uintptr_t>(this));
-  int commands_ = 0;
+  // No two writers of a program use the same id: they may write to the same log.
+  static inline std::atomic<int> commands_{0};
 };
 
 }  // namespace trunkline::lookup::testing
