@@ -22,6 +22,11 @@ if(TRUNKLINE_SANITIZE)
                       -Wno-maybe-uninitialized)
   add_link_options(-fsanitize=${TRUNKLINE_SANITIZE})
 endif()
+if(TRUNKLINE_SANITIZE STREQUAL "thread")
+  set(tl_test_environment TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/tsan.supp)
+else()
+  set(tl_test_environment LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/lsan.supp)
+endif()
 
 # tl_library(NAME SOURCES... [LIBS ...]): a static library of our own code.
 function(tl_library name)
@@ -60,5 +65,5 @@ function(tl_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        PROPERTIES LABELS ${ARG_LABEL}
-                       ENVIRONMENT LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/lsan.supp)
+                       ENVIRONMENT ${tl_test_environment})
 endfunction()
