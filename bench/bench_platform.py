@@ -43,6 +43,12 @@ class Report:
         if not good:
             self.missed.append(name)
 
+    def exit_code(self):
+        """Of the program; says which goals were missed."""
+        if self.missed:
+            print(f"missed: {'; '.join(self.missed)}")
+        return 1 if self.missed else 0
+
 
 class Customer:
     """Orders instances as a client would."""
@@ -302,10 +308,7 @@ def main():
                 section(customer, report)
     finally:
         platform.tear_down()
-    if report.missed:
-        print(f"missed: {'; '.join(report.missed)}")
-        return 1
-    return 0
+    return report.exit_code()
 
 
 if __name__ == "__main__":

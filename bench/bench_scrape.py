@@ -153,10 +153,7 @@ def main():
         if copies:
             copies.close()
         platform.tear_down()
-    if report.missed:
-        print(f"missed: {'; '.join(report.missed)}")
-        return 1
-    return 0
+    return report.exit_code()
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main():
                 smaller_is_better=False)
     report.line("p99, collector never answers, of that without", slower[1], "%", 110)
     print(f"  p99, all traces sent, of that without: {slower[0]:.1f} %")
-    return 1 if report.missed else 0
+    return report.exit_code()
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ void run(const runtime::ServiceConfig& config) {
   options.swagger_ui_dir = config.raw->value("swagger_ui_dir", std::string());
   options.access_log = config.raw->value("access_log", true);
   options.webhook_master = config.raw->value("webhook_master_secret", std::string());
-  options.log_follow.longest =
-      std::chrono::milliseconds(config.raw->value("log_follow_ms", int64_t{900'000}));
+  options.log_follow.longest = std::chrono::milliseconds(
+      config.raw->value("log_follow_ms", options.log_follow.longest.count()));
   options.trusted_proxies = config.raw->value("trusted_proxies", std::vector<std::string>());
   auto service = std::make_shared<gateway::Gateway>(*bus, options);
   auto server = gateway::HttpServer::start(

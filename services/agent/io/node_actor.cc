@@ -295,20 +295,24 @@ uint32_t NodeActor::crowd() const {
   return 1 + context_.in_a_hurry / kCrowd;
 }
 
+milliseconds NodeActor::crowded(milliseconds pause) const {
+  return std::min(pause * crowd(), kLongestPace);
+}
+
 milliseconds NodeActor::paced(milliseconds least) const {
   const auto age = std::chrono::duration_cast<milliseconds>(Clock::now() - unsettled_since_);
-  return std::clamp(age * crowd() / 16, std::min(least * crowd(), kLongestPace), kLongestPace);
+  return std::clamp(age * crowd() / 16, crowded(least), kLongestPace);
 }
 
 milliseconds NodeActor::idle_time() const {
   const milliseconds idle = std::clamp(kIdlePerNode * context_.nodes.load(), kIdle, kLongestIdle);
   if (fence_holds_) return idle;
-  if (lease_awaited_) return std::min(kLeasePoll * crowd(), kLongestPace);
+  if (lease_awaited_) return crowded(kLeasePoll);
   if (!manifest_.role) return idle;
   if (!seen_.postmaster_alive) return seen_.keeper_alive ? paced(kStartingPoll) : idle;
   if (seen_.postgres == PostgresState::starting) return paced(kStartingPoll);
   if (seen_.restart_pending || !seen_.files_in_force || barrier_) return paced(kConfirmPoll);
-  if (preparing_) return std::min(kConfirmPoll * crowd(), kLongestPace);
+  if (preparing_) return crowded(kConfirmPoll);
   if (is_unsettled() && !standbys_streaming()) return paced(kUnsettledPoll);
   return idle;
 }

@@ -90,6 +90,7 @@ class NodeActor {
   bool is_unsettled() const { return Clock::now() - unsettled_since_ < std::chrono::seconds(30); }
   // How much longer than one alone would each has to wait while many nodes of the host look again.
   uint32_t crowd() const;
+  std::chrono::milliseconds crowded(std::chrono::milliseconds pause) const;
   // How long to wait before looking again at what is under way: the longer it takes, the longer.
   std::chrono::milliseconds paced(std::chrono::milliseconds least) const;
   std::chrono::milliseconds idle_time() const;

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,37 +11,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
+
+#include "runtime/child_program.h"
 
 namespace trunkline::agent {
 namespace {
 
 constexpr size_t kKeptOutput = 4096;
-
-// Only what is safe between fork and exec in a process with threads: raw system calls.
-[[noreturn]] void become(char* const* argv, char* const* environment, const NodeUser& user,
-                         bool drop, int input, int output) {
-  ::dup2(input, 0);
-  ::dup2(output, 1);
-  ::dup2(output, 2);
-  ::syscall(SYS_close_range, 3u, ~0u, 0u);
-  if (drop && user.switched) {
-    const gid_t gid = user.gid;
-    if (::syscall(SYS_setgroups, 1, &gid) != 0 || ::syscall(SYS_setresgid, gid, gid, gid) != 0 ||
-        ::syscall(SYS_setresuid, user.uid, user.uid, user.uid) != 0) {
-      ::_exit(126);
-    }
-  }
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::signal(SIGPIPE, SIG_DFL);
-  if (::chdir("/") != 0) ::_exit(126);
-  ::execve(argv[0], argv, environment);
-  ::_exit(127);
-}
 
 Fd input_file(const std::string& input) {
   if (input.empty()) return Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -73,9 +51,12 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, const NodeUser&
   }
   output_fd_ = Fd(ends[0]);
   const Fd out(ends[1]);
+  runtime::ChildProgram child{arguments.data(), environment, std::nullopt,
+                              in.get(),         out.get(),   ::getpid()};
+  if (drop && user.switched) child.rights = {user.uid, user.gid};
   pid_ = ::fork();
   if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
-  if (pid_ == 0) become(arguments.data(), environment, user, drop, in.get(), out.get());
+  if (pid_ == 0) runtime::become(child);
   pidfd_ = open_process(pid_);
 }
 

@@ -6,12 +6,13 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+
+#include "agent/keeper/lease_cell.h"
 
 namespace trunkline::agent {
 namespace {
@@ -89,12 +90,7 @@ pid_t running_postmaster(const std::string& data_directory) {
 }
 
 bool await_end(const std::vector<pid_t>& pids, int64_t longest_ms) {
-  const auto now_ms = [] {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * int64_t{1000} + now.tv_nsec / 1'000'000;
-  };
-  const int64_t deadline = now_ms() + longest_ms;
+  const int64_t deadline = boot_ms() + longest_ms;
   bool ended = true;
   for (const pid_t pid : pids) {
     const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
@@ -102,7 +98,7 @@ bool await_end(const std::vector<pid_t>& pids, int64_t longest_ms) {
     pollfd end{fd, POLLIN, 0};
     int ready = 0;
     do {
-      const int64_t left = std::max<int64_t>(deadline - now_ms(), 0);
+      const int64_t left = std::max<int64_t>(deadline - boot_ms(), 0);
       ready = ::poll(&end, 1, static_cast<int>(left));
     } while (ready < 0 && errno == EINTR);
     ended = ended && ready > 0;

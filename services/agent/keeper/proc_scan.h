@@ -14,9 +14,9 @@ namespace trunkline::agent {
 // with the pid it names a process for good.
 uint64_t process_start_ticks(pid_t pid);
 
-// A look at every process of the machine: not for a loop that many nodes may be in at once.
 // Processes whose working directory is `data_directory` and whose program is called "postgres": a
-// postmaster and its children, whoever their parent is now.
+// postmaster and its children, whoever their parent is now. A look at every process of the machine:
+// not for a loop that many nodes may be in at once.
 std::vector<pid_t> postgres_processes_in(const std::string& data_directory);
 
 // The pid in <data_directory>/postmaster.pid if that process is this directory's postmaster; else

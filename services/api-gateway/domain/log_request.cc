@@ -15,17 +15,6 @@ Outcome<int64_t> parse_since(const std::string& text) {
   return to_unix_us(*time);
 }
 
-Outcome<uint32_t> parse_lines(const std::string& text) {
-  uint32_t lines = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), lines);
-  if (error != std::errc() || end != text.data() + text.size() || lines > kMostLogLines) {
-    return bad_request("bad_limit",
-                       "limit must be a number from 0 to " + std::to_string(kMostLogLines));
-  }
-  return lines;
-}
-
-// <node>.<generation>.<offset>
 std::optional<uint64_t> number_of(std::string_view text) {
   uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -33,6 +22,16 @@ std::optional<uint64_t> number_of(std::string_view text) {
   return number;
 }
 
+Outcome<uint32_t> parse_lines(const std::string& text) {
+  const auto lines = number_of(text);
+  if (!lines || *lines > kMostLogLines) {
+    return bad_request("bad_limit",
+                       "limit must be a number from 0 to " + std::to_string(kMostLogLines));
+  }
+  return static_cast<uint32_t>(*lines);
+}
+
+// <node>.<generation>.<offset>
 bool parse_place(const std::string& text, LogWish* wish) {
   const size_t first = text.find('.'), last = text.rfind('.');
   if (first == std::string::npos || first == last) return false;

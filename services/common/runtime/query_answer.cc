@@ -23,6 +23,12 @@ v1::QueryAnswer found(std::string json) {
   return answer;
 }
 
+v1::QueryAnswer cannot_be_parsed() { return bad_field("the query cannot be parsed"); }
+
+v1::QueryAnswer too_many_waiting() {
+  return failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting");
+}
+
 void send_answer(bus::Bus& bus, const std::string& reply, const std::string& answer) {
   try {
     bus.publish(reply, answer);

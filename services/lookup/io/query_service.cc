@@ -111,7 +111,7 @@ void QueryService::take(bus::Message&& message) {
   if (message.reply.empty()) return;
   auto query = std::make_shared<v1::Query>();
   if (!query->ParseFromString(message.data)) {
-    return send(message.reply, bad_field("the query cannot be parsed"));
+    return send(message.reply, runtime::cannot_be_parsed());
   }
   canonicalize(*query);
   const auto wanted = static_cast<int64_t>(query->min_position());
@@ -134,7 +134,7 @@ void QueryService::answer(const std::string& reply, const QueryPtr& query) {
     if (span && found.status() == v1::QUERY_STATUS_UNAVAILABLE) span->fail("unavailable");
     send(reply, std::move(found));
   });
-  if (!posted) send(reply, failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
+  if (!posted) send(reply, runtime::too_many_waiting());
 }
 
 bool QueryService::answer_from_cache(const std::string& reply, const v1::Query& query) {

@@ -145,15 +145,13 @@ void QueryService::take(bus::Message&& message) {
   if (message.reply.empty()) return;
   auto query = std::make_shared<v1::Query>();
   if (!query->ParseFromString(message.data)) {
-    return runtime::send_answer(bus_, message.reply, bad_field("the query cannot be parsed"));
+    return runtime::send_answer(bus_, message.reply, runtime::cannot_be_parsed());
   }
   auto& pool = is_quick(*query) ? quick_ : slow_;
   const bool posted = pool.post([this, reply = message.reply, query](Own& own) {
     runtime::send_answer(bus_, reply, traced_answer(own, *query));
   });
-  if (posted) return;
-  runtime::send_answer(bus_, message.reply,
-                       failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
+  if (!posted) runtime::send_answer(bus_, message.reply, runtime::too_many_waiting());
 }
 
 QueryAnswer QueryService::traced_answer(Own& own, const v1::Query& query) {

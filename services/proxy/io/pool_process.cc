@@ -2,14 +2,16 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <utility>
+
+#include "runtime/child_program.h"
 
 namespace trunkline::proxy {
 namespace {
@@ -18,39 +20,6 @@ constexpr size_t kMostLineBytes = 4096;
 
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
-}
-
-struct Start {
-  char* const* argv;
-  char* const* environment;
-  uid_t uid;
-  gid_t gid;
-  int input;
-  int output;
-  pid_t parent;
-};
-
-// Only what is safe between fork and exec in a process with threads: raw system calls.
-[[noreturn]] void become(const Start& start) {
-  ::dup2(start.input, 0);
-  ::dup2(start.output, 1);
-  ::dup2(start.output, 2);
-  ::syscall(SYS_close_range, 3u, ~0u, 0u);
-  if (start.uid != 0 && (::syscall(SYS_setgroups, 1, &start.gid) != 0 ||
-                         ::syscall(SYS_setresgid, start.gid, start.gid, start.gid) != 0 ||
-                         ::syscall(SYS_setresuid, start.uid, start.uid, start.uid) != 0)) {
-    ::_exit(126);
-  }
-  // A change of user would undo this; and a parent that died before it is not noticed by it.
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != start.parent) ::_exit(126);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGPIPE, SIGHUP, SIGINT, SIGTERM}) ::signal(signal, SIG_DFL);
-  if (::chdir("/") != 0) ::_exit(126);
-  ::execve(start.argv[0], start.argv, start.environment);
-  ::_exit(127);
 }
 
 }  // namespace
@@ -67,9 +36,10 @@ PoolProcess::PoolProcess(const std::string& program, const std::string& config_f
   log_ = ends[0];
   ::fcntl(log_, F_SETFL, O_NONBLOCK);
   const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  const Start start{argv, environment, uid, gid, nothing, ends[1], ::getpid()};
+  runtime::ChildProgram child{argv, environment, std::nullopt, nothing, ends[1], ::getpid()};
+  if (uid != 0) child.rights = {uid, gid};
   pid_ = ::fork();
-  if (pid_ == 0) become(start);
+  if (pid_ == 0) runtime::become(child);
   const int error = errno;
   ::close(nothing);
   ::close(ends[1]);

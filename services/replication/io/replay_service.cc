@@ -115,17 +115,14 @@ void ReplayService::take(bus::Message&& message) {
   if (message.reply.empty()) return;
   v1::Query query;
   if (!query.ParseFromString(message.data)) {
-    return runtime::send_answer(bus_, message.reply,
-                                runtime::bad_field("the query cannot be parsed"));
+    return runtime::send_answer(bus_, message.reply, runtime::cannot_be_parsed());
   }
   const bool posted = pool_.post([this, reply = message.reply, query = std::move(query),
                                   asked_at = Clock::now()](eventlog::Log& log) {
     if (Clock::now() - asked_at > kTooLate) return;
     runtime::send_answer(bus_, reply, answer_to(log, query));
   });
-  if (posted) return;
-  runtime::send_answer(bus_, message.reply,
-                       failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting"));
+  if (!posted) runtime::send_answer(bus_, message.reply, runtime::too_many_waiting());
 }
 
 }  // namespace trunkline::replication
