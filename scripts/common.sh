@@ -4,6 +4,8 @@
 set -Eeuo pipefail
 trap 'echo "trunkline: ${BASH_SOURCE[0]}:$LINENO failed: $BASH_COMMAND" >&2' ERR
 export LC_ALL=C
+# A root shell by `su` has no sbin in its path, nor has a user's.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 port_base=${TRUNKLINE_PORT_BASE:-8080}

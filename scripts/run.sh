@@ -28,6 +28,19 @@ refuse_if_port_taken() {
       die "port $port on 127.0.0.1 is taken by somebody else: choose another TRUNKLINE_PORT_BASE"
     fi
   done
+  [[ -z ${TRUNKLINE_NETWORK:-} ]] || return 0
+  for port in "$proxy_port" "$pooled_port"; do
+    if (exec 3<>"/dev/tcp/$proxy_address/$port") 2>/dev/null; then
+      die "port $port on $proxy_address, the proxy's, is taken by somebody else: perhaps a server" \
+        "that listens on all addresses (0.0.0.0), which must then name those that it needs"
+    fi
+  done
+}
+
+refuse_if_not_executable() {
+  [[ -x $home/bin/trunkline-supervisor ]] ||
+    die "programs in $home/bin cannot be run: it is on a file system mounted noexec;" \
+      "choose another TRUNKLINE_HOME"
 }
 
 refuse_if_program_missing() {
@@ -146,6 +159,7 @@ main() {
   make_secrets
   make_certificates
   install_programs "$bin_dir"
+  refuse_if_not_executable
   make_log_postgres
   write_service_configs
   write_process_list

@@ -1,8 +1,11 @@
 #!/bin/bash
 # Installs the Debian 12 packages that are missing, and nothing else; with none missing it needs no
 # root. Servers that it installs are kept from starting on their own: ours run from the home.
+# Safe to interrupt and to repeat, also in the middle of an installation.
 # usage: setup.sh [bench]    docs/dependencies.md says what each package is for.
 source "$(dirname "$0")/common.sh"
+# What packages and this script put into the system is for everybody to read.
+umask 022
 
 build_packages=(g++ cmake make ninja-build ccache mold pkg-config libnats-dev libpqxx-dev libpq-dev
   libprotobuf-dev protobuf-compiler libpistache-dev libspdlog-dev libgtest-dev libgmock-dev
@@ -27,13 +30,40 @@ privileged() {
   fi
 }
 
-apt() {
-  privileged env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get -q -y \
-    -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@" >>"$log" 2>&1 ||
-    { tail -15 "$log" >&2; die "apt-get $1 failed; all of it: $log"; }
+require_privileges() {
+  as_root || { command -v sudo >/dev/null && sudo true; } ||
+    die "packages are missing, and user $(id -un) cannot install them with sudo;" \
+      "as root: make -C $(printf %q "$repo") setup"
 }
 
+# COMMAND...: with its output in the log. Waits while another program (on a new machine often its
+# first upgrade) holds the locks of apt and dpkg.
+patiently() {
+  local try begin
+  for ((try = 0; try < 120; try++)); do
+    begin=$(($(wc -l <"$log") + 1))
+    privileged env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 "$@" >>"$log" 2>&1 &&
+      return 0
+    tail -n "+$begin" "$log" | grep -qE 'Could not get lock|locked by another process' ||
+      return 1
+    ((try)) || step packages "waiting: another program is at work on the packages of this machine"
+    sleep 5
+  done
+  return 1
+}
+
+try_apt() { patiently apt-get -q -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@"; }
+apt() { try_apt "$@" || { tail -15 "$log" >&2; die "apt-get $1 failed; all of it: $log"; }; }
+
 can_install() { apt-cache show "$1" >/dev/null 2>&1; }
+
+# An installation that was cut off must be finished before apt does anything else.
+finish_interrupted() {
+  [[ -n $(ls -A /var/lib/dpkg/updates) || -n $(dpkg --audit 2>&1) ]] || return 0
+  step packages "finishing an installation that was interrupted"
+  patiently dpkg --configure -a || true
+  apt --fix-broken install
+}
 
 # Backports of the mirror that bookworm comes from.
 add_backports() {
@@ -50,10 +80,12 @@ add_backports() {
   apt update
 }
 
-# Keeps package scripts from starting servers, unless the machine has a say in that already.
+# Keeps package scripts from starting servers, unless the machine has a say in that already. One
+# that a killed set-up left is known by its mark.
 forbid_service_starts() {
-  [[ ! -e /usr/sbin/policy-rc.d ]] || return 0
-  printf '#!/bin/sh\nexit 101\n' | privileged tee /usr/sbin/policy-rc.d >/dev/null
+  local mark='# for the time of Trunkline'"'"'s set-up'
+  [[ ! -e /usr/sbin/policy-rc.d ]] || grep -qF "$mark" /usr/sbin/policy-rc.d || return 0
+  printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | privileged tee /usr/sbin/policy-rc.d >/dev/null
   privileged chmod 0755 /usr/sbin/policy-rc.d
   trap 'privileged rm -f /usr/sbin/policy-rc.d' EXIT
 }
@@ -64,12 +96,14 @@ install_missing() {
     is_installed "$package" || new_servers+=("$package.service")
   done
   is_installed postgresql-common || common_is_new=yes
-  can_install g++ || apt update
-  if [[ " ${missing[*]} " == *" $backport "* ]] && ! can_install "$backport"; then
-    apt update
-    can_install "$backport" || add_backports
-  fi
   forbid_service_starts
+  finish_interrupted
+  # Lists that are missing or old name files that the mirror does not have. A source that does not
+  # answer need not be one of ours: then the installation says what is wrong.
+  try_apt update || warn "apt-get update failed; going on ($log)"
+  if [[ " ${missing[*]} " == *" $backport "* ]] && ! can_install "$backport"; then
+    add_backports
+  fi
   if [[ $common_is_new == yes && " ${missing[*]} " == *" postgresql-15 "* ]]; then
     # Else postgresql-15 makes a cluster on port 5432.
     apt install --no-install-recommends postgresql-common
@@ -103,6 +137,12 @@ fetch_swagger_ui() {
   rm -rf "$work"
 }
 
+# What root makes in somebody else's clone is theirs.
+hand_over() {
+  ! as_root || chown -R --reference="$repo" "$log" "$repo"/build/swagger-ui* 2>/dev/null || true
+  ! as_root || chown --reference="$repo" "$repo/build"
+}
+
 mkdir -p "$repo/build"
 log=$repo/build/setup.log
 [[ -r /etc/debian_version ]] ||
@@ -111,12 +151,13 @@ packages=("${build_packages[@]}" "${run_packages[@]}")
 [[ ${1:-} != bench ]] || packages+=("${bench_packages[@]}")
 mapfile -t missing < <(missing_of "${packages[@]}")
 if ((${#missing[@]})); then
-  as_root || command -v sudo >/dev/null ||
-    die "missing packages and no sudo here; as root: apt-get install ${missing[*]}"
   step packages "installing ${#missing[@]}: ${missing[*]}"
+  require_privileges
+  : >>"$log"
   install_missing
   mapfile -t missing < <(missing_of "${packages[@]}")
   ((${#missing[@]} == 0)) || die "still missing: ${missing[*]}"
 fi
 fetch_swagger_ui
+hand_over
 step packages "nothing missing"

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -95,6 +96,16 @@ class RunFile(PlatformTest):
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stdout, rf"port {self.platform.port_base // 10}\d ")
         self.assertIn("TRUNKLINE_PORT_BASE", done.stdout)
+
+
+    def test_an_endpoints_port_that_is_taken_is_named(self):
+        other = Platform()
+        self.addCleanup(other.tear_down)
+        address = f"127.{other.port_base >> 8}.{other.port_base & 255}.10"
+        with socket.create_server((address, 5432)):
+            done = other.script("run.sh")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(f"port 5432 on {address}", done.stdout)
 
 
 class Supervision(PlatformTest):
@@ -240,6 +251,31 @@ class Lifecycle(unittest.TestCase):
         self.assertTrue(sockets.startswith("/tmp/tl-"), sockets)
         self.assertEqual(self.platform.script("clean_state.sh").returncode, 0)
         self.assertFalse(os.path.exists(sockets))
+
+    def test_a_bare_environment_is_enough(self):
+        # As root has it by `su`, and with a umask that keeps everything to oneself.
+        for name in list(self.platform.env):
+            if not name.startswith("TRUNKLINE_"):
+                del self.platform.env[name]
+        self.platform.env.update(PATH="/usr/bin:/bin", DETACH="1", LANG="xx_XX.UTF-8")
+        self.addCleanup(os.umask, os.umask(0o077))
+        self.platform.start()
+        self.assertEqual(self.platform.script("status.sh").returncode, 0)
+        self.platform.stop()
+        self.platform.start()
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_programs_on_a_file_system_without_execution_are_named(self):
+        mount = "mount -t tmpfs -o noexec,mode=0755 tmpfs "
+        done = subprocess.run(["unshare", "--mount", "bash", "-c",
+                               mount + '"$1" && exec "$2"', "-", str(self.platform.parent),
+                               str(REPO / "scripts" / "run.sh")], env=self.platform.env, text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=60)
+        if "unshare" in done.stdout or "mount:" in done.stdout:
+            self.skipTest(f"no mounts here: {done.stdout}")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("noexec", done.stdout)
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_a_home_that_the_service_users_cannot_reach_is_a_link(self):
