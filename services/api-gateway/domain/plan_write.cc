@@ -230,6 +230,11 @@ Outcome<Plan> plan_change(const RouteMatch& match, const HttpRequest& request, c
 
 Outcome<Plan> plan_remove(const RouteMatch& match, const HttpRequest& request,
                           const Caller& caller, const Fresh& fresh) {
+  // So that there is always an administrator left who can make tokens.
+  if (match.route->resource == Resource::token && match.uuid == caller.token_id) {
+    return Problem{409, "token_in_use",
+                   "a token cannot revoke itself: do it with another administrator's"};
+  }
   Write plan;
   auto command_id = choose_command_id(match, request, caller, fresh, &plan.repeatable);
   if (!command_id) return command_id.problem();

@@ -361,6 +361,8 @@ void Exchange::read_back(const std::shared_ptr<Write>& plan, uint64_t position) 
   while (before < position &&
          !gateway_->written_position_.compare_exchange_weak(before, position)) {
   }
+  // Its event may come after the client's next request.
+  if (match_.route->resource == Resource::token) gateway_->tokens_->changed(position);
   if (!plan->read_back) return finish(json_response(plan->success, {}));
   v1::Query query = *plan->read_back;
   ask(std::move(query), [self = shared_from_this(), plan](std::optional<v1::QueryAnswer> answer) {

@@ -59,12 +59,12 @@ LookupClient& Gateway::client_of(Answerer answerer) {
 }
 
 void Gateway::on_event(const bus::Message& message) {
-  if (message.subject.starts_with("tl.evt.token.")) tokens_->forget_all();
   const auto id = message.headers.find("Nats-Msg-Id");
   uint64_t position = 0;
   if (id != message.headers.end()) {
     std::from_chars(id->second.data(), id->second.data() + id->second.size(), position);
   }
+  if (message.subject.starts_with("tl.evt.token.")) tokens_->changed(position);
   reads_.changed(message.subject.substr(message.subject.rfind('.') + 1), position);
 }
 

@@ -1,5 +1,7 @@
 #include "api-gateway/io/token_cache.h"
 
+#include <algorithm>
+
 #include "base/digest.h"
 
 namespace trunkline::gateway {
@@ -21,17 +23,18 @@ TokenCache::Answer TokenCache::judge(const std::optional<Caller>& caller, TimePo
 void TokenCache::authenticate(const std::string& token, TimePoint now, Callback callback) {
   const std::string raw_hash = sha256(token);
   uint64_t epoch = 0;
+  v1::Query query;
   std::optional<Answer> kept;
   {
     const std::lock_guard lock(mutex_);
     epoch = epoch_;
+    query.set_min_position(changed_at_);
     const auto found = kept_.find(raw_hash);
     if (found != kept_.end() && found->second.until > Clock::now()) {
       kept = judge(found->second.caller, now);
     }
   }
   if (kept) return callback(std::move(*kept));
-  v1::Query query;
   query.mutable_scope()->set_all_projects(true);
   query.mutable_find_token()->set_sha256(hex(raw_hash));
   lookup_.ask(query, [self = shared_from_this(), raw_hash, epoch, now,
@@ -56,9 +59,10 @@ void TokenCache::keep(const std::string& hash, uint64_t epoch, std::optional<Cal
   kept_[hash] = {std::move(caller), until};
 }
 
-void TokenCache::forget_all() {
+void TokenCache::changed(uint64_t position) {
   const std::lock_guard lock(mutex_);
   ++epoch_;
+  changed_at_ = std::max(changed_at_, position);
   kept_.clear();
 }
 

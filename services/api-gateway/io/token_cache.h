@@ -28,8 +28,9 @@ class TokenCache : public std::enable_shared_from_this<TokenCache> {
   // unknown.
   void authenticate(const std::string& token, TimePoint now, Callback callback);
 
-  // A token was made or revoked: nothing that is remembered counts any more.
-  void forget_all();
+  // A token was made or revoked at this position of the log: nothing that is remembered counts any
+  // more, and no answer from before it is taken.
+  void changed(uint64_t position);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -43,7 +44,8 @@ class TokenCache : public std::enable_shared_from_this<TokenCache> {
   LookupClient& lookup_;
   std::mutex mutex_;
   std::unordered_map<std::string, Kept> kept_;  // by SHA-256
-  uint64_t epoch_ = 0;  // answers to questions from before forget_all() are not kept
+  uint64_t epoch_ = 0;  // answers to questions from before changed() are not kept
+  uint64_t changed_at_ = 0;
 };
 
 }  // namespace trunkline::gateway

@@ -73,6 +73,33 @@ TEST_F(GatewayTest, ARevokedTokenIsForgottenWithItsEvent) {
   EXPECT_EQ(status, 401);
 }
 
+TEST_F(GatewayTest, ARevokedTokenIsRefusedAtOnce) {
+  const std::string path = std::string("/v1/postgres/instances/") + kInstance;
+  const std::string id = uuid_from_name(std::string("member") + kProject);
+  peer_->put(v1::KIND_TOKEN, id, token("member", kProject));
+  peer_->on_command([](const v1::Command& command) { return accepted(command, 7); });
+  ASSERT_EQ(ask("GET", path, "member").status, 200);
+  ASSERT_EQ(ask("DELETE", "/v1/tokens/" + id, "admin").status, 204);
+  peer_->remove_token("member");
+  EXPECT_EQ(ask("GET", path, "member").status, 401) << "its event has not come yet";
+  const auto asked = peer_->queries();
+  const auto last = std::find_if(asked.rbegin(), asked.rend(),
+                                 [](const v1::Query& query) { return query.has_find_token(); });
+  ASSERT_NE(last, asked.rend());
+  EXPECT_EQ(last->min_position(), 7u) << "an older answer would let it in";
+}
+
+TEST_F(GatewayTest, ATokenCannotRevokeItself) {
+  const std::string own = "a0000000-0000-4000-8000-000000000001";
+  peer_->put(v1::KIND_TOKEN, own, R"({"uuid":"a0000000-0000-4000-8000-000000000001"})");
+  accept_commands();
+  const auto refused = ask("DELETE", "/v1/tokens/" + own, "admin");
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(type_of(refused), "token_in_use");
+  peer_->put_token("second", R"({"uuid":"a0000000-0000-4000-8000-000000000002","role":"admin"})");
+  EXPECT_EQ(ask("DELETE", "/v1/tokens/" + own, "second").status, 204);
+}
+
 TEST_F(GatewayTest, AnExpiredTokenIsUnknown) {
   json document = json::parse(token("member", kProject));
   document["expires_at"] = "2001-01-01T00:00:00Z";
