@@ -159,7 +159,11 @@ void Exchange::check_ready() {
   ask(query, [self = shared_from_this()](std::optional<v1::QueryAnswer> answer) {
     const bool ready = answer && (answer->status() == v1::QUERY_STATUS_OK ||
                                   answer->status() == v1::QUERY_STATUS_NOT_FOUND);
-    if (!ready) return self->refuse({503, "not_ready", "lookup does not answer"});
+    if (!answer) {
+      return self->refuse(
+          {503, "not_ready", "no answer from lookup: it, the bus or its database is away"});
+    }
+    if (!ready) return self->refuse({503, "not_ready", "lookup: " + answer->message()});
     self->finish(json_response(200, R"({"status":"ready"})"));
   });
 }
