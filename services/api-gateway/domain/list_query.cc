@@ -28,7 +28,7 @@ std::optional<Problem> add_fields(Resource resource, std::string_view list,
     const std::string_view name = list.substr(0, comma);
     const Field* field = find_field(resource, name);
     if (field == nullptr || !field->shown) {
-      return bad_request("unknown_field", "fields: a " + std::string(info(resource).singular) +
+      return bad_request("unknown_field", "fields: " + with_article(resource) +
                                               " has no field '" + shown(name) + "'");
     }
     fields->emplace_back(name);
@@ -78,7 +78,7 @@ Outcome<bool> add_filter(Resource resource, const std::string& key, const std::s
                          v1::ListResources* query) {
   const Field* field = find_field(resource, key);
   if (field == nullptr) return unknown_parameter(key);
-  if (!is_scalar(*field)) {
+  if (!is_filterable(*field)) {
     return bad_request("bad_filter", key + " cannot be filtered by");
   }
   auto text = filter_value(*field, value);
@@ -117,7 +117,7 @@ Outcome<ListWish> parse_list_query(Resource resource, const QueryParameters& par
       if (auto problem = add_fields(resource, value, &wish.fields)) return *problem;
     } else if (key == "sort_key") {
       const Field* field = find_field(resource, value);
-      if (field == nullptr || !is_scalar(*field)) {
+      if (field == nullptr || !is_sortable(*field)) {
         return bad_request("bad_sort_key", "sort_key: cannot sort by '" + shown(value) + "'");
       }
       wish.query.set_sort_key(value);

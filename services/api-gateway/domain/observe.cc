@@ -133,7 +133,7 @@ Json observe_parameters(Action action) {
                           action == Action::metrics ? "Default: an hour before `to`"
                                                     : "Default: a day before `to`"));
   out.push_back(parameter("to", string_schema("date-time"), "Default: now"));
-  out.push_back(parameter("step", {{"type", "string"}, {"pattern", "^[0-9]{1,7}[smhd]?$"}},
+  out.push_back(parameter("step", {{"type", "string"}, {"pattern", "^[1-9][0-9]{0,6}[smhd]?$"}},
                           "Seconds, or with a unit; at least 10 s, of times more than a day ago 5 "
                           "minutes; at most 500 points"));
   return out;

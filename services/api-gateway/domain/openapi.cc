@@ -66,7 +66,10 @@ void put_fields(Resource resource, Json* parameters) {
     if (field.shown) names.push_back(std::string(field.name));
   }
   Json fields = query_parameter(
-      "fields", {{"type", "array"}, {"items", {{"type", "string"}, {"enum", std::move(names)}}}},
+      "fields",
+      {{"type", "array"},
+       {"minItems", 1},
+       {"items", {{"type", "string"}, {"enum", std::move(names)}}}},
       "Only these fields");
   fields["style"] = "form";
   fields["explode"] = false;
@@ -92,8 +95,8 @@ Json filter_schema(const Field& field) {
 void put_list_parameters(Resource resource, Json* parameters) {
   Json sortable = Json::array();
   for (const Field& field : fields_of(resource)) {
-    if (!is_scalar(field)) continue;
-    sortable.push_back(std::string(field.name));
+    if (!is_filterable(field)) continue;
+    if (is_sortable(field)) sortable.push_back(std::string(field.name));
     Json filter = query_parameter(field.name,
                                   {{"type", "array"}, {"items", filter_schema(field)}},
                                   "Exactly this; repeated: any of these");
@@ -151,7 +154,8 @@ Json parameters_of(const Route& route) {
     put_fields(route.resource, &parameters);
     if (route.resource == Resource::instance) {
       parameters.push_back(query_parameter(
-          "at", {{"type", "string"}}, "As of then: an RFC 3339 time or a position in the log"));
+          "at", {{"type", "string"}, {"pattern", "^[0-9]{4}-.+|^[1-9][0-9]*$"}},
+          "As of then: an RFC 3339 time or a position in the log"));
     }
   }
   for (auto& one : observe_parameters(route.action)) parameters.push_back(std::move(one));
@@ -159,7 +163,8 @@ Json parameters_of(const Route& route) {
     parameters.push_back({{"name", "Idempotency-Key"},
                           {"in", "header"},
                           {"description", "The same key has one effect and one answer"},
-                          {"schema", {{"type", "string"}, {"minLength", 1}, {"maxLength", 255}}}});
+                          {"schema",
+                           {{"type", "string"}, {"pattern", "^[!-~]([ -~]{0,253}[!-~])?$"}}}});
   }
   return parameters;
 }

@@ -21,10 +21,10 @@ std::string pattern_of(TextRule rule) {
       return "^(?!(postgres|template0|template1)$)[A-Za-z_][A-Za-z0-9_]{0,62}$";
     case TextRule::user_name:
       return "^(?!(pg_|dbaas_|postgres))[A-Za-z_][A-Za-z0-9_$]{0,62}$";
-    case TextRule::image: return "^[A-Za-z0-9._:/@-]+$";
+    case TextRule::image: return "^[a-z0-9_-][a-z0-9._-]*$";
     case TextRule::line: return "^[^\\u0000-\\u001f\\u007f]*$";
     case TextRule::free: return "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f]*$";
-    case TextRule::secret: break;
+    case TextRule::secret: return "^[^\\u0000]*$";
   }
   return {};
 }

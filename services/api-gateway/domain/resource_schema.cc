@@ -140,7 +140,7 @@ constexpr Field kFields[] = {
       {.min = 0, .max = 4096, .text_rule = X::free,
        .default_json = "\"\"", .create_path = "description", .update_path = "description"}),
   row(R::version, "image", T::text, C::required, U::allowed,
-      {.min = 1, .max = 255, .text_rule = X::image,
+      {.min = 1, .max = 63, .text_rule = X::image,
        .create_path = "image", .update_path = "image", .about = "What the hosts run, \"postgresql-15\""}),
   row(R::version, "created_at", T::timestamp, C::refused_400, U::frozen_400),
   row(R::version, "updated_at", T::timestamp, C::refused_400, U::frozen_400),
@@ -258,10 +258,19 @@ const ResourceInfo& info(Resource resource) {
   throw std::logic_error("a resource without a row in kInfos");
 }
 
-bool is_scalar(const Field& field) {
-  const bool single = field.type != FieldType::text_list && field.type != FieldType::object &&
-                      field.type != FieldType::object_list;
-  return single && field.shown && field.stored;
+std::string with_article(Resource resource) {
+  const std::string_view singular = info(resource).singular;
+  const bool vowel = std::string_view("aeio").find(singular[0]) != std::string_view::npos;
+  return (vowel ? "an " : "a ") + std::string(singular);
+}
+
+bool is_sortable(const Field& field) {
+  return field.type != FieldType::text_list && is_filterable(field);
+}
+
+bool is_filterable(const Field& field) {
+  const bool composed = field.type == FieldType::object || field.type == FieldType::object_list;
+  return !composed && field.shown && field.stored;
 }
 
 }  // namespace trunkline::gateway

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace trunkline::gateway {
@@ -91,7 +92,10 @@ std::span<const Field> all_fields();
 std::span<const Field> fields_of(Resource resource);
 const Field* find_field(Resource resource, std::string_view name);
 const ResourceInfo& info(Resource resource);
-// May be filtered by, sorted by: shown, stored and a single value.
-bool is_scalar(const Field& field);
+std::string with_article(Resource resource);  // "an instance"
+// Shown and stored: a single value may be filtered and sorted by, a list of texts filtered by: any
+// of its elements may match.
+bool is_sortable(const Field& field);
+bool is_filterable(const Field& field);
 
 }  // namespace trunkline::gateway

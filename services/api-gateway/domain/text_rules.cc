@@ -58,10 +58,13 @@ std::optional<Problem> check_free(const Field& field, std::string_view value, bo
 
 std::optional<Problem> check_image(const Field& field, std::string_view value) {
   const auto allowed = [](char c) {
-    return is_letter(c) || is_digit(c) || std::string_view("._-:/@").find(c) != std::string::npos;
+    return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-' || c == '_' || c == '.';
   };
-  if (std::all_of(value.begin(), value.end(), allowed)) return std::nullopt;
-  return malformed(field, "must consist of letters, digits and . _ - : / @");
+  const bool plain = std::all_of(value.begin(), value.end(), allowed);
+  if (plain && value[0] != '.') return std::nullopt;
+  return malformed(field,
+                   "must consist of lower-case letters, digits, dashes, underscores and dots, and "
+                   "not start with a dot");
 }
 
 std::optional<Problem> check_length(const Field& field, std::string_view value) {

@@ -92,8 +92,8 @@ Outcome<FieldValue> check_value(const Field& field, const json& value) {
 }
 
 Problem unknown_field(Resource resource, std::string_view name) {
-  return bad_request("unknown_field", "a " + std::string(info(resource).singular) +
-                                          " has no field '" + shown(name) + "'");
+  return bad_request("unknown_field",
+                     with_article(resource) + " has no field '" + shown(name) + "'");
 }
 
 Problem read_only(const Field& field, int code) {

@@ -81,6 +81,7 @@ TEST(OpenApi, RangesOfTheContract) {
   EXPECT_EQ(range("nodes_number"), std::pair(1, 16));
   EXPECT_EQ(range("sync_replica_number"), std::pair(0, 15));
   EXPECT_FALSE(create.contains("status"));
+  EXPECT_EQ(schemas["VersionCreate"]["properties"]["image"]["maxLength"], 63);
   EXPECT_EQ(schemas["UserCreate"]["properties"]["password"]["minLength"], 8);
   EXPECT_EQ(schemas["UserCreate"]["properties"]["password"]["maxLength"], 99);
 }

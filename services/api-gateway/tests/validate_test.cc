@@ -121,6 +121,12 @@ TEST(CheckCreate, TypesTruthTable) {
       {Resource::token, "expires_at", "soon", "400 bad_timestamp"},
       {Resource::version, "image", "a b", "400 image_malformed"},
       {Resource::version, "image", "", "400 image_missing"},
+      {Resource::version, "image", "Postgres", "400 image_malformed"},
+      {Resource::version, "image", "postgres:15", "400 image_malformed"},
+      {Resource::version, "image", ".postgres", "400 image_malformed"},
+      {Resource::version, "image", "postgresql-15_a.b", ""},
+      {Resource::version, "image", std::string(63, 'a'), ""},
+      {Resource::version, "image", std::string(64, 'a'), "400 image_too_long"},
   };
   for (const Row& row : rows) {
     json body = good(row.resource);
@@ -207,6 +213,9 @@ TEST(CheckCreate, MessagesNameFieldAndRangeAndNoSecret) {
   body["ram"] = 1;
   const auto range = check_create(Resource::instance, body, kNow);
   EXPECT_EQ(range.problem().message, "ram must be from 512 to 1048576");
+  body["colour"] = "red";
+  const auto unknown = check_create(Resource::instance, body, kNow);
+  EXPECT_EQ(unknown.problem().message, "an instance has no field 'colour'");
   body = good(Resource::user);
   body["password"] = "canary";
   const auto secret = check_create(Resource::user, body, kNow);
