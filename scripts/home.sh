@@ -40,7 +40,7 @@ move_home_if_unreachable() {
   [[ ! -e $asked_home ]] || die "$asked_home cannot be reached by user $service_user: move it away"
   home=/var/lib/trunkline/$home_hash
   install -d -m 0711 /var/lib/trunkline "$home"
-  mkdir -p "$(dirname "$asked_home")"
+  (umask 022 && mkdir -p "$(dirname "$asked_home")")
   ln -s "$home" "$asked_home"
   load_home
   step home "$asked_home -> $home (users $service_user, $node_user cannot pass $parent)"
@@ -55,7 +55,7 @@ make_home() {
   local me host traverse=0711
   me=$(id -un)
   as_root || traverse=0700
-  install -d -m 0755 "$(dirname "$home")"
+  (umask 022 && mkdir -p "$(dirname "$home")")  # one that is there stays as it is
   install -d -m "$traverse" "$home"
   printf 'This directory is Trunkline state; make clean-state removes it.\n' \
     >"$home/.trunkline-home"

@@ -234,6 +234,11 @@ class Lifecycle(unittest.TestCase):
             self.assertNotEqual(self.platform.script(script).returncode, 0, script)
         self.assertEqual([f.name for f in self.platform.home.iterdir()], ["precious"])
 
+    def test_the_directory_around_a_home_keeps_its_mode(self):
+        self.platform.parent.chmod(0o1771)
+        self.platform.start()
+        self.assertEqual(stat.S_IMODE(self.platform.parent.stat().st_mode), 0o1771)
+
     def test_a_bad_port_base_is_named(self):
         for bad in ("x", "80", "70000", "8080; true"):
             done = self.platform.script("run.sh", TRUNKLINE_PORT_BASE=bad)
@@ -259,6 +264,8 @@ class Lifecycle(unittest.TestCase):
                 del self.platform.env[name]
         self.platform.env.update(PATH="/usr/bin:/bin", DETACH="1", LANG="xx_XX.UTF-8")
         self.addCleanup(os.umask, os.umask(0o077))
+        self.platform.home = self.platform.parent / "new" / "home"
+        self.platform.env["TRUNKLINE_HOME"] = str(self.platform.home)
         self.platform.start()
         self.assertEqual(self.platform.script("status.sh").returncode, 0)
         self.platform.stop()

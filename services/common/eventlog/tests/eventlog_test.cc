@@ -18,14 +18,13 @@ namespace {
 
 using testing::TempPostgres;
 
+struct LogServer : TempPostgres {
+  LogServer() { create_platform_databases(); }
+};
+
 TempPostgres& server() {
-  static auto* const postgres = [] {
-    auto* made = new TempPostgres;
-    made->create_platform_databases();
-    std::atexit([] { server().crash(); });
-    return made;
-  }();
-  return *postgres;
+  static LogServer made;
+  return made;
 }
 
 std::string writer_dsn() { return server().dsn("trunkline_log", "tl_provisioner"); }
