@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 from customer import Customer, INSTANCES, Refused
-from platform_fixture import PlatformTest, alive, wait_for
+from platform_fixture import PlatformTest, accepts_connections, alive, wait_for
 
 
 def node_traces(platform, node):
@@ -47,6 +47,9 @@ class Instances(PlatformTest):
         with self.assertRaises(Refused) as caught:
             self.customer.get(uuid)
         self.assertEqual(caught.exception.status, 404)
+        for end in instance["endpoints"].values():
+            wait_for(lambda: not accepts_connections(end["port"], end["host"]), 60,
+                     f"no route left at {end}")
         for node in instance["nodes"]:
             wait_for(lambda: not node_traces(self.platform, node["uuid"]), 60,
                      f"nothing left of {node}: {node_traces(self.platform, node['uuid'])}")

@@ -68,9 +68,22 @@ class Patient(Customer):
 
 
 class NothingLost(PlatformTest):
-    def postmaster_start(self, node):
-        pid_file = next(self.platform.home.resolve().rglob(f"{node['uuid']}/**/postmaster.pid"))
-        return pid_file.read_text().split()[0]
+    def standing(self, customer, nodes):
+        """An instance that nobody touches from now on."""
+        uuid = customer.order(nodes=nodes, sync=min(1, nodes - 1), name=f"bystander-{nodes}")
+        database = customer.database(uuid, customer.user(uuid))
+        customer.wait_active(uuid)
+        customer.wait_object(f"{INSTANCES}/{uuid}/databases/{database}")
+        return uuid
+
+    def servers(self, customer, uuid):
+        """What a restart or a failover would change: pid and start of each server, the term."""
+        started = {}
+        for node in customer.get(uuid)["nodes"]:
+            file = next(self.platform.home.resolve().rglob(f"{node['uuid']}/**/postmaster.pid"))
+            pid, _, start = file.read_text().split("\n")[:3]
+            started[node["uuid"]] = (pid, start)
+        return started, customer.call("GET", f"{INSTANCES}/{uuid}/failovers")
 
     def assert_log_is_sound(self):
         verified = cli(self.platform, "log", "verify")
@@ -79,14 +92,10 @@ class NothingLost(PlatformTest):
     def test_random_kills_while_instances_live(self):
         print(f"TRUNKLINE_CHAOS_SEED={SEED} kills={KILLS} lives={LIVES}", flush=True)
         customer = Patient(self.platform)
-        bystander = customer.order(nodes=1, name="bystander")
-        customer.database(bystander, customer.user(bystander))
-        standing = customer.wait_active(bystander)
-        customer.wait_object(f"{INSTANCES}/{bystander}/databases/" + customer.call(
-            "GET", f"{INSTANCES}/{bystander}/databases")[0]["uuid"])
-        postmaster = self.postmaster_start(standing["nodes"][0])
+        bystanders = [self.standing(customer, nodes) for nodes in (1, 3)]
+        before = [self.servers(customer, uuid) for uuid in bystanders]
 
-        problems, kept, done_lives = [], [], threading.Event()
+        problems, kept = [], []
         next_life, lock = iter(range(LIVES)), threading.Lock()
 
         def live():
@@ -132,8 +141,8 @@ class NothingLost(PlatformTest):
             instance = customer.wait_active(uuid)
             self.assertEqual(customer.sql(customer.dsn(instance), "select i from t",
                                           f"password {number}"), str(number))
-        self.assertEqual(self.postmaster_start(customer.get(bystander)["nodes"][0]), postmaster,
-                         "a live instance was restarted")
+        self.assertEqual([self.servers(customer, uuid) for uuid in bystanders], before,
+                         "a live instance was restarted or changed its primary")
         self.assert_log_is_sound()
         alive = {n["uuid"] for i in customer.call("GET", INSTANCES) for n in i["nodes"]}
         nodes_dir = self.platform.home.resolve() / "hosts"

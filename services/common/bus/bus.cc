@@ -160,6 +160,47 @@ std::string unique_token() {
   return text.substr(text.rfind('.') + 1);
 }
 
+// Whom the library calls about a connection, on its own thread and also after the bus is gone: the
+// last call is that of closed().
+class Callbacks {
+ public:
+  using List = std::vector<std::function<void()>>;
+  List on_disconnect;
+  List on_reconnect;
+
+  void add(List Callbacks::*list, std::function<void()> callback) {
+    const std::lock_guard lock(mutex_);
+    (this->*list).push_back(std::move(callback));
+  }
+  void forget() {
+    const std::lock_guard lock(mutex_);
+    on_disconnect.clear();
+    on_reconnect.clear();
+  }
+  static void disconnected(natsConnection*, void* held) {
+    of(held)->call(&Callbacks::on_disconnect);
+  }
+  static void reconnected(natsConnection*, void* held) { of(held)->call(&Callbacks::on_reconnect); }
+  static void closed(natsConnection*, void* held) {
+    delete static_cast<std::shared_ptr<Callbacks>*>(held);
+  }
+
+ private:
+  static std::shared_ptr<Callbacks> of(void* held) {
+    return *static_cast<std::shared_ptr<Callbacks>*>(held);
+  }
+  void call(const List Callbacks::*list) {
+    List callbacks;
+    {
+      const std::lock_guard lock(mutex_);
+      callbacks = this->*list;
+    }
+    for (const auto& callback : callbacks) callback();
+  }
+
+  std::mutex mutex_;
+};
+
 class NatsBus : public Bus {
  public:
   NatsBus(const BusOptions& options, std::chrono::milliseconds patience) {
@@ -174,6 +215,7 @@ class NatsBus : public Bus {
 
   ~NatsBus() override {
     inbox_.reset();
+    callbacks_->forget();
     natsConnection_Close(connection_);
     natsConnection_Destroy(connection_);
   }
@@ -182,9 +224,12 @@ class NatsBus : public Bus {
     return natsConnection_Status(connection_) == NATS_CONN_STATUS_CONNECTED;
   }
 
+  void on_disconnect(std::function<void()> callback) override {
+    callbacks_->add(&Callbacks::on_disconnect, std::move(callback));
+  }
+
   void on_reconnect(std::function<void()> callback) override {
-    const std::lock_guard lock(reconnect_mutex_);
-    reconnect_callbacks_.push_back(std::move(callback));
+    callbacks_->add(&Callbacks::on_reconnect, std::move(callback));
   }
 
   void publish(const std::string& subject, std::string_view data, const Headers& headers,
@@ -312,10 +357,16 @@ class NatsBus : public Bus {
     natsOptions_SetPingInterval(raw, 5000);
     natsOptions_SetSendAsap(raw, true);
     natsOptions_SetErrorHandler(raw, nullptr, nullptr);
-    natsOptions_SetReconnectedCB(raw, reconnected, this);
+    auto held = std::make_unique<std::shared_ptr<Callbacks>>(callbacks_);
+    natsOptions_SetDisconnectedCB(raw, Callbacks::disconnected, held.get());
+    natsOptions_SetReconnectedCB(raw, Callbacks::reconnected, held.get());
+    natsOptions_SetClosedCB(raw, Callbacks::closed, held.get());
     while (true) {
       const natsStatus status = natsConnection_Connect(&connection_, raw);
-      if (status == NATS_OK) return;
+      if (status == NATS_OK) {
+        held.release();  // closed() deletes it
+        return;
+      }
       if (Clock::now() >= deadline) {
         throw BusUnavailable("connect to " + options.url + ": " + natsStatus_GetText(status));
       }
@@ -323,21 +374,10 @@ class NatsBus : public Bus {
     }
   }
 
-  static void reconnected(natsConnection*, void* closure) {
-    auto* self = static_cast<NatsBus*>(closure);
-    std::vector<std::function<void()>> callbacks;
-    {
-      const std::lock_guard lock(self->reconnect_mutex_);
-      callbacks = self->reconnect_callbacks_;
-    }
-    for (const auto& callback : callbacks) callback();
-  }
-
   natsConnection* connection_ = nullptr;
   std::string prefix_;
   PendingAnswers pending_;
-  std::mutex reconnect_mutex_;
-  std::vector<std::function<void()>> reconnect_callbacks_;
+  std::shared_ptr<Callbacks> callbacks_ = std::make_shared<Callbacks>();
   std::unique_ptr<Subscription> inbox_;
 };
 

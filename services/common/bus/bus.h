@@ -67,7 +67,8 @@ class Bus {
   virtual ~Bus() = default;
 
   virtual bool connected() const = 0;
-  // Called after every reconnect, on a thread of the library.
+  // Called when the connection is lost, and after every reconnect, on a thread of the library.
+  virtual void on_disconnect(std::function<void()> callback) = 0;
   virtual void on_reconnect(std::function<void()> callback) = 0;
 
   // Fire and forget. Throws BusUnavailable.

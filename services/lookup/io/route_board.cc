@@ -21,17 +21,27 @@ Monotonic now() {
 
 RouteBoard::RouteBoard(bus::Bus& bus, std::string read_model_dsn)
     : bus_(bus), model_(std::move(read_model_dsn)) {
-  bus_.on_reconnect([send_all = send_all_] { *send_all = true; });
+  bus_.on_reconnect([orders = orders_] { orders->all_again(); });
+  send_what_is_due();
   thread_ = std::thread([this] { run(); });
 }
 
 RouteBoard::~RouteBoard() {
   {
-    const std::lock_guard lock(wake_mutex_);
-    stopping_ = true;
+    const std::lock_guard lock(orders_->mutex);
+    orders_->stopping = true;
   }
-  wake_.notify_all();
+  orders_->wake.notify_all();
   thread_.join();
+}
+
+void RouteBoard::Orders::all_again() {
+  {
+    const std::lock_guard lock(mutex);
+    send_all = true;
+    at_once = true;
+  }
+  wake.notify_all();
 }
 
 void RouteBoard::take_change(const Change& change, int64_t position) {
@@ -44,7 +54,7 @@ void RouteBoard::take_change(const Change& change, int64_t position) {
       if (key.kind == DocKind::route) publish(route_gone(key.uuid, position));
     }
   } catch (const bus::BusUnavailable&) {
-    *send_all_ = true;
+    orders_->all_again();
   }
 }
 
@@ -82,25 +92,39 @@ void RouteBoard::publish_all() {
   }
 }
 
+void RouteBoard::send_what_is_due() {
+  std::set<std::string> changed;
+  {
+    const std::lock_guard lock(watch_mutex_);
+    changed = watch_.changed(now());
+  }
+  bool all = false;
+  {
+    const std::lock_guard lock(orders_->mutex);
+    std::swap(all, orders_->send_all);
+  }
+  try {
+    if (all) publish_all();
+    for (const std::string& instance : changed) publish_stored(instance);
+  } catch (const std::exception& error) {
+    {
+      const std::lock_guard lock(orders_->mutex);
+      orders_->send_all = true;
+    }
+    spdlog::debug("routes are sent again later: {}", error.what());
+  }
+}
+
 void RouteBoard::run() {
   while (true) {
     {
-      std::unique_lock lock(wake_mutex_);
-      if (wake_.wait_for(lock, kLookEvery, [&] { return stopping_; })) return;
+      std::unique_lock lock(orders_->mutex);
+      orders_->wake.wait_for(lock, kLookEvery,
+                             [&] { return orders_->stopping || orders_->at_once; });
+      if (orders_->stopping) return;
+      orders_->at_once = false;
     }
-    std::set<std::string> changed;
-    {
-      const std::lock_guard lock(watch_mutex_);
-      changed = watch_.changed(now());
-    }
-    const bool all = send_all_->exchange(false);
-    try {
-      if (all) publish_all();
-      for (const std::string& instance : changed) publish_stored(instance);
-    } catch (const std::exception& error) {
-      *send_all_ = true;
-      spdlog::debug("routes are sent again later: {}", error.what());
-    }
+    send_what_is_due();
   }
 }
 

@@ -4,7 +4,6 @@
 // Never gives up; all public methods are thread-safe.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -19,6 +18,8 @@ namespace trunkline::lookup {
 
 class RouteBoard {
  public:
+  // Sends all that is stored before it returns, if it can: who is told by the API that something is
+  // there finds the proxies knowing it.
   RouteBoard(bus::Bus& bus, std::string read_model_dsn);
   ~RouteBoard();
   RouteBoard(const RouteBoard&) = delete;
@@ -33,6 +34,7 @@ class RouteBoard {
 
  private:
   void run();
+  void send_what_is_due();
   void publish(v1::Route&& route);
   void publish_all();
   void publish_stored(const std::string& instance_id);
@@ -41,11 +43,16 @@ class RouteBoard {
   ReadModel model_;  // of the thread
   mutable std::mutex watch_mutex_;
   StandbyWatch watch_;
-  // Everything is to be sent; shared with the bus, whose callbacks cannot be taken back.
-  std::shared_ptr<std::atomic<bool>> send_all_ = std::make_shared<std::atomic<bool>>(true);
-  std::mutex wake_mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
+  // Shared with the bus, whose callbacks cannot be taken back.
+  struct Orders {
+    std::mutex mutex;
+    std::condition_variable wake;
+    bool send_all = true;
+    bool at_once = false;  // the thread wakes for it
+    bool stopping = false;
+    void all_again();
+  };
+  std::shared_ptr<Orders> orders_ = std::make_shared<Orders>();
   std::thread thread_;
 };
 

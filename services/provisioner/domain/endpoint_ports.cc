@@ -1,5 +1,7 @@
 #include "provisioner/domain/endpoint_ports.h"
 
+#include <algorithm>
+
 namespace trunkline::provisioner {
 
 EndpointPair EndpointPorts::give(const InstanceId& instance) {
@@ -31,7 +33,7 @@ void EndpointPorts::record(const InstanceId& instance, const EndpointPair& pair)
   ++uses_[pair.read_write];
   const bool ours = pair.read_write >= range_.first &&
                     pair.read_write - range_.first < range_.count;
-  if (ours) next_ = (pair.read_write - range_.first) / 2 + 1;
+  if (ours) next_ = std::max(next_, (pair.read_write - range_.first) / 2 + 1);
 }
 
 void EndpointPorts::free(const InstanceId& instance) {

@@ -28,7 +28,7 @@ class EndpointPorts {
 
   // The pair that the instance has or was given before, else a free one; none if all are taken.
   EndpointPair give(const InstanceId& instance);
-  // What the log says that it has; without ports it has none.
+  // What the log says that it has, in any order of instances; without ports it has none.
   void record(const InstanceId& instance, const EndpointPair& pair);
   // It has none any more.
   void free(const InstanceId& instance);

@@ -243,6 +243,13 @@ TEST(EndpointPorts, AreUniqueAndUsedAgainLate) {
   EXPECT_EQ(wide.give(kTwo), (EndpointPair{20002, 20003})) << "not the one that was just free";
 }
 
+TEST(EndpointPorts, AreGivenAfterTheLastOfTheLog) {
+  EndpointPorts ports({.first = 20000, .count = 10});
+  ports.record(kOne, {20004, 20005});
+  ports.record(kTwo, {20000, 20001});
+  EXPECT_EQ(ports.give(kThree), (EndpointPair{20006, 20007})) << "20002 may just have become free";
+}
+
 TEST(EndpointPorts, OfTheLogCount) {
   EndpointPorts ports({.first = 20000, .count = 4});
   ports.record(kOne, {20000, 20001});

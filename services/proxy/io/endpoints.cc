@@ -95,6 +95,41 @@ bool EndpointTable::take(const v1::Route& route) {
   return true;
 }
 
+std::map<InstanceId, uint64_t> EndpointTable::positions() const {
+  std::map<InstanceId, uint64_t> out;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, entry] : entries_) out.emplace(id, entry.route.position());
+  return out;
+}
+
+bool EndpointTable::keep_listed(const std::set<InstanceId>& listed,
+                                const std::map<InstanceId, uint64_t>& before, uint64_t position) {
+  const std::lock_guard taking(taking_);
+  std::vector<std::pair<std::shared_ptr<const RouteView>, std::shared_ptr<const RouteView>>> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, known_position] : before) {
+      const auto entry = entries_.find(id);
+      if (entry == entries_.end() || listed.contains(id) || known_position > position ||
+          entry->second.route.position() != known_position) {
+        continue;
+      }
+      const auto old = entry->second.read_write->route();
+      v1::Route end = entry->second.route;
+      end.set_state(v1::ROUTE_STATE_GONE);
+      const auto view = std::make_shared<const RouteView>(route_view(end, old.get()));
+      entry->second.read_write->set_route(view);
+      entry->second.read_only->set_route(view);
+      gone.emplace_back(old, view);
+      entries_.erase(entry);
+    }
+  }
+  for (const auto& [old, view] : gone) {
+    if (changed_ && old->state != RouteView::State::gone) changed_(old.get(), *view);
+  }
+  return !gone.empty();
+}
+
 std::shared_ptr<Endpoint> EndpointTable::find(const EndpointName& name) const {
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(name.instance);

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "proxy/domain/route_view.h"
@@ -61,6 +63,16 @@ class EndpointTable {
 
   // True if it was news.
   bool take(const v1::Route& route);
+  // The positions of all routes, those of deleted instances among them.
+  std::map<InstanceId, uint64_t> positions() const;
+  // Lookup, at `position`, listed only these. What was in `before` and has not changed since is
+  // gone: its end was never heard, or need not be remembered any more. True if there was such.
+  bool keep_listed(const std::set<InstanceId>& listed,
+                   const std::map<InstanceId, uint64_t>& before, uint64_t position);
+
+  // Until then something can have happened that nobody told us, unless lookup says otherwise.
+  void doubt_until(std::chrono::steady_clock::time_point time) { doubt_until_ = time; }
+  bool in_doubt() const { return std::chrono::steady_clock::now() < doubt_until_.load(); }
   std::shared_ptr<Endpoint> find(const EndpointName& name) const;
   v1::Routes all() const;
 
@@ -74,6 +86,7 @@ class EndpointTable {
   mutable std::mutex mutex_;
   std::map<InstanceId, Entry> entries_;
   Changed changed_;
+  std::atomic<std::chrono::steady_clock::time_point> doubt_until_{};
 };
 
 }  // namespace trunkline::proxy

@@ -22,6 +22,7 @@ constexpr int kBacklog = 1024;
 constexpr int kAcceptedARound = 64;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::milliseconds kSettleEvery{500};
+constexpr std::chrono::seconds kOpenAgain{5};
 
 PeerAddress address_of(const sockaddr_storage& peer) {
   if (peer.ss_family != AF_INET) return 0;
@@ -165,23 +166,44 @@ void ProxyServer::route_changed(const RouteView* before, const RouteView& now) {
 }
 
 void ProxyServer::open_port(uint16_t port, const EndpointName& endpoint) {
-  if (listeners_.contains(port)) {
-    spdlog::error("port {} of instance {} is another's already", port, endpoint.instance.str());
-    return;
-  }
-  try {
-    listeners_[port] = listener_on(listen_on(port), {Way::direct, endpoint});
-  } catch (const std::exception& error) {
-    spdlog::error("an endpoint of instance {} is not open: {}", endpoint.instance.str(),
-                  error.what());
-  }
+  claims_[port].push_back(endpoint);
+  serve_port(port);
 }
 
 void ProxyServer::close_port(uint16_t port, const EndpointName& endpoint) {
+  std::erase(claims_[port], endpoint);
+  serve_port(port);
+}
+
+// The newest claim is served: an older one is of an instance whose end was not heard yet.
+void ProxyServer::serve_port(uint16_t port) {
   const auto found = listeners_.find(port);
-  if (found == listeners_.end() || found->second->entrance.endpoint != endpoint) return;
-  retire(std::move(found->second));
-  listeners_.erase(found);
+  const auto claims = claims_.find(port);
+  if (claims == claims_.end() || claims->second.empty()) {
+    if (claims != claims_.end()) claims_.erase(claims);
+    if (found == listeners_.end() || !found->second->entrance.endpoint) return;
+    retire(std::move(found->second));
+    listeners_.erase(found);
+    return;
+  }
+  const EndpointName& endpoint = claims->second.back();
+  try {
+    if (found == listeners_.end()) {
+      listeners_[port] = listener_on(listen_on(port), {Way::direct, endpoint});
+    } else if (found->second->entrance.endpoint) {
+      found->second->entrance.endpoint = endpoint;
+    } else {
+      throw std::runtime_error("port " + std::to_string(port) + " is shared by all endpoints");
+    }
+  } catch (const std::exception& error) {
+    spdlog::error("an endpoint of instance {} is not open: {}", endpoint.instance.str(),
+                  error.what());
+    if (!open_again_.insert(port).second) return;
+    workers_[0]->loop.at(std::chrono::steady_clock::now() + kOpenAgain, [this, port] {
+      open_again_.erase(port);
+      serve_port(port);
+    });
+  }
 }
 
 // An event of this round may still name it.

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -35,6 +36,7 @@ class ProxyServer {
   using ListenerPointer = std::unique_ptr<Listener>;
   void route_changed(const RouteView* before, const RouteView& now);
   void open_port(uint16_t port, const EndpointName& endpoint);
+  void serve_port(uint16_t port);
   void close_port(uint16_t port, const EndpointName& endpoint);
   int listen_on(uint16_t port) const;
   ListenerPointer listener_on(int fd, Entrance entrance);
@@ -50,6 +52,8 @@ class ProxyServer {
   std::vector<std::unique_ptr<Worker>> workers_;
   // Of the first worker's thread: by port, and those for pools.
   std::map<uint16_t, ListenerPointer> listeners_;
+  std::map<uint16_t, std::vector<EndpointName>> claims_;  // in the order in which they came
+  std::set<uint16_t> open_again_;
   std::map<std::pair<InstanceId, EndpointKind>, ListenerPointer> pool_listeners_;
   uint16_t port_ = 0;
   uint16_t pooled_port_ = 0;

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <set>
 #include <stdexcept>
 #include <thread>
 
@@ -26,6 +28,11 @@ constexpr std::chrono::seconds kAskTimeout{3};
 constexpr std::chrono::seconds kAskEvery{30};
 constexpr std::chrono::seconds kAskAgain{1};  // while nobody answers
 constexpr int kMostPages = 100'000;
+constexpr std::chrono::seconds kDoubt{2};  // the time to connect and ask
+
+std::chrono::steady_clock::time_point soon() {
+  return std::chrono::steady_clock::now() + kDoubt;
+}
 
 [[noreturn]] void fail(const std::string& what) {
   throw std::runtime_error(what + ": " + std::strerror(errno));
@@ -48,6 +55,7 @@ bool load_routes(const std::string& file, EndpointTable& table) {
   v1::Routes routes;
   if (bytes.empty() || !routes.ParseFromString(bytes)) return false;
   for (const auto& route : routes.routes()) table.take(route);
+  table.doubt_until(soon());
   return true;
 }
 
@@ -90,6 +98,8 @@ struct RouteFeed::Impl {
 
   // All routes, page by page; false: not all came.
   bool ask_all() {
+    const std::map<InstanceId, uint64_t> before = table.positions();
+    std::set<InstanceId> listed;
     std::string after;
     for (int page = 0; page < kMostPages; ++page) {
       v1::Query query;
@@ -99,8 +109,14 @@ struct RouteFeed::Impl {
       v1::QueryAnswer answer;
       if (!got || !answer.ParseFromString(got->data)) return false;
       if (answer.status() != v1::QUERY_STATUS_OK) return false;
-      for (const auto& route : answer.routes().routes()) take(route);
-      if (answer.next_marker().empty()) return true;
+      for (const auto& route : answer.routes().routes()) {
+        take(route);
+        if (canonical_uuid(route.instance_id())) listed.emplace(route.instance_id());
+      }
+      if (answer.next_marker().empty()) {
+        if (table.keep_listed(listed, before, answer.position())) unsaved = true;
+        return true;
+      }
       if (answer.next_marker() <= after) return false;
       after = answer.next_marker();
     }
@@ -133,6 +149,7 @@ struct RouteFeed::Impl {
         ask_now = false;
         lock.unlock();
         const bool answered = try_to_ask();
+        if (answered) table.doubt_until({});
         if (!answered && !complained) spdlog::warn("lookup does not list routes; asking again");
         complained = !answered;
         lock.lock();
@@ -151,6 +168,9 @@ struct RouteFeed::Impl {
 
 RouteFeed::RouteFeed(bus::Bus& bus, EndpointTable& table, std::string cache_file)
     : impl_(new Impl{bus, table, std::move(cache_file)}) {
+  bus.on_disconnect([weak = std::weak_ptr(impl_)] {
+    if (const auto impl = weak.lock()) impl->table.doubt_until(soon());
+  });
   // First the news, then the whole: nothing falls between.
   impl_->subscription = bus.subscribe(kRouteSubjects, [impl = impl_.get()](bus::Message&& message) {
     v1::Route route;
@@ -159,6 +179,7 @@ RouteFeed::RouteFeed(bus::Bus& bus, EndpointTable& table, std::string cache_file
   bus.on_reconnect([weak = std::weak_ptr(impl_)] {
     const auto impl = weak.lock();
     if (!impl) return;
+    impl->table.doubt_until(soon());
     const std::lock_guard lock(impl->mutex);
     impl->ask_now = true;
     impl->wake.notify_one();

@@ -10,7 +10,7 @@
 
 namespace trunkline::proxy {
 
-// Routes that were stored; false: none, or not readable.
+// Routes that were stored, to be doubted at first; false: none, or not readable.
 bool load_routes(const std::string& file, EndpointTable& table);
 // Whole or not at all, readable by the owner only. Throws std::runtime_error.
 void store_routes(const std::string& file, const v1::Routes& routes);

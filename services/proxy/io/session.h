@@ -56,6 +56,9 @@ class Session {
   Task<void> begin_tls(SteadyTime deadline);
   Task<void> pass_cancel(FirstPacket packet);
   std::optional<EndpointName> endpoint_asked_for(const FirstPacket& packet) const;
+  std::optional<Verifier> find_verifier(const std::optional<EndpointName>& name,
+                                        const std::string& user,
+                                        std::shared_ptr<Endpoint>* endpoint) const;
   Task<bool> authenticate(const FirstPacket& packet, std::string preface, SteadyTime deadline);
   std::string wrong_password(const std::string& user) const;
   std::string sasl_offer() const;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr char kTlsHandshake = 0x16;
 constexpr size_t kMostSaslBytes = 10'000;
+constexpr std::chrono::milliseconds kDoubtPause{10};
 constexpr uint32_t kOk = 0;
 constexpr uint32_t kSasl = 10;
 constexpr uint32_t kSaslContinue = 11;
@@ -144,16 +145,27 @@ std::optional<EndpointName> Session::endpoint_asked_for(const FirstPacket& packe
   return endpoint_of_server_name(name);
 }
 
-// A user or an endpoint that is not there goes the same way, with a password that nobody has.
+std::optional<Verifier> Session::find_verifier(const std::optional<EndpointName>& name,
+                                               const std::string& user,
+                                               std::shared_ptr<Endpoint>* endpoint) const {
+  *endpoint = name ? context_.endpoints.find(*name) : nullptr;
+  if (!*endpoint) return std::nullopt;
+  const auto route = (*endpoint)->route();
+  const auto found = route->verifiers.find(user);
+  if (found == route->verifiers.end()) return std::nullopt;
+  return parse_verifier(found->second);
+}
+
+// A user or an endpoint that is not there goes the same way, with a password that nobody has. While
+// news can have been missed it is waited for first.
 Task<bool> Session::authenticate(const FirstPacket& packet, std::string preface,
                                  SteadyTime deadline) {
   const auto name = endpoint_asked_for(packet);
-  auto endpoint = name ? context_.endpoints.find(*name) : nullptr;
-  std::optional<Verifier> verifier;
-  if (endpoint) {
-    const auto route = endpoint->route();
-    const auto found = route->verifiers.find(packet.user);
-    if (found != route->verifiers.end()) verifier = parse_verifier(found->second);
+  std::shared_ptr<Endpoint> endpoint;
+  std::optional<Verifier> verifier = find_verifier(name, packet.user, &endpoint);
+  while (!verifier && context_.endpoints.in_doubt()) {
+    co_await wait_for_route(std::chrono::steady_clock::now() + kDoubtPause);
+    verifier = find_verifier(name, packet.user, &endpoint);
   }
   const std::string mocked = (name ? name->instance.str() : std::string()) + " " + packet.user;
   Verifier mock = mock_verifier(context_.options.mock_secret, mocked);

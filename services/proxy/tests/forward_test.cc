@@ -143,6 +143,40 @@ TEST_F(Forwarding, an_endpoints_own_port_opens_and_closes_with_its_route) {
   }));
 }
 
+// An instance that ended unheard, and the one that was given its port after it.
+TEST_F(Forwarding, of_two_claims_to_a_port_the_newest_is_served) {
+  const int port = testing::free_port();
+  const auto claim = [&](v1::Route route) {
+    route.set_read_write_port(static_cast<uint32_t>(port));
+    proxy_->endpoints().take(route);
+  };
+  const std::string own = "port=" + std::to_string(port);
+  const auto opens = [&] { return PQstatus(connect(own).get()) == CONNECTION_OK; };
+  v1::Route ended = route(v1::ROUTE_STATE_OPEN, 1);
+  ended.set_instance_id("99999999-2222-4333-8444-555555555555");
+  ended.clear_users();
+  claim(ended);
+  ASSERT_TRUE(await([&] {
+    return std::string(PQerrorMessage(connect(own).get())).find("password") != std::string::npos;
+  }));
+  claim(route(v1::ROUTE_STATE_OPEN, 1));
+  EXPECT_TRUE(await(opens));
+
+  // As a store may name them: the ended one last.
+  proxy_->endpoints().take(route(v1::ROUTE_STATE_GONE, 1));
+  claim(route(v1::ROUTE_STATE_OPEN, 2));
+  ended.set_position(++position_);
+  ended.set_state(v1::ROUTE_STATE_GONE);
+  proxy_->endpoints().take(ended);
+  ended.set_position(++position_);
+  ended.set_state(v1::ROUTE_STATE_OPEN);
+  claim(ended);
+  ASSERT_TRUE(await([&] { return !opens(); }));
+  proxy_->endpoints().keep_listed({InstanceId(kInstance)}, proxy_->endpoints().positions(),
+                                  position_);
+  EXPECT_TRUE(await(opens));
+}
+
 TEST_F(Forwarding, counts_connections_and_bytes) {
   {
     const Client client = connect();

@@ -26,6 +26,7 @@ class RouteFeedTest : public ProxyFixture {
     out.set_position(position);
     return out;
   }
+  static constexpr uint64_t kLookupPosition = 100;
   // Lookup's part: pages of two routes.
   static std::unique_ptr<bus::Subscription> answer_with(bus::Bus& bus,
                                                         std::vector<v1::Route> routes) {
@@ -33,6 +34,7 @@ class RouteFeedTest : public ProxyFixture {
       v1::Query query;
       query.ParseFromString(asked.data);
       v1::QueryAnswer answer;
+      answer.set_position(kLookupPosition);
       for (const auto& route : routes) {
         if (route.instance_id() <= query.list_routes().after_instance_id()) continue;
         if (answer.routes().routes_size() == 2) {
@@ -82,6 +84,64 @@ TEST_F(RouteFeedTest, a_route_that_was_missed_comes_after_a_reconnect) {
   const auto lookup = join(nats);
   const auto answering = answer_with(*lookup, {bare_route(1, 5)});
   EXPECT_TRUE(await([&] { return table.all().routes_size() == 1; }));
+}
+
+// Its word on the bus was missed, and the store still has it.
+TEST_F(RouteFeedTest, what_lookup_does_not_list_is_gone) {
+  const trunkline::testing::TempNats nats;
+  const std::string file = folder_.path() + "/routes.bin";
+  v1::Routes stored;
+  for (int i = 0; i < 3; ++i) *stored.add_routes() = bare_route(i, 5);
+  *stored.add_routes() = bare_route(3, kLookupPosition + 1);
+  store_routes(file, stored);
+
+  EndpointTable table;
+  ASSERT_TRUE(load_routes(file, table));
+  std::vector<std::string> ended;
+  table.on_change([&](const RouteView*, const RouteView& now) {
+    if (now.state == RouteView::State::gone) ended.push_back(now.instance.str());
+  });
+  const auto lookup = join(nats);
+  const auto answering = answer_with(*lookup, {bare_route(0, 5), bare_route(2, 7)});
+  const auto bus = join(nats);
+  {
+    const RouteFeed feed(*bus, table, file);
+    ASSERT_TRUE(await([&] { return table.all().routes_size() == 3; }));
+  }
+  EXPECT_EQ(ended, std::vector{bare_route(1, 5).instance_id()});
+  EXPECT_EQ(table.all().routes(1).position(), 7u);
+  EXPECT_EQ(table.all().routes(2).position(), kLookupPosition + 1) << "lookup is behind it";
+  EndpointTable after_restart;
+  EXPECT_TRUE(load_routes(file, after_restart));
+  EXPECT_EQ(after_restart.all().routes_size(), 3);
+}
+
+TEST_F(RouteFeedTest, a_user_that_may_have_been_missed_waits_for_the_news) {
+  const trunkline::testing::TempNats nats;
+  add_node();
+  ProxyOptions patient;
+  patient.login_time = 60s;
+  start_proxy(patient);
+  const std::string file = folder_.path() + "/routes.bin";
+  v1::Route before = route(v1::ROUTE_STATE_OPEN, 1);
+  before.clear_users();
+  v1::Routes stored;
+  *stored.add_routes() = before;
+  store_routes(file, stored);
+  ASSERT_TRUE(load_routes(file, proxy_->endpoints()));
+  ASSERT_TRUE(proxy_->endpoints().in_doubt());
+  proxy_->endpoints().doubt_until(std::chrono::steady_clock::now() + 60s);
+
+  Client client;
+  std::thread knocking([&] { client = connect(); });
+  ASSERT_TRUE(await([&] { return proxy_->context().connections == 1; }));
+  const auto lookup = join(nats);
+  const auto answering = answer_with(*lookup, {route(v1::ROUTE_STATE_OPEN, 1)});
+  const auto bus = join(nats);
+  const RouteFeed feed(*bus, proxy_->endpoints(), file);
+  knocking.join();
+  EXPECT_EQ(PQstatus(client.get()), CONNECTION_OK) << PQerrorMessage(client.get());
+  EXPECT_TRUE(await([&] { return !proxy_->endpoints().in_doubt(); }));
 }
 
 TEST_F(RouteFeedTest, a_damaged_store_is_no_store) {
