@@ -34,7 +34,7 @@ HostOptions read_options(const trunkline::runtime::ServiceConfig& config, const 
   options.socket_dir = raw.at("socket_dir");
   options.node_user = raw.value("node_user", "");
   options.keeper = raw.value("keeper", "");
-  options.spares = raw.value("spare_copies", 2);
+  options.spares = raw.value("spare_copies", 4);
   if (options.keeper.empty()) {
     std::error_code error;
     auto own = std::filesystem::read_symlink("/proc/self/exe", error);

@@ -33,7 +33,7 @@ struct HostOptions {
   std::string node_user;  // "": the user that runs the agent
   std::string keeper;
   std::map<std::string, std::string> images;  // name -> directory of programs
-  int spares = 2;
+  int spares = 4;
 };
 
 // "postgresql-<major>" for every /usr/lib/postgresql/<major>/bin that is complete.

@@ -21,7 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::seconds kQuietBeforeSpares{2};
+// The disk belongs to the nodes that are being made just now: new copies wait until none was for a
+// while, a short one when all copies are used up.
+constexpr std::chrono::seconds kQuietBeforeSpares{10};
+constexpr std::chrono::seconds kQuietBeforeFirstSpare{2};
 
 // A promotion copies one segment and waits for the disk to have it, whatever it holds; each new
 // node and each base backup has some.
@@ -147,8 +150,8 @@ void TemplateStore::run() {
       changed_.wait(lock);
       continue;
     }
-    // The disk belongs to the nodes that are being made just now.
-    const auto quiet_at = last_take_ + kQuietBeforeSpares;
+    const auto quiet_at =
+        last_take_ + (spares_[todo].empty() ? kQuietBeforeFirstSpare : kQuietBeforeSpares);
     if (!is_template && (takes_ > 0 || std::chrono::steady_clock::now() < quiet_at)) {
       changed_.wait_until(lock, std::max(quiet_at, std::chrono::steady_clock::now() +
                                                        std::chrono::milliseconds(100)));
