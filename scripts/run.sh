@@ -64,6 +64,7 @@ stop_supervisor() {
   step stop "services, nodes, log and bus"
   kill -TERM "$pid" 2>/dev/null || true
   wait "$pid" || true
+  wait  # for the last of its news
   step stop "done; state is kept in $asked_home"
 }
 
@@ -137,9 +138,10 @@ END
 attend() {
   echo "Ctrl-C stops everything; state is kept."
   # New lines of the supervisor's log are its news: deaths and restarts.
-  tail -n 0 -f --pid="$supervisor" "$supervisor_log" | sed -u 's/^[^ ]* /  news       /' &
+  tail -n 0 -s 0.1 -f --pid="$supervisor" "$supervisor_log" | sed -u 's/^[^ ]* /  news       /' &
   wait "$supervisor" || explain_failure "the supervisor ended"
   trap - EXIT
+  wait
   warn "stopped by: make stop"
 }
 

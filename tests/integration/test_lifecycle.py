@@ -166,6 +166,7 @@ class Lifecycle(unittest.TestCase):
         rest = run.stdout.read()
         run.wait(timeout=120)
         self.assertEqual(self.platform.own_processes(), {}, rest)
+        self.assertRegex(rest, r"(?s)news +all is down\n.*stop +done; [^\n]*\n$")
         self.assertIn("all is down", (self.platform.home / "logs" / "supervisor.log").read_text())
         self.assertNotIn("sending signal 9",
                          (self.platform.home / "logs" / "supervisor.log").read_text())
