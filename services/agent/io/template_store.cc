@@ -44,6 +44,7 @@ std::string template_sql(int major) {
                     "'database')), id uuid PRIMARY KEY, name text NOT NULL);\n"
                     "REVOKE ALL ON trunkline.managed FROM PUBLIC;\n"
                     "REVOKE CONNECT, TEMPORARY ON DATABASE postgres FROM PUBLIC;\n"
+                    "REVOKE CONNECT, TEMPORARY ON DATABASE template0 FROM PUBLIC;\n"
                     "REVOKE CONNECT, TEMPORARY ON DATABASE template1 FROM PUBLIC;\n";
   sql += rewind_grants_sql();
   if (major < 15) sql += "REVOKE CREATE ON SCHEMA public FROM PUBLIC;\n";

@@ -86,6 +86,10 @@ TEST_F(ObjectsTest, UserConnectsToItsDatabaseAndNowhereElse) {
   EXPECT_NE(as_client(node_, "ann", "wrong", "shop"), "");
   EXPECT_NE(as_client(node_, "bob", "secret-bob-1", "shop").find("permission denied"),
             std::string::npos);
+  EXPECT_TRUE(await_value(
+      host_, node_,
+      "select count(*) from pg_database where has_database_privilege('public', oid, 'connect')",
+      "0"));
   for (const char* closed : {"postgres", "template1"}) {
     EXPECT_NE(as_client(node_, "ann", "secret-ann-1", closed).find("permission denied"),
               std::string::npos)
