@@ -312,6 +312,7 @@ void Exchange::on_need_missing(const std::shared_ptr<Write>& plan, const Problem
     if (!document.is_object() || document.value("status", std::string()) != "SUCCEEDED") {
       return self->refuse(problem);
     }
+    self->note_write(document.value("position", uint64_t{0}));
     self->finish(json_response(204, {}));
   });
 }
@@ -359,14 +360,19 @@ void Exchange::on_command(const std::shared_ptr<Write>& plan,
   throw std::runtime_error("a command's answer says nothing");
 }
 
-// The write is done: from here on nothing may look like a failure.
-void Exchange::read_back(const std::shared_ptr<Write>& plan, uint64_t position) {
+// What is read from now on has it.
+void Exchange::note_write(uint64_t position) {
   uint64_t before = gateway_->written_position_.load();
   while (before < position &&
          !gateway_->written_position_.compare_exchange_weak(before, position)) {
   }
   // Its event may come after the client's next request.
   if (match_.route->resource == Resource::token) gateway_->tokens_->changed(position);
+}
+
+// The write is done: from here on nothing may look like a failure.
+void Exchange::read_back(const std::shared_ptr<Write>& plan, uint64_t position) {
+  note_write(position);
   if (!plan->read_back) return finish(json_response(plan->success, {}));
   v1::Query query = *plan->read_back;
   ask(std::move(query), [self = shared_from_this(), plan](std::optional<v1::QueryAnswer> answer) {

@@ -47,6 +47,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void on_need_missing(const std::shared_ptr<Write>& plan, const Problem& problem);
   void build_and_send(const std::shared_ptr<Write>& plan);
   void on_command(const std::shared_ptr<Write>& plan, const CommandClient::Outcome& outcome);
+  void note_write(uint64_t position);
   void read_back(const std::shared_ptr<Write>& plan, uint64_t position);
   void administrate();
   void check_ready();
