@@ -39,10 +39,12 @@ class Failover(SurvivorTest):
         """A second process of a service, beside the one that the supervisor keeps."""
         config = self.platform.home / "etc" / f"{service}.json"
         status = config.stat()
+        as_owner = {} if os.geteuid() == status.st_uid else {
+            "user": status.st_uid, "group": status.st_gid, "extra_groups": []}
         process = subprocess.Popen(
             [str(self.platform.home / "bin" / f"trunkline-{service}"), "--config", str(config)],
-            user=status.st_uid, group=status.st_gid, extra_groups=[], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            **as_owner)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
