@@ -129,8 +129,10 @@ void NodeActor::observe_fence() {
   if (role.role == NodeRole::primary) {
     seen_.sync_armed =
         synchronous_standby_names(role).empty() || !manifest_.confirmed_sync.empty();
-    const bool cut = seen_.data == DataState::primary && !seen_.postmaster_alive &&
-                     manifest_.promoted_term == role.term && manifest_.opened_term < role.term;
+    // A keeper that holds says that the promotion had been begun, signal file or not.
+    const bool cut = (seen_.data == DataState::primary || seen_.keeper_held) &&
+                     !seen_.postmaster_alive && manifest_.promoted_term == role.term &&
+                     manifest_.opened_term < role.term;
     if (cut) {
       const auto control = read_control();
       seen_.promotion_cut =

@@ -281,6 +281,29 @@ TEST_F(FailoverTest, SlotsAreThereBeforeAPromotionAndGoWithTheRole) {
   }));
 }
 
+// Its keeper holds, its signal file is still there.
+TEST_F(FailoverTest, ServerThatDiesBeforeItsPromotionTakesEffectIsPromotedAgain) {
+  form(0);
+  order_fenced(b_, two_, 2, 2);
+  ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
+  const std::string old_rows = rows(b_, two_);
+  const pid_t startup = std::atoi(
+      value(b_, two_, "select pid from pg_stat_activity where backend_type = 'startup'").c_str());
+  ASSERT_GT(startup, 0);
+  ::kill(startup, SIGSTOP);
+  order_role(b_, two_, primary(3, 2, {one_.id}, 0, 3));
+  const auto until = Clock::now() + seconds(30);
+  while (!keeper(b_, two_)->held && Clock::now() < until) ::usleep(1000);
+  ASSERT_TRUE(keeper(b_, two_)->held);
+  ASSERT_TRUE(std::filesystem::exists(b_.node(two_.id).data + "/standby.signal"));
+  ::kill(running_postmaster(b_.node(two_.id).data), SIGKILL);
+  ::kill(startup, SIGKILL);
+  EXPECT_TRUE(b_.await_node(two_.id, [](const auto& n) {
+    return is_open(n) && n.timeline() == 2 && n.term() == 2;
+  }, seconds(60)));
+  EXPECT_EQ(rows(b_, two_), old_rows);
+}
+
 TEST_F(FailoverTest, StandbyThatWasNotFencedIsNotPromoted) {
   form(0);
   v1::AssignRole role = primary(5, 2, {one_.id}, 0, 3);
