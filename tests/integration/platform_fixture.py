@@ -144,6 +144,16 @@ class Platform:
     def pid(self, name):
         return {p["name"]: p["pid"] for p in self.run_json()["processes"]}[name]
 
+    def spawn_service(self, name, output=subprocess.DEVNULL):
+        """One more process of a service, as the user that reads its configuration."""
+        config = self.home / "etc" / f"{name}.json"
+        owner = config.stat()
+        as_owner = {} if os.geteuid() == owner.st_uid else {
+            "user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        return subprocess.Popen(
+            [str(self.home / "bin" / f"trunkline-{name}"), "--config", str(config)],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, **as_owner)
+
     def process_names(self):
         return [p["name"] for p in self.run_json()["processes"]]
 

@@ -37,14 +37,7 @@ class Failover(SurvivorTest):
 
     def start_another(self, service):
         """A second process of a service, beside the one that the supervisor keeps."""
-        config = self.platform.home / "etc" / f"{service}.json"
-        status = config.stat()
-        as_owner = {} if os.geteuid() == status.st_uid else {
-            "user": status.st_uid, "group": status.st_gid, "extra_groups": []}
-        process = subprocess.Popen(
-            [str(self.platform.home / "bin" / f"trunkline-{service}"), "--config", str(config)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            **as_owner)
+        process = self.platform.spawn_service(service)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process

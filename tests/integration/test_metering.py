@@ -307,13 +307,9 @@ class Metering(unittest.TestCase):
 
     def start_another(self, log_name):
         """A second metering beside the one that the supervisor keeps, and its log."""
-        config = self.platform.home / "etc" / "metering.json"
-        status, log = config.stat(), self.platform.parent / log_name
+        log = self.platform.parent / log_name
         with open(log, "wb") as output:
-            process = subprocess.Popen(
-                [str(self.platform.home / "bin" / "trunkline-metering"), "--config", str(config)],
-                user=status.st_uid, group=status.st_gid, extra_groups=[],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            process = self.platform.spawn_service("metering", output)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process, log
