@@ -53,7 +53,7 @@ patiently() {
 }
 
 try_apt() { patiently apt-get -q -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@"; }
-apt() { try_apt "$@" || { tail -15 "$log" >&2; die "apt-get $1 failed; all of it: $log"; }; }
+apt() { try_apt "$@" || { tail -15 "$log" >&2; die "apt-get $* failed; all of it: $log"; }; }
 
 can_install() { apt-cache show "$1" >/dev/null 2>&1; }
 
@@ -62,7 +62,7 @@ finish_interrupted() {
   [[ -n $(ls -A /var/lib/dpkg/updates) || -n $(dpkg --audit 2>&1) ]] || return 0
   step packages "finishing an installation that was interrupted"
   patiently dpkg --configure -a || true
-  apt --fix-broken install
+  apt --fix-broken --no-remove install
 }
 
 # Backports of the mirror that bookworm comes from.
