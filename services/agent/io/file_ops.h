@@ -73,7 +73,7 @@ void spread_children(const std::string& path);
 void rename_path(const std::string& from, const std::string& to);
 void remove_tree(const std::string& path);  // fine if it is not there
 void fsync_path(const std::string& path);
-// Every file and directory below.
+// Every file and directory below; with them all else of the file system, when that is little.
 void fsync_tree(const std::string& path);
 // Copies a data directory (regular files and directories). Blocks are shared where the file system
 // can; the unused tail of a WAL segment is allocated, not copied.
