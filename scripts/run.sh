@@ -110,6 +110,13 @@ api_ready() {
     call_api GET /v1/postgres/versions >/dev/null 2>&1
 }
 
+# Before that an order could find too few hosts, or put two of its nodes on one.
+hosts_ready() {
+  local agents
+  agents=$(jq '[.processes[].name | select(startswith("agent-"))] | length' "$home/run.json")
+  [[ $(call_api GET /v1/hosts 2>/dev/null | jq '[.[] | select(.available)] | length') -ge $agents ]]
+}
+
 # Where traces go, somebody can look at them: Jaeger's page, unless TRUNKLINE_JAEGER_URL says
 # another.
 jaeger_line() {
@@ -172,6 +179,7 @@ main() {
   wait_until "bus, log and services" 90 all_up
   step processes "$(jq -r '[.processes[].name] | join(" ")' "$home/run.json")"
   wait_until "a ready API" 60 api_ready
+  wait_until "the first report of each host" 60 hosts_ready
   step api "$api"
   [[ ${TRUNKLINE_DEMO:-1} == 0 ]] || ensure_demo
   wait_for_demo

@@ -109,20 +109,23 @@ class RunFile(PlatformTest):
 
 
 class Supervision(PlatformTest):
+    def is_up_again(self, name, before):
+        """For good: a PostgreSQL that meets processes of the killed one ends, and starts again."""
+        pid = self.platform.pid(name)
+        return (pid != before and self.platform.script("status.sh").returncode == 0 and
+                alive(pid) and self.platform.pid(name) == pid)
+
     def test_each_process_is_restarted_when_it_is_killed(self):
         for name in self.platform.process_names():
             with self.subTest(name):
                 others = {p["name"]: p["pid"] for p in self.platform.run_json()["processes"]}
                 before = others.pop(name)
                 os.kill(before, signal.SIGKILL)
-                wait_for(lambda: self.platform.pid(name) != before, what=f"a new {name}")
-                self.assertTrue(alive(self.platform.pid(name)))
+                wait_for(lambda: self.is_up_again(name, before), 60, f"a new {name}")
                 if name in ("api-gateway", "agent-host-a"):  # nobody depends on them
                     now = {p["name"]: p["pid"] for p in self.platform.run_json()["processes"]}
                     now.pop(name)
                     self.assertEqual(now, others)
-        wait_for(lambda: self.platform.script("status.sh").returncode == 0, 60,
-                 "health after all restarts")
 
 
 class Lifecycle(unittest.TestCase):
@@ -151,6 +154,13 @@ class Lifecycle(unittest.TestCase):
         self.platform.stop()  # stopping what is down is no error
         self.assertEqual(self.platform.script("clean_state.sh").returncode, 0)
         self.assertFalse(home.exists())
+
+    def test_all_hosts_are_there_when_a_start_ends(self):
+        for _ in range(2):
+            self.platform.start()
+            _, hosts, _ = self.platform.api("GET", "/v1/hosts")
+            self.assertEqual([h["available"] for h in hosts], [True] * 3, hosts)
+            self.platform.stop()
 
     def test_ctrl_c_stops_everything_cleanly(self):
         run = self.platform.start_in_foreground()
