@@ -74,6 +74,17 @@ TokenDecision revoke_token(const TokenState& state) {
   return accept(std::vector{std::move(event)});
 }
 
+// For the audit log alone, which keeps every command and its answer.
+TokenDecision note_refusals(const v1::RecordRefusals& c) {
+  std::string counts;
+  for (const auto& refusal : c.refusals()) {
+    counts += (counts.empty() ? "" : ", ") + std::to_string(refusal.count()) + " x " +
+              std::to_string(refusal.status());
+  }
+  return ignore("requests refused from " + format_rfc3339(from_unix_us(c.from_unix_us())) +
+                " to " + format_rfc3339(from_unix_us(c.to_unix_us())) + ": " + counts);
+}
+
 }  // namespace
 
 TokenDecision decide(const TokenState& state, const v1::TokenCommand& command, const TokenFacts&,
@@ -81,6 +92,7 @@ TokenDecision decide(const TokenState& state, const v1::TokenCommand& command, c
   switch (command.body_case()) {
     case v1::TokenCommand::kCreateToken: return create_token(state, command.create_token(), now);
     case v1::TokenCommand::kRevokeToken: return revoke_token(state);
+    case v1::TokenCommand::kRecordRefusals: return note_refusals(command.record_refusals());
     case v1::TokenCommand::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");
