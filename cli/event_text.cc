@@ -19,6 +19,7 @@ std::unique_ptr<google::protobuf::Message> message_for(const std::string& aggreg
   if (aggregate == "host") return std::make_unique<v1::HostEvent>();
   if (aggregate == "version") return std::make_unique<v1::VersionEvent>();
   if (aggregate == "token") return std::make_unique<v1::TokenEvent>();
+  if (aggregate == "quota") return std::make_unique<v1::QuotaEvent>();
   if (aggregate == "usage") return std::make_unique<v1::UsageEvent>();
   if (aggregate == "pricelist") return std::make_unique<v1::PriceListEvent>();
   if (aggregate == "webhook") return std::make_unique<v1::WebhookEvent>();

@@ -26,6 +26,7 @@ const Aggregate kAggregates[] = {
     {"host", v1::HostEvent::default_instance()},
     {"version", v1::VersionEvent::default_instance()},
     {"token", v1::TokenEvent::default_instance()},
+    {"quota", v1::QuotaEvent::default_instance()},
     {"usage", v1::UsageEvent::default_instance()},
     {"pricelist", v1::PriceListEvent::default_instance()},
     {"webhook", v1::WebhookEvent::default_instance()},

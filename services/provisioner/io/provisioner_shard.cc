@@ -198,6 +198,7 @@ v1::CommandAnswer ProvisionerShard::decide(const v1::Command& command) {
     case v1::Command::kGroup:  // replication's
     case v1::Command::kPriceList:  // metering's
     case v1::Command::kWebhook:
+    case v1::Command::kQuota:
     case v1::Command::BODY_NOT_SET:
       break;
   }
