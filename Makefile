@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One at a time: set-up, then build, then run.
 .NOTPARALLEL:
-.PHONY: help run test bench stop status clean-state build build-all setup
+.PHONY: help run test sanitize bench stop status clean-state build build-all setup
 
 export TRUNKLINE_HOME TRUNKLINE_PORT_BASE DETACH
 
@@ -36,6 +36,9 @@ clean-state: ## remove the home with all instances (refused while it runs)
 
 test: build-all ## unit and integration tests
 	@scripts/test.sh
+
+sanitize: setup ## the unit tests under ASan and UBSan, then under TSan
+	@scripts/sanitize.sh
 
 bench: build-all ## the figures, beside the limits measured in the same run
 	@scripts/setup.sh bench

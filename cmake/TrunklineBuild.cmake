@@ -40,6 +40,8 @@ endfunction()
 
 # What a running platform needs: every tl_program, no tests and no benchmarks.
 add_custom_target(programs)
+# What `ctest -L unit` runs: every tl_test of that label, with the programs that they start.
+add_custom_target(unit_tests)
 
 # tl_program(NAME SOURCES... [LIBS ...]): an executable in build/bin. NOT_SHIPPED: a test or tool.
 function(tl_program name)
@@ -63,6 +65,9 @@ function(tl_test name)
   endif()
   tl_program(${name} NOT_SHIPPED SOURCES ${ARG_SOURCES} LIBS ${ARG_LIBS} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  if(ARG_LABEL STREQUAL "unit")
+    add_dependencies(unit_tests ${name})
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        PROPERTIES LABELS ${ARG_LABEL}
                        ENVIRONMENT ${tl_test_environment})

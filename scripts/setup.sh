@@ -12,7 +12,7 @@ build_packages=(g++ cmake make ninja-build ccache mold pkg-config libnats-dev li
   nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libcurl4-openssl-dev libssl-dev libabsl-dev
   libgrpc++-dev protobuf-compiler-grpc opentelemetry-cpp-dev libicu-dev python3-jsonschema)
 run_packages=(nats-server postgresql-15 postgresql-client-15 pgbouncer curl jq openssl
-  ca-certificates procps util-linux python3)
+  ca-certificates procps util-linux iproute2 python3)
 bench_packages=(wrk haproxy patroni python3-etcd etcd-server pg-auto-failover-cli
   postgresql-15-auto-failover)
 

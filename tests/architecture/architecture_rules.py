@@ -226,6 +226,13 @@ def files_are_not_too_long(tree):
     return long_files(tree, MAX_LINES_HARD)
 
 
+def long_files_are_few(tree):
+    """One in a hundred may pass MAX_LINES; with more of them, all are named."""
+    found = long_files(tree, MAX_LINES)
+    allowed = len(tree.matching(r"\.(h|cc|py)$")) // 100
+    return found if len(found) > allowed else []
+
+
 def call_at(code, start):
     """The text of a call from its name to the closing parenthesis."""
     depth = 0
@@ -307,6 +314,7 @@ RULES = (
     oneof_switches_are_exhaustive,
     lines_are_short,
     files_are_not_too_long,
+    long_files_are_few,
     no_secret_is_logged,
     headers_say_what_they_promise,
     no_file_is_dead,
