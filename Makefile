@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One at a time: set-up, then build, then run.
 .NOTPARALLEL:
-.PHONY: help run test sanitize bench stop status clean-state build build-all setup
+.PHONY: help run test sanitize soak bench stop status clean-state build build-all setup
 
 export TRUNKLINE_HOME TRUNKLINE_PORT_BASE DETACH
 
@@ -39,6 +39,9 @@ test: build-all ## unit and integration tests
 
 sanitize: setup ## the unit tests under ASan and UBSan, then under TSan
 	@scripts/sanitize.sh
+
+soak: build-all ## what takes hours: the hostile tenant whole, many seeds, many failovers
+	@scripts/soak.sh
 
 bench: build-all ## the figures, beside the limits measured in the same run
 	@scripts/setup.sh bench
