@@ -4,11 +4,11 @@
 #include <string>
 
 #include "api-gateway/domain/target.h"
+#include "base/name_rules.h"
 
 namespace trunkline::gateway {
 namespace {
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -17,34 +17,9 @@ Problem malformed(const Field& field, std::string_view rule) {
                      std::string(field.name) + " " + std::string(rule));
 }
 
-std::optional<Problem> check_database_name(const Field& field, std::string_view name) {
-  const auto other = [](char c) { return is_letter(c) || is_digit(c) || c == '_'; };
-  if (!(is_letter(name[0]) || name[0] == '_') || !std::all_of(name.begin(), name.end(), other)) {
-    return malformed(field,
-                     "must start with a letter or underscore and go on with letters, digits and "
-                     "underscores, at most 63 characters");
-  }
-  for (const std::string_view reserved : {"postgres", "template0", "template1"}) {
-    if (name == reserved) {
-      return bad_request("name_reserved", "name must not be postgres, template0 or template1");
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<Problem> check_user_name(const Field& field, std::string_view name) {
-  const auto other = [](char c) { return is_letter(c) || is_digit(c) || c == '_' || c == '$'; };
-  if (!(is_letter(name[0]) || name[0] == '_') || !std::all_of(name.begin(), name.end(), other)) {
-    return malformed(field,
-                     "must start with a letter or underscore and go on with letters, digits, "
-                     "underscores and dollar signs, at most 63 characters");
-  }
-  for (const std::string_view reserved : {"pg_", "dbaas_", "postgres"}) {
-    if (name.starts_with(reserved)) {
-      return bad_request("name_reserved", "name must not start with pg_, dbaas_ or postgres");
-    }
-  }
-  return std::nullopt;
+std::optional<Problem> as_problem(const std::optional<BrokenNameRule>& broken) {
+  if (!broken) return std::nullopt;
+  return bad_request(broken->rule, broken->message);
 }
 
 std::optional<Problem> check_free(const Field& field, std::string_view value, bool one_line) {
@@ -84,8 +59,8 @@ std::optional<Problem> check_text(const Field& field, std::string_view value) {
     case TextRule::free: return check_free(field, value, false);
     case TextRule::line: return check_free(field, value, true);
     case TextRule::secret: return std::nullopt;
-    case TextRule::database_name: return check_database_name(field, value);
-    case TextRule::user_name: return check_user_name(field, value);
+    case TextRule::database_name: return as_problem(check_object_database_name(value));
+    case TextRule::user_name: return as_problem(check_object_user_name(value));
     case TextRule::image: return check_image(field, value);
   }
   return std::nullopt;

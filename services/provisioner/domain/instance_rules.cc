@@ -1,10 +1,10 @@
 #include "provisioner/domain/instance_rules.h"
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 #include "base/digest.h"
+#include "base/name_rules.h"
 
 namespace trunkline::provisioner {
 namespace {
@@ -41,26 +41,9 @@ std::optional<size_t> count_characters(std::string_view text) {
   return count;
 }
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-Broken check_identifier(std::string_view name, bool dollar_allowed) {
-  const auto is_rest = [&](char c) {
-    return is_letter(c) || is_digit(c) || c == '_' || (dollar_allowed && c == '$');
-  };
-  if (name.empty()) return bad_value("name_missing", "name must not be empty");
-  if (name.size() > kMaxObjectNameBytes) {
-    return bad_value("name_too_long", "name must have at most 63 characters");
-  }
-  if (!is_letter(name[0]) && name[0] != '_') {
-    return bad_value("name_malformed", "name must begin with a letter or an underscore");
-  }
-  if (!std::ranges::all_of(name, is_rest)) {
-    return bad_value("name_malformed", std::string("name may have only letters, digits") +
-                                           (dollar_allowed ? ", underscores and $" :
-                                                             " and underscores"));
-  }
-  return std::nullopt;
+Broken as_bad_value(std::optional<BrokenNameRule> broken) {
+  if (!broken) return std::nullopt;
+  return bad_value(std::move(broken->rule), std::move(broken->message));
 }
 
 }  // namespace
@@ -106,23 +89,11 @@ Broken check_description(std::string_view description) {
 }
 
 Broken check_user_name(std::string_view name) {
-  if (auto b = check_identifier(name, true)) return b;
-  for (std::string_view prefix : {"pg_", "dbaas_", "postgres"}) {
-    if (name.starts_with(prefix)) {
-      return bad_value("name_reserved", "name must not begin with " + std::string(prefix));
-    }
-  }
-  // PostgreSQL keeps the first two for itself, the third is the platform's own role.
-  constexpr std::array<std::string_view, 3> kReserved = {"public", "none", "trunkline_replicator"};
-  if (std::ranges::find(kReserved, name) == kReserved.end()) return std::nullopt;
-  return bad_value("name_reserved", "name must not be " + std::string(name));
+  return as_bad_value(check_object_user_name(name));
 }
 
 Broken check_database_name(std::string_view name) {
-  if (auto b = check_identifier(name, false)) return b;
-  constexpr std::array<std::string_view, 3> kReserved = {"postgres", "template0", "template1"};
-  if (std::ranges::find(kReserved, name) == kReserved.end()) return std::nullopt;
-  return bad_value("name_reserved", "name must not be " + std::string(name));
+  return as_bad_value(check_object_database_name(name));
 }
 
 Broken check_verifier(std::string_view verifier) {

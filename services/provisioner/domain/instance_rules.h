@@ -18,7 +18,6 @@ inline constexpr uint32_t kMinNodes = 1, kMaxNodes = 16;
 inline constexpr uint32_t kMaxSyncReplicas = 15;
 inline constexpr size_t kMaxNameCharacters = 255;         // of an instance, version or token
 inline constexpr size_t kMaxDescriptionCharacters = 4096;
-inline constexpr size_t kMaxObjectNameBytes = 63;         // of a user or database
 inline constexpr uint32_t kFirstPort = 5432, kLastPort = 65535;
 
 using Broken = std::optional<Rejection>;
