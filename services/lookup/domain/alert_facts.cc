@@ -33,6 +33,29 @@ void look_at_task(const v1::NodeReport& node, const char* kind, const v1::TaskRe
                       std::to_string(task.tries()) + " tries"});
 }
 
+// One alert an instance: a tenant who makes hundreds fail raises no hundreds.
+void look_at_objects(const v1::NodeReport& node, std::vector<Observed>* out) {
+  const std::string subject = "instance/" + node.instance_id();
+  if (node.object_failures_size() > 0) {
+    const v1::ObjectReport& first = node.object_failures(0);
+    const char* kind = first.kind() == v1::OBJECT_KIND_DATABASE ? "database "
+                       : first.kind() == v1::OBJECT_KIND_USER   ? "user "
+                                                                : "";
+    std::string detail = kind + first.object_id() + ": " + first.failure().code();
+    if (node.object_failures_size() > 1) {
+      detail += ", and " + std::to_string(node.object_failures_size() - 1) + " more";
+    }
+    out->push_back({"objects_failing", subject, std::move(detail)});
+  }
+  for (const v1::ObjectNoteReport& seen : node.object_notes()) {
+    if (seen.note().what() != "drifted") continue;
+    std::string detail = seen.note().detail();
+    if (!seen.note().database_user().empty()) detail += ", by " + seen.note().database_user();
+    detail += ", not later than " + format_rfc3339(from_unix_us(seen.note().seen_unix_us()));
+    return out->push_back({"objects_drifted", subject, std::move(detail)});
+  }
+}
+
 void look_at_lease(const v1::NodeReport& node, std::vector<Observed>* out) {
   const bool serves = node.postgres() == v1::POSTGRES_STATE_OPEN && node.lease_term() > 0;
   if (!serves || node.lease_ms() >= kShortLeaseMs) return;
@@ -54,6 +77,7 @@ void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
     look_at_task(node, "box", node.ensure(), &host.wrong);
     look_at_task(node, "role", node.role(), &host.wrong);
     look_at_task(node, "users and databases", node.objects(), &host.wrong);
+    look_at_objects(node, &host.wrong);
     look_at_lease(node, &host.wrong);
     for (const v1::StandbyReport& standby : node.standbys()) {
       host.lags.push_back({"node/" + standby.node_id(), standby.lag_bytes(),

@@ -15,6 +15,8 @@ constexpr AlertRule kRules[] = {
   {"host_silent",          Severity::critical, seconds(10),  seconds(5),  "nothing is heard of a host"},
   {"instance_failed",      Severity::critical, seconds(0),   seconds(0),  "an instance is in ERROR"},
   {"lease_near_expiry",    Severity::critical, seconds(2),   seconds(10), "a primary's lease is not renewed in time"},
+  {"objects_drifted",      Severity::warning,  seconds(0),   seconds(60), "somebody changed by SQL what the API manages; it was put right"},
+  {"objects_failing",      Severity::warning,  seconds(10),  seconds(0),  "a user or database of an instance is not as ordered"},
   {"poison_events",        Severity::critical, seconds(0),   seconds(0),  "events are put aside because they cannot be projected"},
   {"projection_behind",    Severity::warning,  seconds(10),  seconds(5),  "the read model is behind the log"},
   {"provisioning_overdue", Severity::warning,  seconds(180), seconds(0),  "an instance is not ACTIVE after its deadline"},

@@ -39,6 +39,7 @@ std::string instance_resource(std::string_view instance_id, const LogEvent& even
     case Case::kInstanceDeletionStarted:
     case Case::kInstanceDeleted:
     case Case::kObjectsApplied:
+    case Case::kObjectNoted:
     case Case::BODY_NOT_SET: return uri;
   }
   return uri;

@@ -148,6 +148,7 @@ class Change {
     if (e.has_description()) user->description = e.description();
     if (e.has_scram_verifier()) {
       user->scram_verifier = e.scram_verifier();
+      if (user->status == Status::active) user->status = Status::fresh;  // until it is applied
       touch_route(view_, touched_);
     }
     return kFine;
@@ -190,6 +191,8 @@ class Change {
       }
       if (e.has_description()) database->description = e.description();
       if (e.has_owner_id()) database->owner_id = e.owner_id();
+      const bool waits = e.has_name() || e.has_owner_id();
+      if (waits && database->status == Status::active) database->status = Status::fresh;
     }
     return kFine;
   }
@@ -214,6 +217,7 @@ class Change {
     return kFine;
   }
   Error on(const v1::ObjectsApplied&) { return kFine; }
+  Error on(const v1::ObjectNoted&) { return kFine; }
 
  private:
   // The same for what the route shows too.
@@ -289,6 +293,7 @@ std::optional<std::string> apply(InstanceView& view, const v1::InstanceEvent& ev
     case Case::kDatabaseFailed: return change.on(event.database_failed());
     case Case::kDatabaseDeleted: return change.on(event.database_deleted());
     case Case::kObjectsApplied: return change.on(event.objects_applied());
+    case Case::kObjectNoted: return change.on(event.object_noted());
     case Case::BODY_NOT_SET: return "the event is empty";
   }
   return "the event is of no known type";

@@ -180,6 +180,7 @@ void evolve_instance(UsageState& state, const std::string& instance_id, int64_t 
     case Case::kDatabaseFailed:
     case Case::kDatabaseDeleted:
     case Case::kObjectsApplied:
+    case Case::kObjectNoted:
     case Case::BODY_NOT_SET: return;
   }
 }

@@ -278,6 +278,8 @@ Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::Instanc
       return record_group_settled(state, command.record_group_settled());
     case Body::kRecordObjectsApplied:
       return record_objects_applied(state, command.record_objects_applied());
+    case Body::kRecordObjectNote:
+      return record_object_note(state, command.record_object_note());
     case Body::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");

@@ -144,13 +144,14 @@ void on_user_updated(InstanceState& state, const v1::UserUpdated& e, TimePoint a
   if (e.has_scram_verifier() || user.status == ObjectStatus::error) {
     objects_changed(state, at);
     user.objects_version = state.version;
+    if (user.status == ObjectStatus::active) user.status = ObjectStatus::created;
   }
 }
 
 void on_user_deleted(InstanceState& state, const v1::UserDeleted& e, TimePoint at) {
   objects_changed(state, at);
   state.users.erase(UserId(e.user_id()));
-  state.dropped_users.push_back({e.user_id(), e.name(), state.version});
+  state.dropped_users.push_back({e.user_id(), e.name(), state.version, {}});
 }
 
 void on_database_created(InstanceState& state, const v1::DatabaseCreated& e, TimePoint at) {
@@ -168,19 +169,24 @@ void on_database_updated(InstanceState& state, const v1::DatabaseUpdated& e, Tim
   const auto it = state.databases.find(DatabaseId(e.database_id()));
   if (it == state.databases.end()) return;
   Database& database = it->second;
+  const bool retried = !e.has_name() && !e.has_owner_id() && !e.has_description();
+  if (retried && database.failure && database.failure->code == kDroppedByTenant) {
+    database.anew = state.version;
+  }
   if (e.has_name()) database.name = e.name();
   if (e.has_description()) database.description = e.description();
   if (e.has_owner_id()) database.owner = UserId(e.owner_id());
   if (e.has_name() || e.has_owner_id() || database.status == ObjectStatus::error) {
     objects_changed(state, at);
     database.objects_version = state.version;
+    if (database.status == ObjectStatus::active) database.status = ObjectStatus::created;
   }
 }
 
 void on_database_deleted(InstanceState& state, const v1::DatabaseDeleted& e, TimePoint at) {
   objects_changed(state, at);
   state.databases.erase(DatabaseId(e.database_id()));
-  state.dropped_databases.push_back({e.database_id(), e.name(), state.version});
+  state.dropped_databases.push_back({e.database_id(), e.name(), state.version, {}});
 }
 
 template <class Objects, class Id>
@@ -198,6 +204,21 @@ void on_objects_applied(InstanceState& state, const v1::ObjectsApplied& e) {
   const auto is_gone = [&](const Tombstone& dropped) { return dropped.objects_version <= reached; };
   std::erase_if(state.dropped_users, is_gone);
   std::erase_if(state.dropped_databases, is_gone);
+}
+
+void on_object_noted(InstanceState& state, const v1::ObjectNoted& e) {
+  const v1::ObjectNote& note = e.note();
+  const TimePoint seen = from_unix_us(note.seen_unix_us());
+  const auto user = state.users.find(UserId(note.object_id()));
+  const auto database = state.databases.find(DatabaseId(note.object_id()));
+  if (note.kind() == v1::OBJECT_KIND_USER && user != state.users.end()) {
+    user->second.noted_at = seen;
+  } else if (note.kind() == v1::OBJECT_KIND_DATABASE && database != state.databases.end()) {
+    database->second.noted_at = seen;
+  } else if (note.kind() == v1::OBJECT_KIND_USER) {
+    const auto gone = std::ranges::find(state.dropped_users, note.object_id(), &Tombstone::id);
+    if (gone != state.dropped_users.end()) gone->noted_at = seen;
+  }
 }
 
 void apply(InstanceState& state, const v1::InstanceEvent& event, TimePoint at) {
@@ -243,6 +264,7 @@ void apply(InstanceState& state, const v1::InstanceEvent& event, TimePoint at) {
                         ObjectStatus::error, to_failure(event.database_failed().failure()));
     case Body::kDatabaseDeleted: return on_database_deleted(state, event.database_deleted(), at);
     case Body::kObjectsApplied: return on_objects_applied(state, event.objects_applied());
+    case Body::kObjectNoted: return on_object_noted(state, event.object_noted());
     case Body::BODY_NOT_SET: return;
   }
 }

@@ -63,7 +63,7 @@ class Reaction {
 
   void issue(v1::InstanceCommand command) {
     issued_ = true;
-    actions_.push_back(IssueCommand{std::move(command)});
+    actions_.push_back(IssueCommand{std::move(command), {}});
   }
   void send(const Node& node, v1::Task task) {
     actions_.push_back(SendTask{node.address.host, std::move(task)});
@@ -256,6 +256,7 @@ class Reaction {
     const Seen at = seen(*primary);
     if (at.node) {
       const v1::TaskReport& task = at.node->objects();
+      record_notes(*at.node);
       if (needs_task(state_.objects_version, task)) {
         send(*primary, objects_task(state_, primary->id));
       } else if (task.generation() == state_.objects_version && record_objects(*at.node)) {
@@ -263,6 +264,23 @@ class Reaction {
       }
     }
     look_at_objects_deadline(*primary, at);
+  }
+
+  // What was done by SQL is said in the name of the database's user who did it.
+  void record_notes(const v1::NodeReport& report) {
+    for (const auto& seen : report.object_notes()) {
+      v1::InstanceCommand command;
+      auto& c = *command.mutable_record_object_note();
+      c.set_objects_version(report.objects().generation());
+      *c.mutable_note() = seen.note();
+      c.set_scram_verifier(seen.scram_verifier());
+      if (!std::holds_alternative<std::vector<v1::InstanceEvent>>(record_object_note(state_, c))) {
+        continue;
+      }
+      const std::string& user = seen.note().database_user();
+      actions_.push_back(
+          IssueCommand{std::move(command), user.empty() ? "" : "database_user:" + user});
+    }
   }
 
   // True if the host has come to an outcome.
@@ -278,6 +296,7 @@ class Reaction {
     for (const auto& object : report.object_failures()) {
       auto& failure = *c.add_failures();
       failure.set_object_id(object.object_id());
+      failure.set_kind(object.kind());
       *failure.mutable_failure() = object.failure();
     }
     if (failed && c.failures().empty()) add_pending(c, to_failure(task.failure()));
@@ -287,21 +306,25 @@ class Reaction {
 
   // Every object whose newest change is not applied fails for this reason.
   void add_pending(v1::RecordObjectsApplied& c, const FailureNote& failure) const {
-    const auto add = [&](const std::string& id) {
-      c.add_failures()->set_object_id(id);
-      *c.mutable_failures(c.failures_size() - 1)->mutable_failure() = to_proto(failure);
+    const auto add = [&](v1::ObjectKind kind, const std::string& id) {
+      auto& f = *c.add_failures();
+      f.set_kind(kind);
+      f.set_object_id(id);
+      *f.mutable_failure() = to_proto(failure);
     };
     const auto is_pending = [&](const auto& object) {
       return object.objects_version > state_.applied_objects_version;
     };
     for (const auto& [id, user] : state_.users) {
-      if (is_pending(user)) add(id.str());
+      if (is_pending(user)) add(v1::OBJECT_KIND_USER, id.str());
     }
     for (const auto& [id, database] : state_.databases) {
-      if (is_pending(database)) add(id.str());
+      if (is_pending(database)) add(v1::OBJECT_KIND_DATABASE, id.str());
     }
-    for (const Tombstone& dropped : state_.dropped_users) add(dropped.id);
-    for (const Tombstone& dropped : state_.dropped_databases) add(dropped.id);
+    for (const Tombstone& dropped : state_.dropped_users) add(v1::OBJECT_KIND_USER, dropped.id);
+    for (const Tombstone& dropped : state_.dropped_databases) {
+      add(v1::OBJECT_KIND_DATABASE, dropped.id);
+    }
   }
 
   void look_at_objects_deadline(const Node& primary, const Seen& at) {

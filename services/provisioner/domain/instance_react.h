@@ -40,6 +40,7 @@ namespace trunkline::provisioner {
 // To be decided at once by the same thread; the state that comes of it is reacted to again.
 struct IssueCommand {
   v1::InstanceCommand command;
+  std::string actor;  // "": the service itself
 };
 // To be answered with answer_needs() on the fleet.
 struct NeedPlacement {

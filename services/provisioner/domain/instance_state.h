@@ -110,6 +110,7 @@ struct User {
   ObjectStatus status = ObjectStatus::created;
   std::optional<FailureNote> failure;
   uint64_t objects_version = 0;  // of its newest change that the database must learn of
+  TimePoint noted_at;            // when what was last noted of it was seen
   bool operator==(const User&) const = default;
 };
 
@@ -121,6 +122,9 @@ struct Database {
   ObjectStatus status = ObjectStatus::created;
   std::optional<FailureNote> failure;
   uint64_t objects_version = 0;
+  TimePoint noted_at;
+  // Of the newest order to make it anew, empty, after somebody dropped it by SQL; 0: none.
+  uint64_t anew = 0;
   bool operator==(const Database&) const = default;
 };
 
@@ -129,6 +133,7 @@ struct Tombstone {
   std::string id;
   std::string name;
   uint64_t objects_version = 0;
+  TimePoint noted_at;
   bool operator==(const Tombstone&) const = default;
 };
 
@@ -222,5 +227,7 @@ inline constexpr std::string_view kHostDrained = "host_drained";
 inline constexpr std::string_view kHostLost = "host_lost";
 inline constexpr std::string_view kDeleted = "deleted";
 inline constexpr std::string_view kPortInUse = "port_in_use";
+// Of a database that somebody dropped by SQL: it stays like this until its owner says what to do.
+inline constexpr std::string_view kDroppedByTenant = "dropped_by_tenant";
 
 }  // namespace trunkline::provisioner

@@ -48,6 +48,7 @@ v1::Task objects_task(const InstanceState& state, const NodeId& primary) {
     managed.set_database_id(id.str());
     managed.set_name(database.name);
     managed.set_owner_id(database.owner.str());
+    managed.set_anew(database.anew);
   }
   for (const Tombstone& dropped : state.dropped_users) objects.add_dropped_user_ids(dropped.id);
   for (const Tombstone& dropped : state.dropped_databases) {

@@ -21,6 +21,12 @@ bool was_dropped(const std::vector<Tombstone>& dropped, const std::string& id) {
   return std::ranges::find(dropped, id, &Tombstone::id) != dropped.end();
 }
 
+// One id names one thing of an instance, whatever its kind.
+bool is_id_in_use(const InstanceState& state, const std::string& id) {
+  return state.users.contains(UserId(id)) || state.databases.contains(DatabaseId(id)) ||
+         was_dropped(state.dropped_users, id) || was_dropped(state.dropped_databases, id);
+}
+
 Rejection uuid_in_use(const std::string& id) {
   return reject(RejectionBlame::conflict, "uuid_in_use", "uuid " + id + " is in use");
 }
@@ -47,8 +53,7 @@ InstanceDecision create_user(const InstanceState& state, const v1::CreateUser& c
   if (auto b = check_user_name(c.name())) return *b;
   if (auto b = check_description(c.description())) return *b;
   if (auto b = check_verifier(c.scram_verifier())) return *b;
-  if (state.users.contains(UserId(c.user_id()))) return uuid_in_use(c.user_id());
-  if (was_dropped(state.dropped_users, c.user_id())) return uuid_in_use(c.user_id());
+  if (is_id_in_use(state, c.user_id())) return uuid_in_use(c.user_id());
   if (is_name_in_use(state.users, c.name())) return name_in_use("user", c.name());
   v1::InstanceEvent event;
   auto& e = *event.mutable_user_created();
@@ -99,8 +104,7 @@ InstanceDecision create_database(const InstanceState& state, const v1::CreateDat
   if (auto b = check_database_name(c.name())) return *b;
   if (auto b = check_description(c.description())) return *b;
   if (!state.users.contains(UserId(c.owner_id()))) return owner_not_found(c.owner_id());
-  if (state.databases.contains(DatabaseId(c.database_id()))) return uuid_in_use(c.database_id());
-  if (was_dropped(state.dropped_databases, c.database_id())) return uuid_in_use(c.database_id());
+  if (is_id_in_use(state, c.database_id())) return uuid_in_use(c.database_id());
   if (is_name_in_use(state.databases, c.name())) return name_in_use("database", c.name());
   v1::InstanceEvent event;
   auto& e = *event.mutable_database_created();
@@ -151,19 +155,40 @@ InstanceDecision delete_database(const InstanceState& state, const v1::DeleteDat
 
 namespace {
 
-using Failures = std::map<std::string, FailureNote>;
+// By kind and id. An agent of before names no kind: then it is whichever has the id.
+class Failures {
+ public:
+  explicit Failures(const v1::RecordObjectsApplied& c) {
+    for (const auto& f : c.failures()) {
+      notes_[{f.kind(), f.object_id()}] = to_failure(f.failure());
+    }
+  }
+  const FailureNote* find(v1::ObjectKind kind, const std::string& id) const {
+    auto found = notes_.find({kind, id});
+    if (found == notes_.end()) found = notes_.find({v1::OBJECT_KIND_UNSPECIFIED, id});
+    return found == notes_.end() ? nullptr : &found->second;
+  }
+  // What a tenant dropped is as it will stay until somebody says what to do; all else may pass.
+  bool all_settled() const {
+    return std::ranges::all_of(
+        notes_, [](const auto& note) { return note.second.code == kDroppedByTenant; });
+  }
+
+ private:
+  std::map<std::pair<v1::ObjectKind, std::string>, FailureNote> notes_;
+};
 
 // `Failed` and `Activated` make the events of this kind of object.
 template <class Objects, class Failed, class Activated>
-void status_changes(const Objects& live, uint64_t reached, const Failures& failures, Events& out,
-                    Failed failed, Activated activated) {
+void status_changes(const Objects& live, v1::ObjectKind kind, uint64_t reached,
+                    const Failures& failures, Events& out, Failed failed, Activated activated) {
   for (const auto& [id, object] : live) {
     if (object.objects_version > reached) continue;
-    const auto failure = failures.find(id.str());
-    if (failure == failures.end()) {
+    const FailureNote* failure = failures.find(kind, id.str());
+    if (failure == nullptr) {
       if (object.status != ObjectStatus::active) activated(out.emplace_back(), id.str());
-    } else if (!object.failure || object.failure->code != failure->second.code) {
-      failed(out.emplace_back(), id.str(), failure->second);
+    } else if (!object.failure || object.failure->code != failure->code) {
+      failed(out.emplace_back(), id.str(), *failure);
     }
   }
 }
@@ -172,11 +197,10 @@ void status_changes(const Objects& live, uint64_t reached, const Failures& failu
 
 std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
                                                const v1::RecordObjectsApplied& c) {
-  Failures failures;
-  for (const auto& f : c.failures()) failures[f.object_id()] = to_failure(f.failure());
+  const Failures failures(c);
   Events events;
   status_changes(
-      state.users, c.objects_version(), failures, events,
+      state.users, v1::OBJECT_KIND_USER, c.objects_version(), failures, events,
       [](v1::InstanceEvent& event, const std::string& id, const FailureNote& failure) {
         event.mutable_user_failed()->set_user_id(id);
         *event.mutable_user_failed()->mutable_failure() = to_proto(failure);
@@ -185,7 +209,7 @@ std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
         event.mutable_user_activated()->set_user_id(id);
       });
   status_changes(
-      state.databases, c.objects_version(), failures, events,
+      state.databases, v1::OBJECT_KIND_DATABASE, c.objects_version(), failures, events,
       [](v1::InstanceEvent& event, const std::string& id, const FailureNote& failure) {
         event.mutable_database_failed()->set_database_id(id);
         *event.mutable_database_failed()->mutable_failure() = to_proto(failure);
@@ -193,7 +217,7 @@ std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
       [](v1::InstanceEvent& event, const std::string& id) {
         event.mutable_database_activated()->set_database_id(id);
       });
-  if (failures.empty() && c.objects_version() > state.applied_objects_version) {
+  if (failures.all_settled() && c.objects_version() > state.applied_objects_version) {
     events.emplace_back().mutable_objects_applied()->set_objects_version(c.objects_version());
   }
   return events;
@@ -212,6 +236,63 @@ InstanceDecision record_objects_applied(const InstanceState& state,
   Events events = objects_outcome(state, c);
   if (events.empty()) return ignore("the outcome is known already");
   return accept(std::move(events));
+}
+
+// ---- what was done by SQL ---------------------------------------------------------------------
+
+namespace {
+
+// An order of the API that the host had not in force then is newer, and wins.
+InstanceDecision adopt_password(const InstanceState& state, const v1::RecordObjectNote& c) {
+  const auto it = state.users.find(UserId(c.note().object_id()));
+  if (it == state.users.end()) return ignore("the user is gone");
+  const User& user = it->second;
+  if (c.objects_version() < user.objects_version) return ignore("a newer password is ordered");
+  if (c.scram_verifier() == user.scram_verifier) return ignore("the password is known");
+  if (auto b = check_verifier(c.scram_verifier())) return *b;
+  v1::InstanceEvent event;
+  event.mutable_user_updated()->set_user_id(c.note().object_id());
+  event.mutable_user_updated()->set_scram_verifier(c.scram_verifier());
+  return accept_one(std::move(event));
+}
+
+struct Noted {
+  std::string name;
+  TimePoint at;
+};
+
+std::optional<Noted> noted(const InstanceState& state, const v1::ObjectNote& note) {
+  if (note.kind() == v1::OBJECT_KIND_DATABASE) {
+    const auto it = state.databases.find(DatabaseId(note.object_id()));
+    if (it == state.databases.end()) return std::nullopt;
+    return Noted{it->second.name, it->second.noted_at};
+  }
+  const auto it = state.users.find(UserId(note.object_id()));
+  if (it != state.users.end()) return Noted{it->second.name, it->second.noted_at};
+  const auto gone = std::ranges::find(state.dropped_users, note.object_id(), &Tombstone::id);
+  if (gone == state.dropped_users.end()) return std::nullopt;
+  return Noted{gone->name, gone->noted_at};
+}
+
+}  // namespace
+
+InstanceDecision record_object_note(const InstanceState& state, const v1::RecordObjectNote& c) {
+  const v1::ObjectNote& note = c.note();
+  if (c.objects_version() > state.objects_version) {
+    return reject(RejectionBlame::bad_value, "objects_version_unknown",
+                  "objects_version " + std::to_string(c.objects_version()) +
+                      " is newer than the instance's " + std::to_string(state.objects_version));
+  }
+  if (note.what() == kPasswordChanged) return adopt_password(state, c);
+  const auto known = noted(state, note);
+  if (!known) return ignore("the object is gone");
+  // What a tenant does again and again is one event in a while.
+  const auto rest = note.what() == kDrifted ? kDriftRest : std::chrono::seconds(0);
+  if (from_unix_us(note.seen_unix_us()) <= known->at + rest) return ignore("it is known already");
+  v1::InstanceEvent event;
+  *event.mutable_object_noted()->mutable_note() = note;
+  event.mutable_object_noted()->set_name(known->name);
+  return accept_one(std::move(event));
 }
 
 }  // namespace trunkline::provisioner

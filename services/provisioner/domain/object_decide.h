@@ -8,10 +8,13 @@
 //                   name_in_use: conflict; the value rules above
 //   DeleteUser      user_not_found: not_found; user_owns_databases: conflict
 //   DeleteDatabase  database_not_found: not_found
+// A uuid is in use if any user or database of the instance has it, one that is being dropped too.
 // Names are compared byte by byte among the live users, and among the live databases.
 // An update that changes nothing is Ignored, but for an object in ERROR it is a retry.
 #pragma once
 
+#include <chrono>
+#include <string_view>
 #include <vector>
 
 #include "base/decision.h"
@@ -30,11 +33,21 @@ InstanceDecision update_database(const InstanceState& state, const v1::UpdateDat
 InstanceDecision delete_database(const InstanceState& state, const v1::DeleteDatabase& command);
 
 // What the outcome of applying `command.objects_version` changes; empty: all of it is known.
-// ObjectsApplied is among the events only if nothing failed: a dropped object is forgotten only
-// when it is gone.
+// ObjectsApplied is among the events only if nothing failed that may yet come true: a dropped
+// object is forgotten only when it is gone.
 std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
                                                const v1::RecordObjectsApplied& command);
 InstanceDecision record_objects_applied(const InstanceState& state,
                                         const v1::RecordObjectsApplied& command);
+
+
+// What the primary's host saw of a user or database that nobody ordered. A password that was
+// changed by SQL is adopted, unless a newer order is on its way; of the rest there is one event
+// each, of drift one in kDriftRest an object.
+inline constexpr std::string_view kPasswordChanged = "password_changed";
+inline constexpr std::string_view kDrifted = "drifted";
+inline constexpr std::chrono::minutes kDriftRest{10};
+InstanceDecision record_object_note(const InstanceState& state,
+                                    const v1::RecordObjectNote& command);
 
 }  // namespace trunkline::provisioner

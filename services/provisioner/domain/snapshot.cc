@@ -57,6 +57,7 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
     out.set_status(static_cast<uint32_t>(user.status));
     write_failure(user.failure, &out);
     out.set_objects_version(user.objects_version);
+    out.set_noted_unix_us(to_unix_us(user.noted_at));
   }
   for (const auto& [id, database] : state.databases) {
     auto& out = *m->add_databases();
@@ -67,11 +68,14 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
     out.set_status(static_cast<uint32_t>(database.status));
     write_failure(database.failure, &out);
     out.set_objects_version(database.objects_version);
+    out.set_noted_unix_us(to_unix_us(database.noted_at));
+    out.set_anew(database.anew);
   }
   const auto write_dropped = [](const Tombstone& dropped, v1::InstanceSnapshot::Tombstone* out) {
     out->set_id(dropped.id);
     out->set_name(dropped.name);
     out->set_objects_version(dropped.objects_version);
+    out->set_noted_unix_us(to_unix_us(dropped.noted_at));
   };
   for (const auto& dropped : state.dropped_users) write_dropped(dropped, m->add_dropped_users());
   for (const auto& dropped : state.dropped_databases) {
@@ -80,6 +84,10 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
   m->set_objects_version(state.objects_version);
   m->set_applied_objects_version(state.applied_objects_version);
   m->set_objects_changed_unix_us(to_unix_us(state.objects_changed_at));
+}
+
+Tombstone read_tombstone(const v1::InstanceSnapshot::Tombstone& in) {
+  return {in.id(), in.name(), in.objects_version(), from_unix_us(in.noted_unix_us())};
 }
 
 bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
@@ -91,6 +99,7 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
     user.scram_verifier = in.scram_verifier();
     user.failure = read_failure(in);
     user.objects_version = in.objects_version();
+    user.noted_at = from_unix_us(in.noted_unix_us());
     if (!read_enum(in.status(), ObjectStatus::error, &user.status)) return false;
     state->users.emplace(user.id, user);
   }
@@ -102,14 +111,16 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
     database.owner = UserId(in.owner_id());
     database.failure = read_failure(in);
     database.objects_version = in.objects_version();
+    database.noted_at = from_unix_us(in.noted_unix_us());
+    database.anew = in.anew();
     if (!read_enum(in.status(), ObjectStatus::error, &database.status)) return false;
     state->databases.emplace(database.id, database);
   }
   for (const auto& in : m.dropped_users()) {
-    state->dropped_users.push_back({in.id(), in.name(), in.objects_version()});
+    state->dropped_users.push_back(read_tombstone(in));
   }
   for (const auto& in : m.dropped_databases()) {
-    state->dropped_databases.push_back({in.id(), in.name(), in.objects_version()});
+    state->dropped_databases.push_back(read_tombstone(in));
   }
   state->objects_version = m.objects_version();
   state->applied_objects_version = m.applied_objects_version();

@@ -13,7 +13,7 @@
 namespace trunkline::provisioner {
 
 // Raised where a fold changes its meaning.
-inline constexpr int kSnapshotFormat = 2;
+inline constexpr int kSnapshotFormat = 3;
 
 v1::InstanceSnapshot to_snapshot(const InstanceState& state);
 std::optional<InstanceState> from_snapshot(const v1::InstanceSnapshot& m);

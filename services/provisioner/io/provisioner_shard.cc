@@ -233,7 +233,7 @@ bool ProvisionerShard::perform(const std::string& uuid, const Action& action) {
     return false;
   }
   if (const auto* command = std::get_if<IssueCommand>(&action)) {
-    return issue(uuid, command->command);
+    return issue(uuid, command->command, command->actor);
   }
   const auto& needs = std::get<NeedPlacement>(action).needs;
   const auto command = registry_.answer_needs(needs, runtime::now());
@@ -243,7 +243,8 @@ bool ProvisionerShard::perform(const std::string& uuid, const Action& action) {
   return accepted;
 }
 
-bool ProvisionerShard::issue(const std::string& uuid, const v1::InstanceCommand& body) {
+bool ProvisionerShard::issue(const std::string& uuid, const v1::InstanceCommand& body,
+                             const std::string& actor) {
   Cause& known = causes_[uuid];
   std::optional<telemetry::Span> late;
   if (runtime::now() - known.at > telemetry::kTraceAge) {
@@ -258,7 +259,7 @@ bool ProvisionerShard::issue(const std::string& uuid, const v1::InstanceCommand&
   v1::Command command;
   command.set_command_id(runtime::new_uuid());
   command.set_aggregate_id(uuid);
-  command.set_actor("service:provisioner");
+  command.set_actor(actor.empty() ? "service:provisioner" : actor);
   command.set_correlation_id(cause.correlation_id);
   command.set_causation_id(cause.command_id);
   command.set_traceparent(cause.traceparent);

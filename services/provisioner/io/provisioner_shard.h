@@ -49,7 +49,8 @@ class ProvisionerShard : public runtime::ShardLogic {
   void drive(const std::string& uuid);
   // True if the instance changed.
   bool perform(const std::string& uuid, const Action& action);
-  bool issue(const std::string& uuid, const v1::InstanceCommand& body);
+  bool issue(const std::string& uuid, const v1::InstanceCommand& body,
+             const std::string& actor = {});
   // What is to be left may be otherwise than at the last call: whom that concerns rests no more.
   void look_at_hosts();
   void register_host(const v1::HostReport& report, TimePoint now);

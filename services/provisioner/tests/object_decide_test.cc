@@ -37,6 +37,7 @@ TEST(CreateUser, NameRules) {
       {"public", "rejected: name_reserved (bad_value)"},
       {"none", "rejected: name_reserved (bad_value)"},
       {"trunkline_replicator", "rejected: name_reserved (bad_value)"},
+      {"trunkline_x", "rejected: name_reserved (bad_value)"},
   };
   for (const auto& [name, expected] : rows) {
     SCOPED_TRACE(name);
@@ -77,6 +78,7 @@ TEST(CreateDatabase, NameRules) {
       {"template0", "rejected: name_reserved (bad_value)"},
       {"template1", "rejected: name_reserved (bad_value)"},
       {"pg_shop", "accepted: database_created"},
+      {"trunkline_shop", "rejected: name_reserved (bad_value)"},
   };
   for (const auto& [name, expected] : rows) {
     SCOPED_TRACE(name);
@@ -208,6 +210,122 @@ TEST(UpdateUser, OfAUserInErrorIsARetry) {
   const uint64_t before = scene.state().objects_version;
   scene.when(again).then("accepted: user_updated");
   EXPECT_GT(scene.state().objects_version, before);
+}
+
+TEST(UuidsOfAnInstance, NameOneThingWhateverItsKind) {
+  with_objects().when(create_user(kApp, "bob")).then("rejected: uuid_in_use (conflict)");
+  with_objects().when(create_database(kAlice, "shop", kAlice)).then(
+      "rejected: uuid_in_use (conflict)");
+  with_objects().after(delete_database(kApp)).when(create_user(kApp, "bob")).then(
+      "rejected: uuid_in_use (conflict)");
+}
+
+// Of one id that both kinds have, as logs of before may hold it.
+TEST(RecordObjectsApplied, AFailureIsOfItsKind) {
+  Scene scene;
+  scene.after_active(1, 0).after(create_user(kAlice, "alice"));
+  v1::InstanceEvent same;
+  same.mutable_database_created()->set_database_id(kAlice);
+  same.mutable_database_created()->set_name("app");
+  same.mutable_database_created()->set_owner_id(kAlice);
+  scene.given({same});
+  Command failed = objects_applied(scene.state().objects_version);
+  add_failure(failed, kAlice, "sql_55P03");
+  auto& failure = *failed.mutable_record_objects_applied()->mutable_failures(0);
+  scene.when(failed).then("accepted: user_failed database_failed");
+  failure.set_kind(v1::OBJECT_KIND_DATABASE);
+  scene.when(failed).then("accepted: user_activated");
+  failure.set_kind(v1::OBJECT_KIND_USER);
+  scene.when(failed).then("accepted: user_failed database_activated");
+}
+
+TEST(UpdateUser, ANewPasswordIsNoSuccessBeforeItIsApplied) {
+  Scene scene = with_objects();
+  scene.after(objects_applied(scene.state().objects_version));
+  Command command;
+  command.mutable_update_user()->set_user_id(kAlice);
+  command.mutable_update_user()->set_scram_verifier(verifier("another salt 16b"));
+  scene.after(command);
+  EXPECT_EQ(scene.state().users.at(UserId(kAlice)).status, ObjectStatus::created);
+  scene.when(objects_applied(scene.state().objects_version))
+      .then("accepted: user_activated objects_applied");
+}
+
+TEST(DroppedByTenant, StaysLikeThisUntilItsOwnerSaysWhatToDo) {
+  Scene scene = with_objects();
+  scene.after(objects_applied(scene.state().objects_version));
+  Command lost = objects_applied(scene.state().objects_version);
+  add_failure(lost, kApp, "dropped_by_tenant");
+  lost.mutable_record_objects_applied()->mutable_failures(0)->set_kind(v1::OBJECT_KIND_DATABASE);
+  scene.when(lost).then("accepted: database_failed");
+  Command update;
+  update.mutable_update_database()->set_database_id(kApp);
+  update.mutable_update_database()->set_description("gone?");
+  scene.when(update).then("accepted: database_updated");
+  EXPECT_EQ(scene.state().databases.at(DatabaseId(kApp)).anew, 0u);
+  update.mutable_update_database()->clear_description();
+  scene.when(update).then("accepted: database_updated");
+  EXPECT_EQ(scene.state().databases.at(DatabaseId(kApp)).anew, scene.state().objects_version);
+  EXPECT_GT(scene.state().databases.at(DatabaseId(kApp)).anew, 0u);
+  // It holds up nothing else.
+  scene.after(create_user(kBob, "bob"));
+  lost.mutable_record_objects_applied()->set_objects_version(scene.state().objects_version);
+  scene.when(lost).then("accepted: user_activated objects_applied");
+}
+
+Command note(const std::string& what, v1::ObjectKind kind, const std::string& id, int64_t minute,
+             uint64_t version) {
+  Command command;
+  auto& c = *command.mutable_record_object_note();
+  c.set_objects_version(version);
+  c.mutable_note()->set_what(what);
+  c.mutable_note()->set_kind(kind);
+  c.mutable_note()->set_object_id(id);
+  c.mutable_note()->set_seen_unix_us(minute * 60'000'000);
+  return command;
+}
+
+TEST(RecordObjectNote, APasswordOfSqlIsAdoptedUnlessANewerOneIsOrdered) {
+  Scene scene = with_objects();
+  const uint64_t version = scene.state().objects_version;
+  Command changed = note("password_changed", v1::OBJECT_KIND_USER, kAlice, 1, version);
+  auto& c = *changed.mutable_record_object_note();
+  scene.when(changed).then("rejected: verifier_malformed (bad_value)");
+  c.set_scram_verifier(verifier());
+  scene.when(changed).then("ignored");
+  c.set_scram_verifier(verifier("another salt 16b"));
+  scene.when(changed).then("accepted: user_updated");
+  c.mutable_note()->set_object_id(kBob);
+  scene.when(changed).then("ignored");
+  c.mutable_note()->set_object_id(kAlice);
+  Command order;
+  order.mutable_update_user()->set_user_id(kAlice);
+  order.mutable_update_user()->set_scram_verifier(verifier("an older salt 16"));
+  scene.after(order);
+  c.set_scram_verifier(verifier("a third salt 16b"));
+  scene.when(changed).then("ignored");
+}
+
+TEST(RecordObjectNote, DriftIsOneEventInAWhileAndTheRestOneEach) {
+  Scene scene = with_objects();
+  const uint64_t version = scene.state().objects_version;
+  const auto drift = [&](int64_t minute) {
+    return note("drifted", v1::OBJECT_KIND_DATABASE, kApp, minute, version);
+  };
+  scene.when(drift(100)).then("accepted: object_noted");
+  scene.when(drift(100)).then("ignored");
+  scene.when(drift(109)).then("ignored");
+  scene.when(drift(111)).then("accepted: object_noted");
+  scene.when(note("drifted", v1::OBJECT_KIND_USER, kApp, 200, version)).then("ignored");
+  scene.when(note("drifted", v1::OBJECT_KIND_DATABASE, kApp, 200, version + 1))
+      .then("rejected: objects_version_unknown (bad_value)");
+  // Of a user that is gone, while its role may still be there.
+  scene.after(delete_database(kApp)).after(delete_user(kAlice));
+  const Command disarmed = note("disarmed", v1::OBJECT_KIND_USER, kAlice, 300, version);
+  scene.when(disarmed).then("accepted: object_noted");
+  scene.when(disarmed).then("ignored");
+  scene.after(objects_applied(scene.state().objects_version));
+  scene.when(note("disarmed", v1::OBJECT_KIND_USER, kAlice, 400, version)).then("ignored");
 }
 
 }  // namespace

@@ -108,6 +108,28 @@ TEST_F(React, ObjectsThatNobodyAppliesFailInTheEnd) {
   EXPECT_THAT(outline(), IsEmpty());
 }
 
+// Says who did it, as far as that is known.
+TEST_F(React, WhatWasDoneBySqlIsRecordedInTheNameOfWhoDidIt) {
+  active(1, 0);
+  decide(create_user(kAlice, "alice"));
+  decide(objects_applied(state_.objects_version));
+  report(0).mutable_objects()->set_generation(state_.objects_version);
+  report(0).mutable_objects()->set_state(v1::TASK_STATE_SUCCEEDED);
+  auto& seen = *report(0).add_object_notes();
+  seen.mutable_note()->set_kind(v1::OBJECT_KIND_USER);
+  seen.mutable_note()->set_object_id(kAlice);
+  seen.mutable_note()->set_what("password_changed");
+  seen.mutable_note()->set_database_user("alice");
+  seen.set_scram_verifier(verifier("another salt 16b"));
+  const auto all = actions();
+  ASSERT_EQ(all.size(), 1u);
+  const auto& issue = std::get<IssueCommand>(all[0]);
+  EXPECT_EQ(issue.actor, "database_user:alice");
+  decide(issue.command);
+  EXPECT_EQ(state_.users.at(UserId(kAlice)).scram_verifier, verifier("another salt 16b"));
+  EXPECT_THAT(outline(), ElementsAre("objects 0"));
+}
+
 // ---- orphans -------------------------------------------------------------------------------
 
 class Orphans : public ::testing::Test {

@@ -67,6 +67,7 @@ void fold(InstanceOrder& order, const v1::InstanceEvent& event) {
     case Case::kDatabaseFailed:
     case Case::kDatabaseDeleted:
     case Case::kObjectsApplied:
+    case Case::kObjectNoted:
     case Case::BODY_NOT_SET:
       return;
   }
