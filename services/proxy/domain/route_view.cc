@@ -84,6 +84,9 @@ const NodeView* pick_node(const RouteView& route, EndpointKind kind,
 
 Fate fate_of(const RouteView& route, const Placed& placed) {
   if (route.state == RouteView::State::gone) return Fate::cut;
+  // A route without any user says nothing of them.
+  const bool knows_users = !placed.user.empty() && !route.verifiers.empty();
+  if (knows_users && !route.verifiers.contains(placed.user)) return Fate::cut;
   const NodeView* node = find(route, placed.node);
   if (!placed.on_primary) return node == nullptr ? Fate::cut : Fate::stay;
   if (route.state == RouteView::State::hold) return Fate::carry;

@@ -53,6 +53,7 @@ struct Placed {
   NodeId node;
   uint64_t term = 0;
   bool on_primary = false;  // it was the primary when the session was opened
+  std::string user;         // a session ends with its user; "": that is not looked at
 };
 
 enum class Fate {

@@ -77,7 +77,6 @@ Task<void> Session::log_in() {
   answer += backend_key(cancel_key_->pid, cancel_key_->secret);
   answer += ready_for_query();
   co_await client_.send(answer, std::chrono::steady_clock::now() + context_.options.login_time);
-  user_ = {};
   database_ = {};
 }
 

@@ -22,7 +22,7 @@ bool is_passing(std::string_view sqlstate) {
 }  // namespace
 
 void Session::take_place(const NodeView& node, const RouteView& route) {
-  placed_ = Placed{node.id, route.term, node.primary};
+  placed_ = Placed{node.id, route.term, node.primary, user_};
 }
 
 void Session::leave_place() {

@@ -212,6 +212,19 @@ TEST(Routes, fates) {
   }
 }
 
+TEST(Routes, a_session_ends_with_its_user) {
+  RouteView route = view_of(RouteView::State::hold, 3);
+  const Placed ann{NodeId("p"), 3, true, "ann"};
+  EXPECT_EQ(fate_of(route, ann), Fate::carry) << "a route that names nobody";
+  route.verifiers = {{"ann", "v"}, {"bob", "v"}};
+  EXPECT_EQ(fate_of(route, ann), Fate::carry);
+  EXPECT_EQ(fate_of(route, Placed{NodeId("s1"), 3, false, "bob"}), Fate::stay);
+  route.verifiers.erase("ann");
+  EXPECT_EQ(fate_of(route, ann), Fate::cut);
+  EXPECT_EQ(fate_of(route, Placed{NodeId("s1"), 3, false, "ann"}), Fate::cut);
+  EXPECT_EQ(fate_of(route, Placed{NodeId("s1"), 3, false, "bob"}), Fate::stay);
+}
+
 TEST(Routes, after_hold_lasts_for_the_term) {
   v1::Route route;
   route.set_state(v1::ROUTE_STATE_HOLD);
