@@ -65,6 +65,7 @@ struct DatabaseSpec {
   std::string id;
   std::string name;
   std::string owner_id;
+  uint64_t anew = 0;  // grows when it is to be made anew, empty, after a tenant dropped it
   bool operator==(const DatabaseSpec&) const = default;
 };
 

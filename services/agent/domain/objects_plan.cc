@@ -1,10 +1,30 @@
 #include "agent/domain/objects_plan.h"
 
-#include <map>
+#include <cstdlib>
 #include <set>
+
+#include "base/digest.h"
+#include "base/name_rules.h"
 
 namespace trunkline::agent {
 namespace {
+
+constexpr unsigned long kFewestIterations = 4096;
+constexpr unsigned long kMostIterations = 1'000'000;
+
+// One that a client can be asked to prove: not weaker than the platform's own, nor ruinous.
+bool is_adoptable(const std::string& verifier) {
+  if (!is_scram_sha256_verifier(verifier)) return false;
+  const unsigned long n = std::strtoul(verifier.c_str() + verifier.find('$') + 1, nullptr, 10);
+  return n >= kFewestIterations && n <= kMostIterations;
+}
+
+ObjectKey user_key(const std::string& id) {
+  return {ObjectKind::user, id};
+}
+ObjectKey database_key(const std::string& id) {
+  return {ObjectKind::database, id};
+}
 
 // Names while the plan goes on: steps rename, so later rows must see the new names.
 class Planner {
@@ -13,7 +33,8 @@ class Planner {
     for (const auto& role : seen.roles) roles_[role.name] = role;
     for (const auto& database : seen.databases) databases_[database.name] = database;
     for (const auto& row : seen.managed) {
-      (row.is_database ? managed_databases_ : managed_users_)[row.id] = row.name;
+      (row.key.kind == ObjectKind::database ? managed_databases_ : managed_users_)[row.key.id] =
+          row;
     }
   }
 
@@ -28,161 +49,264 @@ class Planner {
   }
 
  private:
-  void add(ObjectAction action, const std::string& id, const std::string& name,
-           const std::string& other = "", const std::string& verifier = "") {
-    plan_.steps.push_back({action, id, name, other, verifier});
+  using Rows = std::map<std::string, ManagedRow>;  // by id
+
+  ObjectStep& add(ObjectAction action, const ObjectKey& key, const std::string& name,
+                  const std::string& other = "") {
+    ObjectStep step{.action = action, .key = key, .name = name, .other = other};
+    // Whoever had the name before must have been moved aside.
+    const auto before = moved_aside_.find({key.kind, name});
+    if (before != moved_aside_.end()) step.needs.push_back({key.kind, before->second});
+    const auto target = moved_aside_.find({key.kind, other});
+    if (target != moved_aside_.end() && (action == ObjectAction::rename_role ||
+                                         action == ObjectAction::rename_database)) {
+      step.needs.push_back({key.kind, target->second});
+    }
+    plan_.steps.push_back(std::move(step));
+    return plan_.steps.back();
   }
-  void fail(const std::string& id, const std::string& code, const std::string& message) {
-    plan_.failures.push_back({id, code, message});
+  void fail(const ObjectKey& key, const std::string& code, const std::string& message) {
+    plan_.failures.push_back({key, code, message});
+  }
+
+  bool is_ordered(const std::string& database_id) const {
+    for (const auto& database : wanted_.databases) {
+      if (database.id == database_id) return true;
+    }
+    return false;
   }
 
   void drop_database(const std::string& id) {
     const auto row = managed_databases_.find(id);
-    if (row == managed_databases_.end()) return;
-    for (const auto& database : wanted_.databases) {
-      if (database.id == id) return;
-    }
-    const bool there = databases_.erase(row->second) > 0;
-    add(ObjectAction::drop_database, id, there ? row->second : "");
+    if (row == managed_databases_.end() || is_ordered(id)) return;
+    const bool there = databases_.contains(row->second.name);
+    add(ObjectAction::drop_database, database_key(id), there ? row->second.name : "");
+    if (there) dropped_owners_[databases_[row->second.name].owner].push_back(database_key(id));
+    databases_.erase(row->second.name);
     managed_databases_.erase(row);
   }
 
   // Another managed object holds the name that `wanted_id` needs: it moves aside. It gets its right
   // name, or is dropped, further down.
   void free_role_name(const std::string& name, const std::string& wanted_id) {
-    for (auto& [id, held] : managed_users_) {
-      if (held != name || id == wanted_id || !roles_.contains(name)) continue;
-      const std::string aside = "tl_aside_" + id;
-      add(ObjectAction::rename_role, id, name, aside);
-      auto node = roles_.extract(name);
-      node.key() = node.mapped().name = aside;
-      roles_.insert(std::move(node));
-      for (auto& [unused, database] : databases_) {
-        if (database.owner == name) database.owner = aside;
-      }
-      held = aside;
+    for (auto& [id, row] : managed_users_) {
+      if (row.name != name || id == wanted_id || !roles_.contains(name)) continue;
+      const std::string aside = std::string(kPlatformPrefix) + "aside_" + id;
+      add(ObjectAction::rename_role, user_key(id), name, aside);
+      move_role(name, aside);
+      row.name = aside;
+      moved_aside_[{ObjectKind::user, name}] = id;
     }
   }
   void free_database_name(const std::string& name, const std::string& wanted_id) {
-    for (auto& [id, held] : managed_databases_) {
-      if (held != name || id == wanted_id || !databases_.contains(name)) continue;
-      const std::string aside = "tl_aside_" + id;
-      add(ObjectAction::rename_database, id, name, aside);
-      auto node = databases_.extract(name);
-      node.key() = node.mapped().name = aside;
-      databases_.insert(std::move(node));
-      held = aside;
+    for (auto& [id, row] : managed_databases_) {
+      if (row.name != name || id == wanted_id || !databases_.contains(name)) continue;
+      const std::string aside = std::string(kPlatformPrefix) + "aside_" + id;
+      add(ObjectAction::rename_database, database_key(id), name, aside);
+      move_database(name, aside);
+      row.name = aside;
+      moved_aside_[{ObjectKind::database, name}] = id;
     }
+  }
+  void move_role(const std::string& from, const std::string& to) {
+    auto node = roles_.extract(from);
+    node.key() = node.mapped().name = to;
+    roles_.insert(std::move(node));
+    for (auto& [unused, database] : databases_) {
+      if (database.owner == from) database.owner = to;
+    }
+    const auto dropped = dropped_owners_.extract(from);
+    if (!dropped.empty()) dropped_owners_[to] = dropped.mapped();
+  }
+  void move_database(const std::string& from, const std::string& to) {
+    auto node = databases_.extract(from);
+    node.key() = node.mapped().name = to;
+    databases_.insert(std::move(node));
   }
 
   void ensure_user(const UserSpec& user) {
-    if (user.name.starts_with("pg_") || user.name.starts_with("postgres") ||
-        user.name.starts_with("trunkline_")) {
-      fail(user.id, "name_reserved", "a user's name must not be one of the platform's");
-      return;
-    }
+    const ObjectKey key = user_key(user.id);
+    const auto broken = check_object_user_name(user.name);
+    if (broken && broken->rule == "name_reserved") return fail(key, broken->rule, broken->message);
     const auto row = managed_users_.find(user.id);
-    if (row != managed_users_.end() && row->second != user.name && roles_.contains(row->second)) {
-      if (roles_.contains(user.name)) {
-        fail(user.id, "name_taken", "a role of this name exists that the platform does not manage");
-        return;
-      }
-      add(ObjectAction::rename_role, user.id, row->second, user.name);
-      auto node = roles_.extract(row->second);
-      for (auto& [unused, database] : databases_) {
-        if (database.owner == row->second) database.owner = user.name;
-      }
-      node.key() = node.mapped().name = user.name;
-      roles_.insert(std::move(node));
-      row->second = user.name;
+    if (row != managed_users_.end() && row->second.name != user.name &&
+        roles_.contains(row->second.name)) {
+      if (roles_.contains(user.name)) return role_taken(key);
+      add(ObjectAction::rename_role, key, row->second.name, user.name);
+      move_role(row->second.name, user.name);
+      row->second.name = user.name;
     }
     const auto role = roles_.find(user.name);
     if (role == roles_.end()) {
-      add(ObjectAction::create_role, user.id, user.name, "", user.scram_verifier);
+      add(ObjectAction::create_role, key, user.name).verifier = user.scram_verifier;
       roles_[user.name] = SeenRole{.name = user.name};
     } else if (row == managed_users_.end()) {
-      fail(user.id, "name_taken", "a role of this name exists that the platform does not manage");
-      return;
+      return role_taken(key);
     } else {
-      put_role_right(user, role->second);
+      put_role_right(user, role->second, row->second);
     }
     user_names_[user.id] = user.name;
-    managed_users_[user.id] = user.name;
+    managed_users_[user.id].name = user.name;
+  }
+  void role_taken(const ObjectKey& key) {
+    fail(key, "name_taken", "a role of this name exists that the platform does not manage");
   }
 
-  void put_role_right(const UserSpec& user, const SeenRole& role) {
-    if (!role.login || role.superuser || role.create_role || role.create_db || role.replication ||
-        role.bypass_rls || role.limited || role.verifier != user.scram_verifier) {
-      add(ObjectAction::alter_role, user.id, user.name, "", user.scram_verifier);
+  void put_role_right(const UserSpec& user, const SeenRole& role, const ManagedRow& row) {
+    const ObjectKey key = user_key(user.id);
+    const bool attributes = !role.login || role.superuser || role.create_role || role.create_db ||
+                            role.replication || role.bypass_rls || role.limited;
+    const std::string ordered = applied_digest(user.scram_verifier);
+    const bool differs = role.verifier != user.scram_verifier;
+    // It was set as ordered, the order is the same, and yet it is another one.
+    const bool by_sql = differs && row.applied == ordered;
+    const bool adopts = by_sql && is_adoptable(role.verifier);
+    if (adopts) {
+      plan_.notes.push_back({.key = key, .what = "password_changed",
+                             .detail = "password changed by SQL", .database_user = user.name,
+                             .verifier = role.verifier});
+    }
+    if (attributes || (differs && !adopts)) {
+      ObjectStep& step = add(ObjectAction::alter_role, key, user.name);
+      if (!adopts) step.verifier = user.scram_verifier;
+      step.drift = attributes || by_sql;
+      if (by_sql && !attributes) step.by = user.name;
+    } else if (!differs && row.applied != ordered) {
+      add(ObjectAction::note_user, key, user.name).verifier = user.scram_verifier;
     }
     for (const auto& group : role.dangerous_memberships) {
-      add(ObjectAction::revoke_role, user.id, user.name, group);
+      add(ObjectAction::revoke_role, key, user.name, group).drift = true;
     }
   }
 
   void ensure_database(const DatabaseSpec& database) {
-    if (database.name == "postgres" || database.name == "template0" ||
-        database.name == "template1") {
-      fail(database.id, "name_reserved", "a database's name must not be one of PostgreSQL's own");
-      return;
+    const ObjectKey key = database_key(database.id);
+    const auto row = managed_databases_.find(database.id);
+    const bool is_new = row == managed_databases_.end();
+    const auto broken = check_object_database_name(database.name);
+    const bool platform_name = broken && database.name.starts_with(kPlatformPrefix);
+    // One that was made before the platform kept such names for itself goes on.
+    if (broken && broken->rule == "name_reserved" && (is_new || !platform_name)) {
+      return fail(key, broken->rule, broken->message);
     }
     const auto owner = user_names_.find(database.owner_id);
     if (owner == user_names_.end()) {
-      fail(database.id, "owner_missing", "the database's owner is not there");
-      return;
+      return fail(key, "owner_missing", "the database's owner is not there");
     }
-    const auto row = managed_databases_.find(database.id);
-    if (row != managed_databases_.end() && row->second != database.name &&
-        databases_.contains(row->second)) {
-      if (databases_.contains(database.name)) {
-        fail(database.id, "name_taken",
-             "a database of this name exists that the platform does not manage");
-        return;
-      }
-      add(ObjectAction::rename_database, database.id, row->second, database.name);
-      auto node = databases_.extract(row->second);
-      node.key() = node.mapped().name = database.name;
-      databases_.insert(std::move(node));
+    if (!is_new && row->second.name != database.name && databases_.contains(row->second.name)) {
+      if (databases_.contains(database.name)) return database_taken(key);
+      add(ObjectAction::rename_database, key, row->second.name, database.name);
+      move_database(row->second.name, database.name);
     }
     const auto there = databases_.find(database.name);
     if (there == databases_.end()) {
-      add(ObjectAction::create_database, database.id, database.name, owner->second);
+      if (!is_new && row->second.seen && row->second.anew >= database.anew) {
+        return fail(key, "dropped_by_tenant",
+                    "the database was dropped by SQL, by its owner " + owner->second +
+                        " as far as is known; delete it, or update it with {} to have it made "
+                        "anew, empty");
+      }
+      ObjectStep& step = add(ObjectAction::create_database, key, database.name, owner->second);
+      step.other_id = database.owner_id;
+      step.anew = database.anew;
+      step.needs.push_back(user_key(database.owner_id));
       databases_[database.name] = SeenDatabase{database.name, owner->second};
-    } else if (row == managed_databases_.end()) {
-      fail(database.id, "name_taken",
-           "a database of this name exists that the platform does not manage");
-      return;
+    } else if (is_new) {
+      return database_taken(key);
     } else {
-      if (there->second.closed) add(ObjectAction::open_database, database.id, database.name);
-      if (there->second.owner != owner->second) {
-        add(ObjectAction::own_database, database.id, database.name, owner->second);
-      }
-      if (there->second.public_can_connect) {
-        add(ObjectAction::close_to_public, database.id, database.name);
-      }
+      put_database_right(database, there->second, row->second, owner->second);
     }
-    managed_databases_[database.id] = database.name;
+    plan_.owners[database.name] = owner->second;
+    managed_databases_[database.id].name = database.name;
+  }
+  void database_taken(const ObjectKey& key) {
+    fail(key, "name_taken", "a database of this name exists that the platform does not manage");
+  }
+
+  void put_database_right(const DatabaseSpec& database, const SeenDatabase& seen,
+                          const ManagedRow& row, const std::string& owner) {
+    const ObjectKey key = database_key(database.id);
+    if (seen.closed) drifted(add(ObjectAction::open_database, key, database.name), owner);
+    const bool is_ordered_so = row.owner_id == database.owner_id;
+    const bool hands_over = !row.owner_id.empty() && !is_ordered_so;
+    if (seen.owner != owner || hands_over) {
+      ObjectStep& step = add(ObjectAction::own_database, key, database.name, owner);
+      step.other_id = database.owner_id;
+      step.needs.push_back(user_key(database.owner_id));
+      if (is_ordered_so) drifted(step, owner);
+      if (!is_ordered_so) step.was = former_owner(row, seen, owner);
+    } else if (!is_ordered_so || !row.seen || row.anew < database.anew) {
+      ObjectStep& step = add(ObjectAction::note_database, key, database.name);
+      step.other_id = database.owner_id;
+      step.anew = database.anew;
+    }
+    if (seen.public_can_connect) {
+      drifted(add(ObjectAction::close_to_public, key, database.name), owner);
+    }
+  }
+  static void drifted(ObjectStep& step, const std::string& by) {
+    step.drift = true;
+    step.by = by;
+  }
+
+  // The role of a managed user, or "".
+  std::string former_owner(const ManagedRow& row, const SeenDatabase& seen,
+                           const std::string& owner) const {
+    std::string name;
+    if (row.owner_id.empty()) {
+      for (const auto& [id, user] : managed_users_) {
+        if (user.name == seen.owner) name = user.name;
+      }
+    } else if (const auto user = managed_users_.find(row.owner_id); user != managed_users_.end()) {
+      name = user->second.name;
+    }
+    return name == owner || !roles_.contains(name) ? "" : name;
   }
 
   void drop_user(const std::string& id) {
     const auto row = managed_users_.find(id);
     if (row == managed_users_.end() || user_names_.contains(id)) return;
-    add(ObjectAction::drop_role, id, roles_.contains(row->second) ? row->second : "");
+    for (const auto& user : wanted_.users) {
+      if (user.id == id) return;
+    }
+    const std::string name = roles_.contains(row->second.name) ? row->second.name : "";
+    ObjectStep& step = add(ObjectAction::drop_role, user_key(id), name);
+    step.needs.clear();
+    if (name.empty()) return;
+    for (const auto& [database_id, database] : managed_databases_) {
+      const auto there = databases_.find(database.name);
+      if (there == databases_.end()) continue;
+      if (there->second.owner == name || database.owner_id == id) {
+        step.needs.push_back(database_key(database_id));
+      }
+    }
+    for (const ObjectKey& key : dropped_owners_[name]) step.needs.push_back(key);
   }
 
   const ObjectsSpec& wanted_;
   ObjectsPlan plan_;
   std::map<std::string, SeenRole> roles_;
   std::map<std::string, SeenDatabase> databases_;
-  std::map<std::string, std::string> managed_users_;      // id -> name
-  std::map<std::string, std::string> managed_databases_;  // id -> name
-  std::map<std::string, std::string> user_names_;         // of users that are as wanted
+  Rows managed_users_;
+  Rows managed_databases_;
+  std::map<std::string, std::string> user_names_;  // of users that are as wanted
+  // By the name that was freed: the id of what had it.
+  std::map<std::pair<ObjectKind, std::string>, std::string> moved_aside_;
+  std::map<std::string, std::vector<ObjectKey>> dropped_owners_;  // of databases to drop
 };
 
 }  // namespace
 
 ObjectsPlan plan_objects(const ObjectsSpec& wanted, const SeenObjects& seen) {
   return Planner(wanted, seen).run();
+}
+
+std::string applied_digest(const std::string& verifier) {
+  return hex(sha256(verifier));
+}
+
+const char* to_text(ObjectKind kind) {
+  return kind == ObjectKind::database ? "database" : "user";
 }
 
 const char* to_text(ObjectAction action) {
@@ -209,6 +333,10 @@ const char* to_text(ObjectAction action) {
       return "drop database";
     case ObjectAction::drop_role:
       return "drop role";
+    case ObjectAction::note_user:
+      return "note user";
+    case ObjectAction::note_database:
+      return "note database";
   }
   return "";
 }

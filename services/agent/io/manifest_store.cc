@@ -99,10 +99,10 @@ static void from_json(const json& j, UserSpec& u) {
   u = {j.at("id"), j.at("name"), j.at("scram_verifier")};
 }
 static void to_json(json& j, const DatabaseSpec& d) {
-  j = {{"id", d.id}, {"name", d.name}, {"owner_id", d.owner_id}};
+  j = {{"id", d.id}, {"name", d.name}, {"owner_id", d.owner_id}, {"anew", d.anew}};
 }
 static void from_json(const json& j, DatabaseSpec& d) {
-  d = {j.at("id"), j.at("name"), j.at("owner_id")};
+  d = {j.at("id"), j.at("name"), j.at("owner_id"), j.value("anew", uint64_t{0})};
 }
 static void to_json(json& j, const ObjectsSpec& o) {
   j = {{"version", o.version},

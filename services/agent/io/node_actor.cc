@@ -31,6 +31,10 @@ void fill(v1::TaskReport* out, uint64_t generation, v1::TaskState state) {
   out->set_state(state);
 }
 
+v1::ObjectKind to_proto(ObjectKind kind) {
+  return kind == ObjectKind::database ? v1::OBJECT_KIND_DATABASE : v1::OBJECT_KIND_USER;
+}
+
 }  // namespace
 
 NodeActor::NodeActor(AgentContext& context, Manifest manifest)
@@ -380,9 +384,23 @@ v1::NodeReport NodeActor::build_report() const {
   }
   for (const auto& failure : object_failures_) {
     v1::ObjectReport* object = out.add_object_failures();
-    object->set_object_id(failure.object_id);
+    object->set_kind(to_proto(failure.key.kind));
+    object->set_object_id(failure.key.id);
     object->mutable_failure()->set_code(failure.code);
-    object->mutable_failure()->set_message(failure.message);
+    object->mutable_failure()->set_message(failure.message.substr(0, 300));
+  }
+  for (const auto& seen : object_notes_) {
+    v1::ObjectNoteReport* out_note = out.add_object_notes();
+    out_note->set_scram_verifier(seen.verifier);
+    v1::ObjectNote* note = out_note->mutable_note();
+    note->set_kind(to_proto(seen.key.kind));
+    note->set_object_id(seen.key.id);
+    note->set_what(seen.what);
+    note->set_detail(seen.detail);
+    for (const auto& item : seen.items) note->add_items(item);
+    note->set_count(seen.count);
+    note->set_database_user(seen.database_user);
+    note->set_seen_unix_us(seen.seen_unix_us);
   }
   switch (seen_.postgres) {
     case PostgresState::stopped:

@@ -133,6 +133,7 @@ class NodeActor {
   void confirm_sync_set();
   void sync_data();
   void run_objects(bool check);
+  void keep_notes(const std::vector<ObjectNote>& fresh);
   void remove_node();
   PgConnection& sql();
 
@@ -266,6 +267,7 @@ class NodeActor {
 
   uint64_t objects_applied_ = 0;
   std::vector<ObjectFailure> object_failures_;
+  std::vector<ObjectNote> object_notes_;
   Clock::time_point objects_check_at_{};
   Clock::time_point slow_check_at_{};
   uint64_t data_bytes_ = 0;

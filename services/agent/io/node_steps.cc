@@ -24,6 +24,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kObjectsCheck{5};
+constexpr seconds kNoteKept{60};
+constexpr size_t kMostNotes = 8;
 constexpr int kEndPollMs = 5;
 constexpr int kLongestEndPollMs = 160;
 
@@ -397,11 +399,27 @@ void NodeActor::run_objects(bool check) {
   const ObjectsResult result = apply_objects(
       {paths_.socket_dir, context_.user.name, manifest_.ensure->address.port}, *manifest_.objects);
   object_failures_ = result.failures;
+  keep_notes(result.notes);
+  if (result.more) objects_check_at_ = Clock::now();
   objects_applied_ = manifest_.objects->version;
   if (result.changes > 0) slow_check_at_ = Clock::now() + seconds(1);
   if (check && result.changes > 0) {
     spdlog::warn("node {}: {} changes by hand to users and databases put right", manifest_.node_id,
                  result.changes);
+  }
+}
+
+// A note stays in the report until whoever records it must have seen it. A password that is to be
+// adopted is noted anew with each look.
+void NodeActor::keep_notes(const std::vector<ObjectNote>& fresh) {
+  const int64_t oldest = to_unix_us(runtime::now() - kNoteKept);
+  std::erase_if(object_notes_, [&](const ObjectNote& note) {
+    return note.what == "password_changed" || note.seen_unix_us < oldest;
+  });
+  object_notes_.insert(object_notes_.end(), fresh.begin(), fresh.end());
+  if (object_notes_.size() > kMostNotes) {
+    object_notes_.erase(object_notes_.begin(),
+                        object_notes_.end() - static_cast<ptrdiff_t>(kMostNotes));
   }
 }
 

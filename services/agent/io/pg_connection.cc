@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
+
+#include "agent/domain/platform_session.h"
 
 namespace trunkline::agent {
 namespace {
@@ -55,7 +58,10 @@ PgConnection::~PgConnection() = default;
 
 PgConnection::PgConnection(const std::string& socket_dir, const std::string& server_user,
                            uint32_t port, const std::string& database,
-                           std::chrono::milliseconds deadline) {
+                           std::chrono::milliseconds deadline, int server_version) {
+  std::string options = kPlatformSessionOptions;
+  if (server_version >= kHasIdleSessionTimeout) options += kNoIdleSessionTimeout;
+  if (server_version >= kHasTransactionTimeout) options += kNoTransactionTimeout;
   const auto until = Clock::now() + deadline;
   const std::string port_text = std::to_string(port);
   const char* names[] = {
@@ -67,8 +73,7 @@ PgConnection::PgConnection(const std::string& socket_dir, const std::string& ser
                           "postgres",
                           "trunkline-agent",
                           "UTF8",
-                          "-c statement_timeout=60s -c default_transaction_read_only=off"
-                          " -c search_path=pg_catalog",
+                          options.c_str(),
                           "/nonexistent",
                           server_user.c_str(),
                           nullptr};
@@ -82,6 +87,31 @@ PgConnection::PgConnection(const std::string& socket_dir, const std::string& ser
     await_socket(status == PGRES_POLLING_WRITING, until);
     status = PQconnectPoll(connection_.get());
   }
+  if (database != "postgres") enter_tenants_database(until);
+}
+
+// No setting of the database is left in force, and the rights are those of a superuser.
+void PgConnection::enter_tenants_database(Clock::time_point until) {
+  const auto left = [&] {
+    return std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
+  };
+  exec("select pg_catalog.set_config(name, boot_val, false) from pg_catalog.pg_settings"
+       " where source in ('database', 'user', 'database user')",
+       {}, left());
+  const PgRows rows = exec(
+      "select current_user = 'postgres' and session_user = 'postgres'"
+      " and pg_catalog.current_setting('is_superuser') = 'on'",
+      {}, left());
+  if (rows.at(0).at(0).value_or("") != "t") {
+    throw PgError("the session does not have the platform's rights", "");
+  }
+}
+
+int PgConnection::server_version() const {
+  return PQserverVersion(connection_.get());
+}
+int PgConnection::backend_pid() const {
+  return PQbackendPID(connection_.get());
 }
 
 void PgConnection::await_socket(bool for_write, Clock::time_point until) {
@@ -160,9 +190,32 @@ bool PgConnection::finished() {
   if (PQconsumeInput(connection_.get()) == 0) {
     throw PgError(trimmed(PQerrorMessage(connection_.get())), "");
   }
-  if (PQisBusy(connection_.get())) return false;
-  collect(Clock::now() + std::chrono::seconds(1));
-  return true;
+  while (!PQisBusy(connection_.get())) {
+    const Result result(PQgetResult(connection_.get()));
+    if (!result) {
+      const auto error = std::exchange(sent_error_, std::nullopt);
+      if (error) throw *error;
+      return true;
+    }
+    const ExecStatusType status = PQresultStatus(result.get());
+    const bool fine = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK ||
+                      status == PGRES_EMPTY_QUERY;
+    if (!fine) sent_error_ = error_of(result.get());
+  }
+  return false;
+}
+
+bool PgConnection::finished_within(std::chrono::milliseconds longest) {
+  const auto until = Clock::now() + longest;
+  while (true) {
+    if (finished()) return true;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+    if (left <= 0) return false;
+    pollfd fd{PQsocket(connection_.get()), POLLIN, 0};
+    if (::poll(&fd, 1, static_cast<int>(left)) < 0 && errno != EINTR) {
+      throw PgError("poll failed", "");
+    }
+  }
 }
 
 }  // namespace trunkline::agent

@@ -34,10 +34,13 @@ using PgRows = std::vector<PgRow>;
 
 class PgConnection {
  public:
-  // As superuser over the socket in `socket_dir`, to a server that runs as the operating system's
-  // user `server_user` and nobody else. Throws PgError.
+  // A session of the platform's own (domain/platform_session.h), which no setting of the database
+  // reaches. As superuser over the socket in `socket_dir`, to a server that runs as the operating
+  // system's user `server_user` and nobody else. Throws PgError.
+  // `server_version` (150004) as a session in database `postgres` says: for a tenant's database.
   PgConnection(const std::string& socket_dir, const std::string& server_user, uint32_t port,
-               const std::string& database, std::chrono::milliseconds deadline);
+               const std::string& database, std::chrono::milliseconds deadline,
+               int server_version = 0);
   PgConnection(PgConnection&&) noexcept;
   PgConnection& operator=(PgConnection&&) noexcept;
   ~PgConnection();
@@ -53,8 +56,13 @@ class PgConnection {
   // A statement to wait for later: finished() is false until it has ended, then throws or is true.
   void send(const std::string& sql);
   bool finished();
+  // The same, but waits so long for the end.
+  bool finished_within(std::chrono::milliseconds longest);
+  int backend_pid() const;
+  int server_version() const;
 
  private:
+  void enter_tenants_database(std::chrono::steady_clock::time_point until);
   void await_socket(bool for_write, std::chrono::steady_clock::time_point until);
   PgRows collect(std::chrono::steady_clock::time_point until);
   struct Closer {
@@ -62,6 +70,7 @@ class PgConnection {
   };
   std::unique_ptr<pg_conn, Closer> connection_;
   std::vector<std::string> prepared_;
+  std::optional<PgError> sent_error_;  // of what send() began
 };
 
 }  // namespace trunkline::agent

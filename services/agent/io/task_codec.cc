@@ -43,7 +43,8 @@ ObjectsSpec read(const v1::ApplyObjects& in) {
     out.users.push_back({user.user_id(), user.name(), user.scram_verifier()});
   }
   for (const auto& database : in.databases()) {
-    out.databases.push_back({database.database_id(), database.name(), database.owner_id()});
+    out.databases.push_back({database.database_id(), database.name(), database.owner_id(),
+                             database.anew()});
   }
   out.dropped_user_ids.assign(in.dropped_user_ids().begin(), in.dropped_user_ids().end());
   out.dropped_database_ids.assign(in.dropped_database_ids().begin(),

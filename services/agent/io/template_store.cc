@@ -41,7 +41,11 @@ std::string template_sql(int major) {
                     "CREATE SCHEMA trunkline;\n"
                     "REVOKE ALL ON SCHEMA trunkline FROM PUBLIC;\n"
                     "CREATE TABLE trunkline.managed (kind text NOT NULL CHECK (kind IN ('user', "
-                    "'database')), id uuid PRIMARY KEY, name text NOT NULL);\n"
+                    "'database')), id uuid NOT NULL, name text NOT NULL, owner_id uuid, applied "
+                    "text, seen boolean NOT NULL DEFAULT false, anew bigint NOT NULL DEFAULT 0, "
+                    "PRIMARY KEY (kind, id));\n"
+                    // Agents of one release back write by id alone.
+                    "CREATE UNIQUE INDEX managed_id ON trunkline.managed (id);\n"
                     "REVOKE ALL ON trunkline.managed FROM PUBLIC;\n"
                     "REVOKE CONNECT, TEMPORARY ON DATABASE postgres FROM PUBLIC;\n"
                     "REVOKE CONNECT, TEMPORARY ON DATABASE template0 FROM PUBLIC;\n"

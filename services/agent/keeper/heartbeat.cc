@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "agent/domain/platform_session.h"
 #include "agent/keeper/proc_scan.h"
 
 namespace trunkline::agent {
@@ -35,12 +36,13 @@ std::string startup_message() {
   std::string body;
   put32(body, 196608);
   for (const char* word : {"user", "postgres", "database", "postgres", "application_name",
-                           "trunkline-keeper", "options",
-                           "-c synchronous_commit=local -c default_transaction_read_only=off"
-                           " -c statement_timeout=0 -c search_path=pg_catalog"}) {
+                           "trunkline-keeper", "options"}) {
     body += word;
     body += '\0';
   }
+  body += kPlatformSessionOptions;
+  body += " -c synchronous_commit=local -c statement_timeout=0";
+  body += '\0';
   body += '\0';
   std::string message;
   put32(message, static_cast<uint32_t>(body.size() + 4));

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/digest.h"
+
 namespace trunkline::agent {
 namespace {
 
@@ -19,7 +21,15 @@ std::string text(const ObjectsPlan& plan) {
     out += "; ";
   }
   for (const auto& failure : plan.failures) out += "FAIL " + failure.code + "; ";
+  for (const auto& note : plan.notes) out += "NOTE " + note.what + "; ";
   return out;
+}
+
+ManagedRow user_row(const std::string& id, const std::string& name, const std::string& verifier) {
+  return {{ObjectKind::user, id}, name, "", applied_digest(verifier), false, 0};
+}
+ManagedRow database_row(const std::string& id, const std::string& name, const std::string& owner) {
+  return {{ObjectKind::database, id}, name, owner, "", true, 0};
 }
 
 ObjectsSpec wanted() {
@@ -35,7 +45,7 @@ SeenObjects as_wanted() {
   ann.verifier = "v1";
   s.roles = {ann, SeenRole{.name = "postgres"}};
   s.databases = {{"shop", "ann"}};
-  s.managed = {{false, kU1, "ann"}, {true, kD1, "shop"}};
+  s.managed = {user_row(kU1, "ann", "v1"), database_row(kD1, "shop", kU1)};
   return s;
 }
 
@@ -66,7 +76,6 @@ TEST(ObjectsPlan, WhatATenantChangedIsPutRight) {
       {[](SeenObjects& s) { s.databases[0].owner = "postgres"; }, "change owner shop>ann; "},
       {[](SeenObjects& s) { s.databases[0].public_can_connect = true; }, "close to public shop; "},
       {[](SeenObjects& s) { s.databases[0].closed = true; }, "open database shop; "},
-      {[](SeenObjects& s) { s.databases.clear(); }, "create database shop>ann; "},
       {[](SeenObjects& s) { s.roles.clear(); }, "create role ann; "},
   };
   for (const Row& row : rows) {
@@ -89,9 +98,10 @@ TEST(ObjectsPlan, NamesCanBeSwapped) {
   w.databases = {{kD1, "b", kU1}, {kD2, "a", kU1}};
   SeenObjects s = as_wanted();
   s.databases = {{"a", "ann"}, {"b", "ann"}};
-  s.managed = {{false, kU1, "ann"}, {true, kD1, "a"}, {true, kD2, "b"}};
-  const std::string aside1 = std::string("tl_aside_") + kD1;
-  const std::string aside2 = std::string("tl_aside_") + kD2;
+  s.managed = {user_row(kU1, "ann", "v1"), database_row(kD1, "a", kU1),
+               database_row(kD2, "b", kU1)};
+  const std::string aside1 = std::string("trunkline_aside_") + kD1;
+  const std::string aside2 = std::string("trunkline_aside_") + kD2;
   EXPECT_EQ(text(plan_objects(w, s)), "rename database b>" + aside2 + "; rename database a>" +
                                           aside1 + "; rename database " + aside1 +
                                           ">b; rename database " + aside2 + ">a; ");
@@ -102,7 +112,7 @@ TEST(ObjectsPlan, DropsUserAfterItsDatabaseHasANewOwnerAndItsNameIsFree) {
   w.users = {{kU2, "ann", "v2"}};
   w.databases = {{kD1, "shop", kU2}};
   w.dropped_user_ids = {kU1};
-  const std::string aside = std::string("tl_aside_") + kU1;
+  const std::string aside = std::string("trunkline_aside_") + kU1;
   EXPECT_EQ(text(plan_objects(w, as_wanted())),
             "rename role ann>" + aside + "; create role ann; change owner shop>ann; drop role " +
                 aside + "; ");
@@ -114,7 +124,7 @@ TEST(ObjectsPlan, DropsAreRepeatable) {
   w.dropped_database_ids = {kD1};
   EXPECT_EQ(text(plan_objects(w, as_wanted())), "drop database shop; drop role ann; ");
   SeenObjects half;
-  half.managed = {{false, kU1, "ann"}, {true, kD1, "shop"}};
+  half.managed = {user_row(kU1, "ann", "v1"), database_row(kD1, "shop", kU1)};
   EXPECT_EQ(text(plan_objects(w, half)), "drop database ; drop role ; ");
   EXPECT_EQ(text(plan_objects(w, {})), "");
 }
@@ -131,6 +141,156 @@ TEST(ObjectsPlan, WhatIsNotManagedIsNotTaken) {
   SeenObjects s = as_wanted();
   s.managed.clear();
   EXPECT_EQ(text(plan_objects(wanted(), s)), "FAIL name_taken; FAIL owner_missing; ");
+}
+
+const ObjectStep& step_of(const ObjectsPlan& plan, ObjectAction action) {
+  for (const auto& step : plan.steps) {
+    if (step.action == action) return step;
+  }
+  static const ObjectStep none{};
+  return none;
+}
+const ObjectKey kUser1{ObjectKind::user, kU1};
+const ObjectKey kUser2{ObjectKind::user, kU2};
+const ObjectKey kDatabase1{ObjectKind::database, kD1};
+
+// What must not have failed before a step runs.
+TEST(ObjectsPlan, StepsSayWhatTheyDependOn) {
+  ObjectsSpec w;
+  w.users = {{kU2, "bob", "v2"}};
+  w.databases = {{kD1, "shop", kU2}};
+  w.dropped_user_ids = {kU1};
+  ObjectsPlan plan = plan_objects(w, as_wanted());
+  EXPECT_EQ(text(plan), "create role bob; change owner shop>bob; drop role ann; ");
+  EXPECT_EQ(plan.steps[1].needs, std::vector<ObjectKey>{kUser2});
+  EXPECT_EQ(plan.steps[2].needs, std::vector<ObjectKey>{kDatabase1});
+  EXPECT_EQ(plan.owners, (std::map<std::string, std::string>{{"shop", "bob"}}));
+
+  // An owner whose name is refused: the database does not get one, and ann waits for it.
+  w.users = {{kU2, "trunkline_x", "v2"}};
+  plan = plan_objects(w, as_wanted());
+  EXPECT_EQ(text(plan), "drop role ann; FAIL name_reserved; FAIL owner_missing; ");
+  EXPECT_EQ(plan.steps[0].needs, std::vector<ObjectKey>{kDatabase1});
+  EXPECT_TRUE(plan.owners.empty());
+
+  w.users.clear();
+  w.databases.clear();
+  w.dropped_database_ids = {kD1};
+  plan = plan_objects(w, as_wanted());
+  EXPECT_EQ(text(plan), "drop database shop; drop role ann; ");
+  EXPECT_EQ(plan.steps[1].needs, std::vector<ObjectKey>{kDatabase1});
+
+  w = wanted();
+  w.users = {{kU2, "ann", "v2"}};
+  w.databases[0].owner_id = kU2;
+  w.dropped_user_ids = {kU1};
+  plan = plan_objects(w, as_wanted());
+  EXPECT_EQ(step_of(plan, ObjectAction::create_role).needs, std::vector<ObjectKey>{kUser1});
+}
+
+TEST(ObjectsPlan, AUserAndADatabaseMayHaveOneId) {
+  ObjectsSpec w = wanted();
+  w.databases = {{kU1, "shop", kU1}};
+  SeenObjects s = as_wanted();
+  s.managed[1] = database_row(kU1, "shop", kU1);
+  EXPECT_EQ(text(plan_objects(w, s)), "");
+  w.databases.clear();
+  w.dropped_database_ids = {kU1};
+  EXPECT_EQ(text(plan_objects(w, s)), "drop database shop; ");
+}
+
+// The former owner's objects go along when an order changes the owner, not when a tenant did.
+TEST(ObjectsPlan, ObjectsGoWithAnOrderedOwnerOnly) {
+  ObjectsSpec w = wanted();
+  w.users.push_back({kU2, "bob", "v2"});
+  w.databases[0].owner_id = kU2;
+  SeenObjects s = as_wanted();
+  SeenRole bob{.name = "bob"};
+  bob.verifier = "v2";
+  s.roles.push_back(bob);
+  s.managed.push_back(user_row(kU2, "bob", "v2"));
+  ObjectStep step = step_of(plan_objects(w, s), ObjectAction::own_database);
+  EXPECT_EQ(step.was, "ann");
+  EXPECT_FALSE(step.drift);
+  // It was cut off after the owner and before the objects.
+  s.databases[0].owner = "bob";
+  step = step_of(plan_objects(w, s), ObjectAction::own_database);
+  EXPECT_EQ(step.was, "ann");
+  s.managed[1].owner_id = kU2;
+  EXPECT_EQ(text(plan_objects(w, s)), "");
+  s.databases[0].owner = "ann";
+  step = step_of(plan_objects(w, s), ObjectAction::own_database);
+  EXPECT_EQ(step.was, "");
+  EXPECT_TRUE(step.drift);
+  EXPECT_EQ(step.by, "bob");
+  // A table of a release before does not say.
+  s.managed[1].owner_id = "";
+  EXPECT_EQ(step_of(plan_objects(w, s), ObjectAction::own_database).was, "ann");
+}
+
+TEST(ObjectsPlan, APasswordOfSqlIsToBeAdoptedIfItCanBe) {
+  const std::string theirs = scram_sha256_verifier("theirs-1", "0123456789abcdef", 4096);
+  const std::string weak = scram_sha256_verifier("theirs-1", "0123456789abcdef", 1);
+  struct Row {
+    const char* what;
+    std::string verifier;
+    std::string applied;
+    const char* want;
+  };
+  const Row rows[] = {
+      {"as ordered", "v1", "v1", ""},
+      {"not known of a release before", "v1", "", "note user ann; "},
+      {"ordered anew", "v0", "v0", "alter role ann; "},
+      {"changed by SQL", theirs, "v1", "NOTE password_changed; "},
+      {"changed by SQL, and ordered anew", theirs, "v0", "alter role ann; "},
+      {"adopted", "v1", theirs, "note user ann; "},
+      {"too weak", weak, "v1", "alter role ann; "},
+      {"md5", "md5c6b5a4", "v1", "alter role ann; "},
+      {"none", "", "v1", "alter role ann; "},
+      {"changed in a release before", theirs, "", "alter role ann; "},
+  };
+  for (const Row& row : rows) {
+    SeenObjects s = as_wanted();
+    s.roles[0].verifier = row.verifier;
+    s.managed[0].applied = row.applied.empty() ? "" : applied_digest(row.applied);
+    EXPECT_EQ(text(plan_objects(wanted(), s)), row.want) << row.what;
+  }
+  SeenObjects s = as_wanted();
+  s.roles[0].verifier = theirs;
+  s.roles[0].create_db = true;
+  EXPECT_EQ(step_of(plan_objects(wanted(), s), ObjectAction::alter_role).verifier, "")
+      << "what else is put right leaves the new password alone";
+}
+
+TEST(ObjectsPlan, ADatabaseThatWasThereIsNotMadeAgainUntilThatIsOrdered) {
+  SeenObjects s = as_wanted();
+  s.databases.clear();
+  EXPECT_EQ(text(plan_objects(wanted(), s)), "FAIL dropped_by_tenant; ");
+  ObjectsSpec w = wanted();
+  w.databases[0].anew = 7;
+  EXPECT_EQ(text(plan_objects(w, s)), "create database shop>ann; ");
+  s.managed[1].anew = 7;  // it was, and was dropped once more
+  EXPECT_EQ(text(plan_objects(w, s)), "FAIL dropped_by_tenant; ");
+  s.managed[1].seen = false;  // its making was cut off
+  EXPECT_EQ(text(plan_objects(w, s)), "create database shop>ann; ");
+  ObjectsSpec gone = wanted();
+  gone.databases.clear();
+  gone.dropped_database_ids = {kD1};
+  EXPECT_EQ(text(plan_objects(gone, s)), "drop database ; ");
+}
+
+TEST(ObjectsPlan, PlatformNamesAreRefusedButOfWhatWasMadeBefore) {
+  ObjectsSpec w = wanted();
+  w.databases[0].name = "trunkline_shop";
+  EXPECT_EQ(text(plan_objects(w, {})), "create role ann; FAIL name_reserved; ");
+  SeenObjects s = as_wanted();
+  s.databases[0].name = s.managed[1].name = "trunkline_shop";
+  EXPECT_EQ(text(plan_objects(w, s)), "");
+  for (const char* name : {"trunkline_x", "trunkline_disarmed", "pg_x", "postgres", "none"}) {
+    ObjectsSpec u;
+    u.users = {{kU1, name, "v1"}};
+    EXPECT_EQ(text(plan_objects(u, {})), "FAIL name_reserved; ") << name;
+  }
 }
 
 }  // namespace
