@@ -31,6 +31,7 @@ struct Order {
   std::string name;
   std::string description;
   std::string owner;
+  bool anew = false;
   std::string password_file;
   bool change_password = false;
   ListOptions list;
@@ -188,13 +189,22 @@ void add_database_writes(CLI::App& group, Session& session) {
         if (update->count("--name") != 0) body["name"] = o.name;
         if (update->count("--description") != 0) body["description"] = o.description;
         if (!o.owner.empty()) body["owner"] = user_reference(session.api(), instance_id, o.owner);
-        if (body.empty()) throw Failure(ExitCode::usage, "say what to change (see --help)");
+        if (body.empty() && !o.anew) {
+          throw Failure(ExitCode::usage, "say what to change (see --help)");
+        }
+        if (!o.owner.empty()) {
+          session.note("The objects of the former owner in this database go with it.");
+        }
         const std::string path = object_path(session, kDatabases, o, collection);
         return finish_write(session, kDatabaseFields, session.api().put(path, body), path, o.wait);
       });
   update->add_option("database", order->object, "name or UUID")->required();
   update->add_option("--name", order->name, "new name");
-  update->add_option("--owner", order->owner, "name or UUID of a user");
+  update->add_option("--owner", order->owner,
+                     "name or UUID of a user; the objects of the former owner in this database "
+                     "go with it");
+  update->add_flag("--anew", order->anew,
+                   "try again what failed; make a database that was dropped by SQL anew, empty");
   update->add_option("--description", order->description);
   add_wait(*update, order->wait);
 }

@@ -113,6 +113,8 @@ class Instances(PlatformTest):
         as_bob = c.dsn(instance, "bob", "store")
         wait_for(lambda: self.connects(as_bob, "correct horse"), 20, "the new name and owner")
         self.assertFalse(self.connects(c.dsn(instance, "alice", "store"), "another secret"))
+        self.assertEqual(c.wait_object(f"{databases}/{database}")["name"], "store")
+        self.assertEqual(c.sql(as_bob, "select i from t"), "1")  # alice's went along
 
         grown = c.change(uuid, nodes_number=3, sync_replica_number=1, ram=1024, cpu=2)
         self.assertEqual((grown["nodes_number"], grown["ram"]), (3, 1024))
@@ -144,7 +146,7 @@ class Instances(PlatformTest):
 
     def test_a_tenant_gets_no_dangerous_role_and_what_it_breaks_is_put_right(self):
         c = self.customer
-        uuid, _, _, instance = self.ordered(1, 0)
+        uuid, owner, database, instance = self.ordered(1, 0)
         dsn = c.dsn(instance)
         flags = c.sql(dsn, "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or "
                            "rolbypassrls from pg_roles where rolname = current_user")
@@ -163,6 +165,26 @@ class Instances(PlatformTest):
             wait_for(lambda: c.sql(as_bob, "select 1"), 10, "never")
         c.sql(dsn, "grant connect on database shop to public")
         wait_for(lambda: not self.connects(as_bob, "correct horse"), 30, "PUBLIC is out again")
+
+        # A password that is changed by SQL becomes the user's, and whose doing it was is on record.
+        c.sql(dsn, "alter role alice password 'changed by sql'")
+        wait_for(lambda: self.connects(dsn, "changed by sql"), 20, "the password is adopted")
+        events = c.call("GET", f"{INSTANCES}/{uuid}/events")
+        self.assertIn(("user_updated", "database_user:alice"),
+                      {(e["type"], e["actor"]) for e in events})
+        self.assertIn("object_noted", {e["type"] for e in events})
+
+        # What it drops is not made again behind its back.
+        desk = c.database(uuid, owner, "desk")
+        c.wait_object(f"{INSTANCES}/{uuid}/databases/{desk}")
+        path = f"{INSTANCES}/{uuid}/databases/{database}"
+        c.sql(c.dsn(instance, database="desk"), "drop database shop with (force)", "changed by sql")
+        lost = wait_for(lambda: (lambda d: d if d["status"] == "ERROR" else None)(
+            c.call("GET", path)), 20, "the loss is seen")
+        self.assertEqual(lost["error"]["code"], "dropped_by_tenant")
+        c.call("PUT", path, {})
+        c.wait_object(path)
+        self.assertEqual(c.sql(dsn, "select 1", "changed by sql"), "1")
         self.removed_without_trace(uuid)
 
     def test_a_killed_postmaster_is_restarted_and_nothing_else(self):

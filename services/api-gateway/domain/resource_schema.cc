@@ -118,7 +118,8 @@ constexpr Field kFields[] = {
        .default_json = "\"\"", .create_path = "description", .update_path = "description"}),
   row(R::database, "owner", T::reference, C::required, U::allowed,
       {.refers_to = R::user,
-       .create_path = "owner_id", .update_path = "owner_id", .about = "A user of the same instance"}),
+       .create_path = "owner_id", .update_path = "owner_id", .about = "A user of the same instance. When it changes, the objects of the former owner in "
+                "this database go with it"}),
   row(R::database, "project_id", T::uuid, C::optional, U::frozen_400),
   row(R::database, "instance", T::reference, C::optional, U::frozen_400,
       {.refers_to = R::instance}),
