@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "agent/io/node_log.h"
 #include "agent/io/task_codec.h"
@@ -317,8 +318,10 @@ void HostAgent::run_reports() {
     try {
       send_(report());
       reports_sent_.add();
+      if (std::exchange(report_lost_, false)) spdlog::info("reports are sent again");
     } catch (const std::exception& e) {
-      spdlog::debug("report not sent: {}", e.what());
+      reports_lost_.add();
+      if (!std::exchange(report_lost_, true)) spdlog::warn("reports are not sent: {}", e.what());
     }
     lock.lock();
   }

@@ -113,6 +113,9 @@ class HostAgent {
   telemetry::GaugeFamily shown_restarts_{"trunkline_agent_postmaster_restarts",
                                          "Restarts after a crash, of the nodes that are there."};
   telemetry::CounterFamily reports_sent_{"trunkline_agent_reports_total", "Reports sent."};
+  telemetry::CounterFamily reports_lost_{"trunkline_agent_reports_lost_total",
+                                         "Reports that could not be sent."};
+  bool report_lost_ = false;  // the last one; of the reporting thread
   std::unique_ptr<telemetry::ScrapeHook> hook_;
 };
 

@@ -9,9 +9,12 @@
 
 #include "agent/domain/follow_failures.h"
 #include "agent/domain/retry_backoff.h"
+#include "base/utf8.h"
 
 namespace trunkline::agent {
 namespace {
+
+constexpr size_t kFailureText = 600;  // bytes
 
 using std::chrono::milliseconds;
 
@@ -257,7 +260,7 @@ void NodeActor::settle(const Decision& decision) {
     }
     progress.state = v1::TASK_STATE_FAILED;
     progress.failure_code = decision.why.substr(0, colon);
-    progress.failure_message = message;
+    progress.failure_message = bounded_text(message, kFailureText);
     progress.step = to_text(decision.step);
     return;
   }
@@ -281,7 +284,7 @@ void NodeActor::set_failed(TaskKind kind, const std::string& code, const std::st
   Progress& progress = progress_[kind];
   progress.state = v1::TASK_STATE_FAILED;
   progress.failure_code = code;
-  progress.failure_message = message.substr(0, 600);
+  progress.failure_message = bounded_text(message, kFailureText);
   ++progress.tries;
   progress.next_try = Clock::now() + retry_delay(progress.tries);
 }

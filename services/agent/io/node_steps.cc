@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "agent/domain/control_file.h"
+#include "agent/domain/failure_text.h"
 #include "agent/domain/follow_failures.h"
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
@@ -398,7 +399,7 @@ void NodeActor::run_objects(bool check) {
   objects_check_at_ = Clock::now() + kObjectsCheck;
   const ObjectsResult result = apply_objects(
       {paths_.socket_dir, context_.user.name, manifest_.ensure->address.port}, *manifest_.objects);
-  object_failures_ = result.failures;
+  object_failures_ = in_bounds(result.failures);
   keep_notes(result.notes);
   if (result.more) objects_check_at_ = Clock::now();
   objects_applied_ = manifest_.objects->version;

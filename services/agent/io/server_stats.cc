@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "base/utf8.h"
+
 namespace trunkline::agent {
 namespace {
 
@@ -166,7 +168,7 @@ void read_server_stats(PgConnection& connection, bool statements, v1::ServerStat
   for (const auto& r : connection.exec_prepared("statements", kStatementsSql, kDeadline)) {
     v1::StatementStats* entry = out->add_statements();
     entry->set_database(r.at(0).value_or(""));
-    entry->set_query(r.at(1).value_or(""));
+    entry->set_query(bounded_text(r.at(1).value_or(""), 4000));
     entry->set_query_id(whole(r.at(2)));
     entry->set_calls(number(r.at(3)));
     entry->set_total_ms(real(r.at(4)));

@@ -185,6 +185,7 @@ void StatsCollector::send(const std::vector<v1::NodeStats>& nodes) {
     for (const auto& part : in_parts(head, nodes)) send_(part);
     sent_.add();
   } catch (const std::exception& e) {
+    lost_.add();
     spdlog::debug("statistics not sent: {}", e.what());
   }
 }

@@ -62,6 +62,8 @@ class StatsCollector {
   telemetry::HistogramFamily took_{"trunkline_agent_stats_duration_seconds",
                                    "Time of a round of statistics over all nodes."};
   telemetry::CounterFamily sent_{"trunkline_agent_stats_total", "Rounds of statistics sent."};
+  telemetry::CounterFamily lost_{"trunkline_agent_stats_lost_total",
+                                 "Rounds of statistics that could not be sent."};
   std::map<std::string, Node> known_;
   uint64_t sequence_ = 0;
 

@@ -1,6 +1,7 @@
 #include "bus/bus.h"
 
 #include <nats/nats.h>
+#include <spdlog/spdlog.h>
 
 #include <atomic>
 #include <climits>
@@ -11,6 +12,10 @@
 #include <queue>
 #include <thread>
 #include <unordered_map>
+
+#include "bus/pieces.h"
+#include "bus/too_large.h"
+#include "telemetry/metrics.h"
 
 namespace trunkline::bus {
 namespace {
@@ -68,13 +73,23 @@ class NatsSubscription : public Subscription {
  private:
   static void deliver(natsConnection*, natsSubscription*, natsMsg* msg, void* closure) {
     const OwnedMsg owned(msg);
-    static_cast<NatsSubscription*>(closure)->callback_(to_message(msg));
+    auto* self = static_cast<NatsSubscription*>(closure);
+    Message message = to_message(msg);
+    if (const auto part = message.headers.find(kPieceHeader); part != message.headers.end()) {
+      const std::string piece = part->second;
+      message.headers.erase(part);
+      auto whole = self->pieces_.add(piece, std::move(message));
+      if (whole) self->callback_(std::move(*whole));
+      return;
+    }
+    self->callback_(std::move(message));
   }
   static void completed(void* closure) {
     static_cast<NatsSubscription*>(closure)->completed_.set_value();
   }
 
   Bus::MessageCallback callback_;
+  PieceStore pieces_;  // on the subscription's thread alone
   natsSubscription* subscription_ = nullptr;
   std::promise<void> completed_;
 };
@@ -201,9 +216,28 @@ class Callbacks {
   std::mutex mutex_;
 };
 
+struct BusMetrics {
+  telemetry::CounterFamily split{"trunkline_bus_split_total",
+                                 "Messages that were sent in pieces.", {"subject"}};
+  telemetry::CounterFamily too_large{
+      "trunkline_bus_too_large_total",
+      "Messages that were not sent because they are too large.", {"subject"}};
+};
+BusMetrics& metrics() {
+  static auto* const all = new BusMetrics;
+  return *all;
+}
+
+// "tl.report" of "tl.report.host-a".
+std::string kind_of(const std::string& subject) {
+  const size_t first = subject.find('.');
+  return subject.substr(0, first == std::string::npos ? first : subject.find('.', first + 1));
+}
+
 class NatsBus : public Bus {
  public:
   NatsBus(const BusOptions& options, std::chrono::milliseconds patience) {
+    metrics();  // shown from the start
     prefix_ = "tl.inbox." + options.user + "." + unique_token() + ".";
     connect(options, patience);
     inbox_ = subscribe(prefix_ + "*", [this](Message&& message) {
@@ -234,19 +268,19 @@ class NatsBus : public Bus {
 
   void publish(const std::string& subject, std::string_view data, const Headers& headers,
                const std::string& reply) override {
-    if (!connected()) throw BusUnavailable("not connected to NATS");
-    natsMsg* raw = nullptr;
-    natsStatus status =
-        natsMsg_Create(&raw, subject.c_str(), reply.empty() ? nullptr : reply.c_str(), data.data(),
-                       static_cast<int>(data.size()));
-    const OwnedMsg msg(raw);
-    for (const auto& [key, value] : headers) {
-      if (status == NATS_OK) status = natsMsgHeader_Set(raw, key.c_str(), value.c_str());
+    if (fits(data, headers)) return send(subject, data, headers, reply);
+    const size_t room = most_bytes() - kPieceOverhead - bytes_of(headers);
+    const size_t count = (data.size() + room - 1) / room;
+    if (count > kMostPieces) too_large(subject, data.size(), kMostPieces * room);
+    const std::string id = prefix_ + std::to_string(++last_split_);
+    for (size_t i = 0; i < count; ++i) {
+      const bool last = i + 1 == count;
+      Headers piece_headers = last ? headers : Headers();
+      piece_headers[kPieceHeader] = piece_name(id, i, count);
+      send(subject, piece_data(data.substr(i * room, room)), piece_headers,
+           last ? reply : std::string());
     }
-    if (status == NATS_OK) status = natsConnection_PublishMsg(connection_, raw);
-    if (status != NATS_OK) {
-      throw BusUnavailable("publish " + subject + ": " + natsStatus_GetText(status));
-    }
+    metrics().split.add({kind_of(subject)});
   }
 
   void request_async(const std::string& subject, std::string_view data,
@@ -255,7 +289,7 @@ class NatsBus : public Bus {
     const std::string token = pending_.add(timeout, std::move(callback));
     try {
       publish(subject, data, headers, prefix_ + token);
-    } catch (const BusUnavailable&) {
+    } catch (...) {
       pending_.forget(token);
       throw;
     }
@@ -291,6 +325,7 @@ class NatsBus : public Bus {
 
   PublishResult publish_stored(const std::string& subject, std::string_view data,
                                const Headers& headers, std::chrono::milliseconds timeout) override {
+    if (!fits(data, headers)) too_large(subject, data.size(), most_bytes());
     auto promise = std::make_shared<std::promise<std::optional<Message>>>();
     auto answer = promise->get_future();
     request_async(subject, data, timeout,
@@ -304,6 +339,7 @@ class NatsBus : public Bus {
   void publish_stored_async(const std::string& subject, std::string_view data,
                             const Headers& headers, std::chrono::milliseconds timeout,
                             std::function<void(PublishResult)> callback) override {
+    if (!fits(data, headers)) too_large(subject, data.size(), most_bytes());
     request_async(subject, data, timeout,
                   [callback = std::move(callback)](std::optional<Message> message) {
                     callback(publish_result(message));
@@ -318,6 +354,46 @@ class NatsBus : public Bus {
   }
 
  private:
+  // Of a message with its headers, as the server says when it is connected to.
+  size_t most_bytes() const {
+    const int64_t most = natsConnection_GetMaxPayload(connection_);
+    return most > 0 ? static_cast<size_t>(most) : 1024 * 1024;
+  }
+  static size_t bytes_of(const Headers& headers) {
+    size_t bytes = 64;  // "NATS/1.0" and the line that ends them
+    for (const auto& [key, value] : headers) bytes += key.size() + value.size() + 8;
+    return bytes;
+  }
+  bool fits(std::string_view data, const Headers& headers) const {
+    return data.size() + bytes_of(headers) <= most_bytes();
+  }
+
+  [[noreturn]] static void too_large(const std::string& subject, size_t bytes, size_t most) {
+    metrics().too_large.add({kind_of(subject)});
+    const std::string what = "a message of " + std::to_string(bytes) + " bytes to " + subject +
+                             " is too large: at most " + std::to_string(most);
+    spdlog::error("{}", what);
+    throw MessageTooLarge(what);
+  }
+
+  void send(const std::string& subject, std::string_view data, const Headers& headers,
+            const std::string& reply) {
+    if (!connected()) throw BusUnavailable("not connected to NATS");
+    natsMsg* raw = nullptr;
+    natsStatus status =
+        natsMsg_Create(&raw, subject.c_str(), reply.empty() ? nullptr : reply.c_str(), data.data(),
+                       static_cast<int>(data.size()));
+    const OwnedMsg msg(raw);
+    for (const auto& [key, value] : headers) {
+      if (status == NATS_OK) status = natsMsgHeader_Set(raw, key.c_str(), value.c_str());
+    }
+    if (status == NATS_OK) status = natsConnection_PublishMsg(connection_, raw);
+    if (status == NATS_MAX_PAYLOAD) too_large(subject, data.size(), most_bytes());
+    if (status != NATS_OK) {
+      throw BusUnavailable("publish " + subject + ": " + natsStatus_GetText(status));
+    }
+  }
+
   static PublishResult publish_result(const std::optional<Message>& message) {
     PublishResult result;
     if (!message) return result;
@@ -376,6 +452,7 @@ class NatsBus : public Bus {
 
   natsConnection* connection_ = nullptr;
   std::string prefix_;
+  std::atomic<uint64_t> last_split_{0};
   PendingAnswers pending_;
   std::shared_ptr<Callbacks> callbacks_ = std::make_shared<Callbacks>();
   std::unique_ptr<Subscription> inbox_;

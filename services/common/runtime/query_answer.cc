@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "bus/too_large.h"
+
 namespace trunkline::runtime {
 
 v1::QueryAnswer failed(v1::QueryStatus status, std::string message) {
@@ -26,7 +28,8 @@ v1::QueryAnswer found(std::string json) {
 v1::QueryAnswer cannot_be_parsed() { return bad_field("the query cannot be parsed"); }
 
 v1::QueryAnswer too_many_waiting() {
-  return failed(v1::QUERY_STATUS_UNAVAILABLE, "too many queries are waiting");
+  return failed(v1::QUERY_STATUS_TOO_MANY,
+                "too many questions of this project are waiting; ask again when some are answered");
 }
 
 void send_answer(bus::Bus& bus, const std::string& reply, const std::string& answer) {
@@ -38,7 +41,13 @@ void send_answer(bus::Bus& bus, const std::string& reply, const std::string& ans
 }
 
 void send_answer(bus::Bus& bus, const std::string& reply, const v1::QueryAnswer& answer) {
-  send_answer(bus, reply, answer.SerializeAsString());
+  try {
+    bus.publish(reply, answer.SerializeAsString());
+  } catch (const bus::MessageTooLarge&) {
+    send_answer(bus, reply, failed(v1::QUERY_STATUS_UNAVAILABLE, "the answer is too large"));
+  } catch (const bus::BusUnavailable& error) {
+    spdlog::warn("an answer could not be sent: {}", error.what());
+  }
 }
 
 }  // namespace trunkline::runtime

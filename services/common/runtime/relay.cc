@@ -24,6 +24,7 @@ namespace {
 
 using nlohmann::json;
 constexpr size_t kWindow = 256;
+constexpr size_t kMostEventBytes = 1'000'000;  // of an envelope; headers come on top
 constexpr auto kIdlePoll = std::chrono::milliseconds(100);
 constexpr auto kPauseAfterFailure = std::chrono::milliseconds(200);
 constexpr auto kStreamCheck = std::chrono::seconds(2);
@@ -64,6 +65,8 @@ struct RelayMetrics {
   telemetry::CounterFamily events{"trunkline_relay_events_total", "Events carried to JetStream."};
   telemetry::CounterFamily pauses{"trunkline_relay_pauses_total",
                                   "Times that the relay had to begin anew."};
+  telemetry::CounterFamily left_out{"trunkline_relay_too_large_total",
+                                    "Events that are too large for the bus."};
   telemetry::GaugeFamily position{"trunkline_relay_position",
                                   "Position of the newest event that JetStream has."};
   telemetry::GaugeFamily lag{"trunkline_relay_lag_seconds",
@@ -147,10 +150,21 @@ struct Relay::Impl {
     uint64_t sequence = tail->sequence;
     std::vector<std::unique_ptr<telemetry::Span>> spans;
     const TimePoint now = runtime::now();
+    size_t sent = 0;
     for (const auto& event : batch) {
-      spans.push_back(publish_span(event, now));
       v1::EventEnvelope envelope;
       eventlog::to_envelope(event, previous, &envelope);
+      const std::string bytes = envelope.SerializeAsString();
+      previous = event.position;
+      if (bytes.size() > kMostEventBytes) {
+        // The next one says that this was before it: whoever has not got it goes to the table.
+        spdlog::error("relay: event {} of {} bytes is too large for the bus and left to the table",
+                      event.position, bytes.size());
+        metrics().left_out.add();
+        continue;
+      }
+      ++sent;
+      spans.push_back(publish_span(event, now));
       const bus::Headers headers = {
           {"Nats-Msg-Id", std::to_string(event.position)},
           {"Nats-Expected-Stream", bus::kEventStream},
@@ -158,7 +172,7 @@ struct Relay::Impl {
           {bus::kTraceparentHeader, event.metadata.traceparent}};
       bus.publish_stored_async(
           bus::event_subject(eventlog::aggregate_of(event.stream), eventlog::uuid_of(event.stream)),
-          envelope.SerializeAsString(), headers, std::chrono::seconds(2),
+          bytes, headers, std::chrono::seconds(2),
           [window](bus::PublishResult result) {
             const std::lock_guard lock(window->mutex);
             ++window->answered;
@@ -171,16 +185,15 @@ struct Relay::Impl {
             }
             window->done.notify_all();
           });
-      previous = event.position;
     }
     std::unique_lock lock(window->mutex);
-    window->done.wait(lock, [&] { return window->answered == batch.size(); });
-    if (window->stored != batch.size()) {
+    window->done.wait(lock, [&] { return window->answered == sent; });
+    if (window->stored != sent) {
       for (const auto& span : spans) {
         if (span) span->fail("not_stored", window->first_error);
       }
       spdlog::warn("relay: {} of {} events stored, reading the stream's tail again: {}",
-                   window->stored, batch.size(), window->first_error);
+                   window->stored, sent, window->first_error);
       return false;
     }
     tail->sequence = sequence;

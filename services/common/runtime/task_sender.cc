@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "bus/streams.h"
+#include "bus/too_large.h"
 #include "runtime/command_body.h"
 #include "telemetry/attributes.h"
 #include "telemetry/messaging.h"
@@ -30,6 +31,8 @@ void TaskSender::send(const std::string& host, const v1::Task& task) {
     v1::Task traced = task;
     traced.set_traceparent(span.traceparent());
     bus_.publish(bus::task_subject(host), traced.SerializeAsString());
+  } catch (const bus::MessageTooLarge& error) {
+    spdlog::error("task {} cannot be sent: {}", task.task_id(), error.what());
   } catch (const bus::BusUnavailable& error) {
     spdlog::debug("task {} is sent later: {}", task.task_id(), error.what());
     sent_.erase(task.task_id());

@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "bus/streams.h"
+#include "bus/too_large.h"
 #include "lookup/domain/route.h"
 
 namespace trunkline::lookup {
@@ -68,9 +69,15 @@ void RouteBoard::put_live(v1::Route& route) const {
   watch_.put_into(route, now());
 }
 
+// A route that cannot be sent at all keeps no other one back.
 void RouteBoard::publish(v1::Route&& route) {
   if (route.state() != v1::ROUTE_STATE_GONE) put_live(route);
-  bus_.publish(bus::route_subject(route.instance_id()), route.SerializeAsString());
+  try {
+    bus_.publish(bus::route_subject(route.instance_id()), route.SerializeAsString());
+  } catch (const bus::MessageTooLarge& error) {
+    spdlog::error("the proxies do not get the route of {}: {}", route.instance_id(),
+                  error.what());
+  }
 }
 
 void RouteBoard::publish_stored(const std::string& instance_id) {

@@ -18,6 +18,11 @@ inline constexpr uint32_t kMinNodes = 1, kMaxNodes = 16;
 inline constexpr uint32_t kMaxSyncReplicas = 15;
 inline constexpr size_t kMaxNameCharacters = 255;         // of an instance, version or token
 inline constexpr size_t kMaxDescriptionCharacters = 4096;
+// Of one instance: every route and task names all of them. An instance that has more was made
+// before there were bounds; it keeps them and gets no new ones.
+inline constexpr size_t kMaxUsers = 1000;
+inline constexpr size_t kMaxDatabases = 500;
+inline constexpr size_t kMaxDropped = 1000;  // deleted, and not yet gone from the server
 inline constexpr uint32_t kFirstPort = 5432, kLastPort = 65535;
 
 using Broken = std::optional<Rejection>;

@@ -34,6 +34,19 @@ Rejection name_in_use(const char* what, const std::string& name) {
   return reject(RejectionBlame::conflict, "name_in_use",
                 std::string("name: the instance has a ") + what + " " + name + " already");
 }
+// Nothing if there is room for one more.
+std::optional<Rejection> check_room(const char* what, size_t there, size_t most) {
+  if (there < most) return std::nullopt;
+  return reject(RejectionBlame::conflict, std::string("too_many_") + what,
+                "an instance has at most " + std::to_string(most) + " " + what + "; this one has " +
+                    std::to_string(there));
+}
+std::optional<Rejection> check_dropped(const char* what, const std::vector<Tombstone>& dropped) {
+  if (dropped.size() < kMaxDropped) return std::nullopt;
+  return reject(RejectionBlame::conflict, "too_many_deletions",
+                std::to_string(dropped.size()) + " deleted " + what +
+                    " are not gone from the server yet: wait until they are");
+}
 Rejection owner_not_found(const std::string& id) {
   return reject(RejectionBlame::not_found, "owner_not_found",
                 "owner: the instance has no user " + id);
@@ -55,6 +68,7 @@ InstanceDecision create_user(const InstanceState& state, const v1::CreateUser& c
   if (auto b = check_verifier(c.scram_verifier())) return *b;
   if (is_id_in_use(state, c.user_id())) return uuid_in_use(c.user_id());
   if (is_name_in_use(state.users, c.name())) return name_in_use("user", c.name());
+  if (auto b = check_room("users", state.users.size(), kMaxUsers)) return *b;
   v1::InstanceEvent event;
   auto& e = *event.mutable_user_created();
   e.set_user_id(c.user_id());
@@ -93,6 +107,7 @@ InstanceDecision delete_user(const InstanceState& state, const v1::DeleteUser& c
     return reject(RejectionBlame::conflict, "user_owns_databases",
                   "the user owns database " + database.name + ": delete it or change its owner");
   }
+  if (auto b = check_dropped("users", state.dropped_users)) return *b;
   v1::InstanceEvent event;
   event.mutable_user_deleted()->set_user_id(c.user_id());
   event.mutable_user_deleted()->set_name(it->second.name);
@@ -106,6 +121,7 @@ InstanceDecision create_database(const InstanceState& state, const v1::CreateDat
   if (!state.users.contains(UserId(c.owner_id()))) return owner_not_found(c.owner_id());
   if (is_id_in_use(state, c.database_id())) return uuid_in_use(c.database_id());
   if (is_name_in_use(state.databases, c.name())) return name_in_use("database", c.name());
+  if (auto b = check_room("databases", state.databases.size(), kMaxDatabases)) return *b;
   v1::InstanceEvent event;
   auto& e = *event.mutable_database_created();
   e.set_database_id(c.database_id());
@@ -145,6 +161,7 @@ InstanceDecision update_database(const InstanceState& state, const v1::UpdateDat
 InstanceDecision delete_database(const InstanceState& state, const v1::DeleteDatabase& c) {
   const auto it = state.databases.find(DatabaseId(c.database_id()));
   if (it == state.databases.end()) return database_not_found(c.database_id());
+  if (auto b = check_dropped("databases", state.dropped_databases)) return *b;
   v1::InstanceEvent event;
   event.mutable_database_deleted()->set_database_id(c.database_id());
   event.mutable_database_deleted()->set_name(it->second.name);

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "provisioner/domain/instance_rules.h"
 #include "provisioner/tests/instance_builders.h"
 
 namespace trunkline::provisioner::testing {
@@ -59,6 +60,60 @@ TEST(CreateUser, OtherRules) {
 TEST(CreateUser, WhateverTheInstanceWaitsFor) {
   Scene().after_order(1, 0).when(create_user(kBob, "bob")).then("accepted: user_created");
   Scene().after_error().when(create_user(kBob, "bob")).then("accepted: user_created");
+}
+
+TEST(CreateUser, HasABoundPerInstance) {
+  Scene scene = with_objects();
+  for (size_t i = scene.state().users.size(); i < kMaxUsers; ++i) {
+    const std::string name = "u" + std::to_string(i);
+    scene.after(create_user(uuid_from_name(name), name));
+  }
+  scene.when(create_user(kBob, "bob")).then("rejected: too_many_users (conflict)");
+  scene.then_message_has("at most 1000 users");
+  // A change and a deletion are still possible, and make room.
+  scene.after(delete_user(uuid_from_name("u1")));
+  scene.when(create_user(kBob, "bob")).then("accepted: user_created");
+}
+
+// An instance of a time without bounds keeps what it has.
+TEST(CreateUser, AnInstanceBeyondTheBoundGoesOn) {
+  Scene scene = with_objects();
+  std::vector<Event> before;
+  for (size_t i = 0; i < 5200; ++i) {
+    Event event;
+    event.mutable_user_created()->set_user_id(uuid_from_name("old" + std::to_string(i)));
+    event.mutable_user_created()->set_name("old" + std::to_string(i));
+    before.push_back(std::move(event));
+  }
+  scene.given(before);
+  scene.when(create_user(kBob, "bob")).then("rejected: too_many_users (conflict)");
+  Command change;
+  change.mutable_update_user()->set_user_id(uuid_from_name("old7"));
+  change.mutable_update_user()->set_scram_verifier(verifier("another salt 16b"));
+  scene.when(change).then("accepted: user_updated");
+  scene.when(delete_user(uuid_from_name("old7"))).then("accepted: user_deleted");
+}
+
+TEST(CreateDatabase, HasABoundPerInstance) {
+  Scene scene = with_objects();
+  for (size_t i = scene.state().databases.size(); i < kMaxDatabases; ++i) {
+    const std::string name = "d" + std::to_string(i);
+    scene.after(create_database(uuid_from_name(name), name, kAlice));
+  }
+  scene.when(create_database(kShop, "shop", kAlice))
+      .then("rejected: too_many_databases (conflict)");
+  scene.then_message_has("at most 500 databases");
+}
+
+// What cannot be dropped does not pile up in every task.
+TEST(DeleteDatabase, NotWhileThousandsWait) {
+  Scene scene = with_objects();
+  for (size_t i = 0; i < kMaxDropped; ++i) {
+    const std::string name = "d" + std::to_string(i);
+    scene.after(create_database(uuid_from_name(name), name, kAlice));
+    scene.after(delete_database(uuid_from_name(name)));
+  }
+  scene.when(delete_database(kApp)).then("rejected: too_many_deletions (conflict)");
 }
 
 TEST(CreateDatabase, NameRules) {
