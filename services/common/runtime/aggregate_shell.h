@@ -11,6 +11,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -93,8 +94,24 @@ class AggregateShell {
     }
   }
 
-  v1::CommandAnswer answer_again(const v1::Command& command, const std::string& request_hash,
-                                 const eventlog::CommandResult& result);
+  v1::CommandAnswer answer_again(const v1::Command& command, const std::string& stream,
+                                 const Command& body, const eventlog::CommandResult& result);
+
+  // Of what is asked and of whom: the same body for another aggregate is another request.
+  static std::string request_hash(const std::string& stream, const Command& body) {
+    return sha256(stream + '\n' + body.SerializeAsString());
+  }
+  bool is_same_request(const v1::Command& command, const std::string& stream, const Command& body,
+                       const eventlog::CommandResult& result) {
+    if (result.request_hash == request_hash(stream, body)) return true;
+    // Hashes of a time when they covered the body only.
+    if (result.request_hash != sha256(body.SerializeAsString())) return false;
+    v1::CommandAnswer answer;
+    if (!answer.ParseFromString(result.answer) || !answer.has_accepted()) return true;
+    return std::ranges::any_of(log_.read_stream(stream, 0), [&](const auto& event) {
+      return event.metadata.command_id == command.command_id();
+    });
+  }
 
   eventlog::Log::AppendOutcome append(const eventlog::Log::AppendRequest& request) {
     telemetry::Span span("log.append", telemetry::SpanKind::client);
@@ -155,7 +172,7 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
   append.metadata = {command.command_id(), command.causation_id(), command.correlation_id(),
                      command.actor(), span.traceparent()};
   append.record_result = record;
-  append.result.request_hash = sha256(body.SerializeAsString());
+  append.result.request_hash = request_hash(stream, body);
 
   v1::CommandAnswer answer;
   for (int attempt = 0; attempt < kMaxConflicts; ++attempt) {
@@ -178,7 +195,7 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
     if (record) append.result.audit = audit_json(command, stream, oneof_name(body), answer);
     const auto outcome = this->append(append);
     if (outcome.duplicate) {
-      answer = answer_again(command, append.result.request_hash, outcome.duplicate->result);
+      answer = answer_again(command, stream, body, outcome.duplicate->result);
       break;
     }
     if (outcome.conflict) {
@@ -205,11 +222,12 @@ v1::CommandAnswer AggregateShell<Aggregate>::handle(const v1::Command& command,
 
 template <class Aggregate>
 v1::CommandAnswer AggregateShell<Aggregate>::answer_again(const v1::Command& command,
-                                                          const std::string& request_hash,
+                                                          const std::string& stream,
+                                                          const Command& body,
                                                           const eventlog::CommandResult& result) {
   v1::CommandAnswer answer;
   answer.set_command_id(command.command_id());
-  if (result.request_hash != request_hash) {
+  if (!is_same_request(command, stream, body, result)) {
     auto* rejected = answer.mutable_rejected();
     rejected->set_rule("idempotency_key_reused");
     rejected->set_message("this idempotency key was used before with another request");

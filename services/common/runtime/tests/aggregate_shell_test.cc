@@ -111,6 +111,42 @@ TEST_F(AggregateShellTest, TheSameCommandHasOneEffectAndTheSameAnswer) {
   EXPECT_EQ(log_.read_stream("token-" + id_, 0).size(), 1u);
 }
 
+TEST_F(AggregateShellTest, TheSameCommandForAnotherAggregateIsAnotherRequest) {
+  const std::string command_id = new_uuid();
+  ASSERT_TRUE(switch_on(shell_, "hall", command_id).has_accepted());
+  const std::string first = std::exchange(id_, new_uuid());
+  EXPECT_EQ(switch_on(shell_, "hall", command_id).rejected().rule(), "idempotency_key_reused");
+  EXPECT_TRUE(log_.read_stream("token-" + id_, 0).empty());
+  id_ = first;
+  EXPECT_TRUE(switch_on(shell_, "hall", command_id).has_accepted());
+}
+
+// Results of before have the hash of the body alone.
+TEST_F(AggregateShellTest, AnOlderResultIsStillTheAnswer) {
+  v1::TokenCommand body;
+  body.mutable_create_token()->set_name("hall");
+  eventlog::Log::AppendRequest before;
+  before.stream = "token-" + id_;
+  before.metadata.command_id = new_uuid();
+  before.metadata.actor = "test";
+  before.events.push_back({"token_created", 1, [] {
+                             v1::TokenEvent event;
+                             event.mutable_token_created()->set_name("hall");
+                             return event.SerializeAsString();
+                           }()});
+  before.result.request_hash = sha256(body.SerializeAsString());
+  v1::CommandAnswer accepted;
+  accepted.mutable_accepted();
+  before.result.answer = accepted.SerializeAsString();
+  ASSERT_TRUE(log_.append(before).appended);
+  EXPECT_TRUE(switch_on(shell_, "hall", before.metadata.command_id).has_accepted());
+  EXPECT_EQ(switch_on(shell_, "attic", before.metadata.command_id).rejected().rule(),
+            "idempotency_key_reused");
+  id_ = new_uuid();
+  EXPECT_EQ(switch_on(shell_, "hall", before.metadata.command_id).rejected().rule(),
+            "idempotency_key_reused");
+}
+
 TEST_F(AggregateShellTest, ARejectionIsTheAnswerForGood) {
   ASSERT_TRUE(switch_on(shell_, "hall").has_accepted());
   const std::string command_id = new_uuid();
