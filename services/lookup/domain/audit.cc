@@ -35,6 +35,8 @@ std::string audit_json(const AuditRow& row, bool all_projects) {
   if (answer.has_rejected()) {
     json.text("rule", answer.rejected().rule());
     json.text("message", answer.rejected().message());
+  } else if (row.command == "record_refusals") {
+    json.text("message", answer.ignored().why());
   }
   if (row.traceparent.size() > kTraceIdAt + kTraceIdSize) {
     json.text("trace_id", std::string_view(row.traceparent).substr(kTraceIdAt, kTraceIdSize));

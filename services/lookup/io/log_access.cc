@@ -24,7 +24,10 @@ LogEvent as_log_event(const RecordedEvent& event) {
           event.schema_version, event.payload, event.recorded_at};
 }
 
-LogAccess::LogAccess(std::string dsn) : dsn_(std::move(dsn)), log_(dsn_) {}
+LogAccess::LogAccess(std::string dsn, std::chrono::milliseconds longest_statement)
+    : dsn_(std::move(dsn) + " options='-c statement_timeout=" +
+           std::to_string(longest_statement.count()) + "'"),
+      log_(dsn_) {}
 
 template <class Work>
 auto LogAccess::with_connection(Work work) {

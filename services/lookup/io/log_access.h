@@ -3,6 +3,7 @@
 // thread-safe: one LogAccess a thread. Throws eventlog::LogUnavailable.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,7 +23,9 @@ LogEvent as_log_event(const eventlog::RecordedEvent& event);
 
 class LogAccess {
  public:
-  explicit LogAccess(std::string dsn);
+  // A statement that takes longer is ended: LogUnavailable.
+  explicit LogAccess(std::string dsn,
+                     std::chrono::milliseconds longest_statement = std::chrono::seconds(20));
 
   // Every event of the streams that make one view, in position order, up to `up_to`.
   // Throws LogCorrupt too.

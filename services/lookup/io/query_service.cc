@@ -21,7 +21,8 @@ namespace {
 using v1::QueryAnswer;
 
 constexpr auto kPatience = std::chrono::milliseconds(1500);
-constexpr size_t kMaxWaitingJobs = 2000;
+constexpr std::chrono::milliseconds kUsualPatience{2500};
+constexpr std::chrono::milliseconds kLongestStatement{3000};  // nobody waits longer
 constexpr int kMaxRoutes = 1000;
 constexpr size_t kMaxRouteBytes = 550'000;
 
@@ -76,6 +77,27 @@ void canonicalize(v1::Query& query) {
   }
 }
 
+runtime::FairLimits limits_of(size_t threads) {
+  const size_t most = std::max<size_t>(threads, 2) - 1;  // one is left for somebody else
+  return {.waiting = 2000, .waiting_a_lane = 250, .running_a_lane = most, .running_slow = most};
+}
+
+// What reads more than some rows.
+bool is_slow(const v1::Query& query) {
+  return query.has_list_events() || query.has_list_failovers() || query.has_list_audit() ||
+         query.has_get_metrics() || query.has_get_database_report() || query.has_get_fleet() ||
+         (query.has_get_resource() && is_past(query.get_resource()));
+}
+
+// Who is looked up, and where endpoints lead, waits behind nobody's questions.
+std::string lane_of(const v1::Query& query) {
+  if (query.has_find_token()) return "tokens";
+  if (query.has_list_routes()) return "routes";
+  const v1::Scope& scope = query.scope();
+  const std::string asker = scope.all_projects() ? "platform" : scope.project_id();
+  return is_slow(query) ? asker + "/slow" : asker;
+}
+
 bool expired(const Document& token) {
   // "expires_at" stands in the document in a form of fixed width that sorts like time.
   constexpr std::string_view kMark = ",\"expires_at\":\"";
@@ -95,9 +117,10 @@ QueryService::QueryService(bus::Bus& bus, Options options, DocumentCache& cache,
       cache_(cache),
       gate_(gate),
       live_(live),
-      pool_(options_.threads, kMaxWaitingJobs, [this] {
-        return std::unique_ptr<Connections>(
-            new Connections{ReadModel(options_.read_model_dsn), LogAccess(options_.log_dsn)});
+      pool_("lookup", options_.threads, limits_of(options_.threads), [this] {
+        return std::unique_ptr<Connections>(new Connections{
+            ReadModel(options_.read_model_dsn, kSchema, ReadModel::Use::share, kLongestStatement),
+            LogAccess(options_.log_dsn, kLongestStatement)});
       }) {}
 
 QueryService::~QueryService() { gate_.close(); }
@@ -114,17 +137,22 @@ void QueryService::take(bus::Message&& message) {
     return send(message.reply, runtime::cannot_be_parsed());
   }
   canonicalize(*query);
+  const auto asked = runtime::FairClock::now();
   const auto wanted = static_cast<int64_t>(query->min_position());
-  if (wanted <= gate_.position()) return answer(message.reply, query);
-  gate_.when_reached(wanted, kPatience, [this, reply = message.reply, query](bool reached) {
-    if (reached) return answer(reply, query);
+  if (wanted <= gate_.position()) return answer(message.reply, query, asked);
+  gate_.when_reached(wanted, kPatience, [this, reply = message.reply, query, asked](bool reached) {
+    if (reached) return answer(reply, query, asked);
     send(reply, failed(v1::QUERY_STATUS_BEHIND, "the projection has not reached that position"));
   });
 }
 
-void QueryService::answer(const std::string& reply, const QueryPtr& query) {
+void QueryService::answer(const std::string& reply, const QueryPtr& query,
+                          runtime::FairClock::time_point asked) {
   if (answer_from_cache(reply, *query)) return;
-  const bool posted = pool_.post([this, reply, query](Connections& own) {
+  const auto patience = query->patience_ms() == 0
+                            ? kUsualPatience
+                            : std::chrono::milliseconds(query->patience_ms());
+  const auto work = [this, reply, query](Connections& own) {
     std::optional<telemetry::Span> span;
     if (telemetry::is_traceparent(query->traceparent())) {
       span.emplace("process tl.query.lookup", telemetry::SpanKind::server, query->traceparent());
@@ -133,8 +161,9 @@ void QueryService::answer(const std::string& reply, const QueryPtr& query) {
     QueryAnswer found = look_up(own, *query);
     if (span && found.status() == v1::QUERY_STATUS_UNAVAILABLE) span->fail("unavailable");
     send(reply, std::move(found));
-  });
-  if (!posted) send(reply, runtime::too_many_waiting());
+  };
+  pool_.post({lane_of(*query), is_slow(*query), asked + patience, {}},
+             {work, [this, reply] { send(reply, runtime::too_many_waiting()); }});
 }
 
 bool QueryService::answer_from_cache(const std::string& reply, const v1::Query& query) {

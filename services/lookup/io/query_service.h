@@ -15,7 +15,7 @@
 #include "lookup/io/log_access.h"
 #include "lookup/io/position_gate.h"
 #include "lookup/io/read_model.h"
-#include "runtime/work_pool.h"
+#include "runtime/fair_pool.h"
 #include "trunkline/v1/query.pb.h"
 
 namespace trunkline::lookup {
@@ -48,7 +48,8 @@ class QueryService {
   };
   using QueryPtr = std::shared_ptr<const v1::Query>;
 
-  void answer(const std::string& reply, const QueryPtr& query);
+  void answer(const std::string& reply, const QueryPtr& query,
+              runtime::FairClock::time_point asked);
   bool answer_from_cache(const std::string& reply, const v1::Query& query);
   v1::QueryAnswer look_up(Connections& own, const v1::Query& query);
   v1::QueryAnswer dispatch(Connections& own, const v1::Query& query);
@@ -78,7 +79,7 @@ class QueryService {
   std::mutex usage_mutex_;
   std::unordered_map<std::string, HostUsage> usage_;  // by host name
   std::chrono::steady_clock::time_point usage_taken_;
-  runtime::WorkPool<Connections> pool_;
+  runtime::FairPool<Connections> pool_;
 };
 
 }  // namespace trunkline::lookup

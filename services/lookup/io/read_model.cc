@@ -129,8 +129,12 @@ std::string array_literal(const std::vector<std::string>& items) {
   return out += '}';
 }
 
-ReadModel::ReadModel(std::string dsn, std::string schema, Use use)
-    : dsn_(std::move(dsn)), schema_(std::move(schema)), use_(use) {}
+ReadModel::ReadModel(std::string dsn, std::string schema, Use use,
+                     std::chrono::milliseconds longest_statement)
+    : dsn_(std::move(dsn)),
+      schema_(std::move(schema)),
+      use_(use),
+      longest_statement_(longest_statement) {}
 ReadModel::~ReadModel() = default;
 
 void ReadModel::with_connection(const std::function<void(pqxx::connection&)>& work) {
@@ -140,7 +144,7 @@ void ReadModel::with_connection(const std::function<void(pqxx::connection&)>& wo
       pqxx::nontransaction session(*fresh);
       // What a crash of PostgreSQL takes of the newest documents is folded again from the log.
       session.exec0("SET synchronous_commit = off");
-      session.exec0("SET statement_timeout = '20s'");
+      session.exec0("SET statement_timeout = " + std::to_string(longest_statement_.count()));
       session.exec0("SET trunkline.projector = 'on'");
       session.exec0("SET client_min_messages = warning");
       // Two that take each other's changes for damage would rebuild for ever. Also the session of

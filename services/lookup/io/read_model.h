@@ -5,6 +5,7 @@
 // One connection; not thread-safe: one ReadModel a thread. Any error drops the connection.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -83,7 +84,9 @@ class ReadModel {
     share,
     keep,  // the one that applies changes: unavailable while another session keeps it
   };
-  explicit ReadModel(std::string dsn, std::string schema = kSchema, Use use = Use::share);
+  // A statement that takes longer is ended: ReadModelUnavailable.
+  explicit ReadModel(std::string dsn, std::string schema = kSchema, Use use = Use::share,
+                     std::chrono::milliseconds longest_statement = std::chrono::seconds(20));
   ~ReadModel();
   ReadModel(const ReadModel&) = delete;
   ReadModel& operator=(const ReadModel&) = delete;
@@ -121,6 +124,7 @@ class ReadModel {
   std::string dsn_;
   std::string schema_;
   Use use_;
+  std::chrono::milliseconds longest_statement_;
   std::unique_ptr<pqxx::connection> connection_;
 };
 

@@ -47,6 +47,18 @@ TEST(Audit, AnEntrySaysWhoWhatWhenFromWhereAndWhatCameOfIt) {
   EXPECT_EQ(shown, expected);
 }
 
+TEST(Audit, RefusalsSayHowMany) {
+  AuditRow entry = row();
+  entry.command = "record_refusals";
+  entry.outcome = "ignored";
+  v1::CommandAnswer answer;
+  answer.mutable_ignored()->set_why("3 x 404");
+  entry.answer = answer.SerializeAsString();
+  const json shown = json::parse(audit_json(entry, true));
+  EXPECT_EQ(shown.at("message"), "3 x 404");
+  EXPECT_FALSE(shown.contains("rule"));
+}
+
 TEST(Audit, ATenantIsNotToldWhereAnAdministratorSits) {
   AuditRow entry = row();
   json shown = json::parse(audit_json(entry, false));

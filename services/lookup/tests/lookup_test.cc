@@ -386,5 +386,62 @@ TEST_F(LookupTest, AHostShowsWhatIsPlacedOnIt) {
   EXPECT_EQ(host.at("available"), false);
 }
 
+// The table has what the bus cannot carry, and nothing waits behind it.
+TEST_F(LookupTest, AnEventThatIsTooLargeForTheBusHoldsUpNothing) {
+  Service service(*servers);
+  writer.instance("large", created("large"));
+  v1::InstanceEvent huge = renamed("large");
+  huge.mutable_instance_renamed()->set_description(std::string(1'500'000, 'x'));
+  writer.instance("large", huge);
+  const int64_t at = writer.instance("large", renamed("still there"));
+  const auto answer = service.ask(
+      list(v1::KIND_INSTANCE, at, kProject));  // the document itself is too large for a page
+  EXPECT_EQ(answer.status(), v1::QUERY_STATUS_OK) << answer.message();
+}
+
+// One project's histories hang; what others ask, and what it asks besides, is answered meanwhile,
+// and the histories end by themselves.
+TEST_F(LookupTest, HistoriesOfOneProjectHoldUpNobody) {
+  Service service(*servers);
+  const int64_t at = running_pair("fair");
+  writer.instance("fair other", created("fair other", kOtherProject));
+  ASSERT_EQ(service.ask(get(v1::KIND_INSTANCE, id("fair"), at)).status(), v1::QUERY_STATUS_OK);
+  pqxx::connection holder(servers->postgres.dsn("trunkline_log"));
+  auto held = std::make_unique<pqxx::work>(holder);
+  held->exec0("LOCK TABLE log.event IN ACCESS EXCLUSIVE MODE");
+  auto asker = bus::Bus::connect({servers->nats.url(), "test", "test", "asker"},
+                                 std::chrono::seconds(5));
+  std::atomic<int> answered{0}, unavailable{0}, too_many{0};
+  constexpr int kAsked = 400;
+  for (int i = 0; i < kAsked; ++i) {
+    v1::Query history = query(0);
+    history.mutable_list_events()->set_instance_id(id("fair"));
+    asker->request_async(bus::kLookupSubject, history.SerializeAsString(), kSoon,
+                         [&](std::optional<bus::Message> message) {
+                           v1::QueryAnswer answer;
+                           if (message && answer.ParseFromString(message->data)) {
+                             unavailable += answer.status() == v1::QUERY_STATUS_UNAVAILABLE;
+                             too_many += answer.status() == v1::QUERY_STATUS_TOO_MANY;
+                           }
+                           ++answered;
+                         });
+  }
+  ASSERT_TRUE(await([&] { return too_many > 0; })) << "more wait than may";
+  for (const char* project : {kOtherProject, kProject}) {
+    const auto begun = std::chrono::steady_clock::now();
+    EXPECT_EQ(service.ask(list(v1::KIND_INSTANCE, 0, project)).status(), v1::QUERY_STATUS_OK);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2)) << project;
+  }
+  ASSERT_TRUE(await([&] { return unavailable > 0; })) << "the one that runs ends in time";
+  held.reset();
+  // Of those that waited too long nothing is worked on any more.
+  ASSERT_TRUE(await([&] {
+    v1::Query history = query(0);
+    history.mutable_list_events()->set_instance_id(id("fair"));
+    return service.ask(history).status() == v1::QUERY_STATUS_OK;
+  }));
+  asker.reset();
+}
+
 }  // namespace
 }  // namespace trunkline::lookup

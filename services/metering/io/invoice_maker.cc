@@ -15,6 +15,7 @@ namespace {
 constexpr size_t kKept = 8;
 constexpr std::chrono::seconds kPatience{10};
 constexpr std::chrono::milliseconds kPause{50};
+constexpr std::chrono::seconds kLongestFold{45};  // who asks waits for a minute
 
 std::optional<size_t> segment_of(const std::vector<Segment>& segments, int64_t hour_ms) {
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -45,7 +46,13 @@ std::vector<UsedQuantity> InvoiceMaker::from_log(const InvoiceQuestion& question
                                                  const std::vector<Segment>& segments) const {
   std::map<std::pair<size_t, std::string>, std::array<Int128, kMeters>> amounts;
   UsageState state;
+  const auto deadline = std::chrono::steady_clock::now() + kLongestFold;
+  uint64_t events = 0;
   eventlog::read_bulk(log_dsn_, 0, question.at_position, [&](eventlog::RecordedEvent&& event) {
+    if (++events % 4096 == 0 && std::chrono::steady_clock::now() > deadline) {
+      throw UsageTooMuch("this takes too long: the invoice of that position must be folded from "
+                         "the log, and there is too much of it");
+    }
     if (!is_folded(event.stream)) return;
     UsageChange change;
     evolve(state,

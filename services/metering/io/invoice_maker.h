@@ -37,7 +37,8 @@ class InvoiceMaker {
   InvoiceMaker(BillingCatalog& catalog, std::string log_dsn);
 
   // Waits, for a while, until the projection has reached what is asked for; of what was written up
-  // to `min_position`, the price lists are seen. Throws UsageUnavailable, eventlog::LogUnavailable.
+  // to `min_position`, the price lists are seen. Throws UsageUnavailable, UsageTooMuch,
+  // eventlog::LogUnavailable.
   std::variant<std::shared_ptr<const Invoice>, InvoiceProblem> make(
       const InvoiceQuestion& question, int64_t min_position, UsageReader& reader,
       UsageTrace& trace);

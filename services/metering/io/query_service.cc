@@ -24,7 +24,7 @@ using runtime::not_found;
 using v1::QueryAnswer;
 
 constexpr std::chrono::milliseconds kPatience{1'500};
-constexpr size_t kMostWaiting = 500;
+constexpr std::chrono::milliseconds kUsualPatience{60'000};
 constexpr uint32_t kMostRows = 1000;
 // A NATS message holds one megabyte.
 constexpr size_t kMostBytes = 600'000;
@@ -99,6 +99,19 @@ bool is_quick(const v1::Query& query) {
   return query.has_get_resource() || query.has_list_resources();
 }
 
+// One thread is left for somebody else, and what may fold the log has fewer than all.
+runtime::FairLimits limits_of(size_t threads) {
+  const size_t most = std::max<size_t>(threads, 2) - 1;
+  return {.waiting = 500, .waiting_a_lane = 60, .running_a_lane = most, .running_slow = most};
+}
+
+// An administrator asks for one project's usage or invoice after the other: its lane is his own.
+std::string lane_of(const v1::Query& query) {
+  const v1::Scope& scope = query.scope();
+  const std::string asker = scope.all_projects() ? "platform" : scope.project_id();
+  return query.has_get_invoice() ? asker + "/invoices" : asker;
+}
+
 bool sees(const v1::Scope& scope, const std::string& project_id) {
   return scope.all_projects() || (!project_id.empty() && scope.project_id() == project_id);
 }
@@ -129,8 +142,9 @@ QueryService::QueryService(bus::Bus& bus, Options options, BillingCatalog& catal
       options_(std::move(options)),
       catalog_(catalog),
       invoices_(catalog, options_.log_dsn),
-      quick_(1, kMostWaiting, [this] { return make_own(); }),
-      slow_(options_.threads, kMostWaiting, [this] { return make_own(); }) {
+      quick_("metering_quick", 1, limits_of(1), [this] { return make_own(); }),
+      slow_("metering", options_.threads, limits_of(options_.threads),
+            [this] { return make_own(); }) {
   subscription_ = bus_.subscribe(
       bus::kMeteringSubject, [this](bus::Message&& message) { take(std::move(message)); },
       "metering");
@@ -148,10 +162,16 @@ void QueryService::take(bus::Message&& message) {
     return runtime::send_answer(bus_, message.reply, runtime::cannot_be_parsed());
   }
   auto& pool = is_quick(*query) ? quick_ : slow_;
-  const bool posted = pool.post([this, reply = message.reply, query](Own& own) {
+  const auto patience = query->patience_ms() == 0
+                            ? kUsualPatience
+                            : std::chrono::milliseconds(query->patience_ms());
+  const auto work = [this, reply = message.reply, query](Own& own) {
     runtime::send_answer(bus_, reply, traced_answer(own, *query));
-  });
-  if (!posted) runtime::send_answer(bus_, message.reply, runtime::too_many_waiting());
+  };
+  pool.post({lane_of(*query), query->has_get_invoice(), runtime::FairClock::now() + patience, {}},
+            {work, [this, reply = message.reply] {
+               runtime::send_answer(bus_, reply, runtime::too_many_waiting());
+             }});
 }
 
 QueryAnswer QueryService::traced_answer(Own& own, const v1::Query& query) {
@@ -173,8 +193,8 @@ QueryAnswer QueryService::answer(Own& own, const v1::Query& query) {
     QueryAnswer given = dispatch(own, query);
     given.set_position(static_cast<uint64_t>(position));
     return given;
-  } catch (const UsageTooMuch&) {
-    return bad_field("this takes too long: ask for a shorter time or longer windows");
+  } catch (const UsageTooMuch& error) {
+    return bad_field(error.what());
   } catch (const std::exception& error) {
     spdlog::warn("a query cannot be answered: {}", error.what());
     return failed(v1::QUERY_STATUS_UNAVAILABLE, "the usage or the log is away");

@@ -11,7 +11,7 @@
 #include "metering/io/invoice_maker.h"
 #include "metering/io/usage_reader.h"
 #include "metering/io/usage_trace.h"
-#include "runtime/work_pool.h"
+#include "runtime/fair_pool.h"
 #include "trunkline/v1/query.pb.h"
 
 namespace trunkline::metering {
@@ -49,8 +49,8 @@ class QueryService {
   BillingCatalog& catalog_;
   InvoiceMaker invoices_;
   // A question that takes long holds up nobody who asks for a price list, or writes one.
-  runtime::WorkPool<Own> quick_;
-  runtime::WorkPool<Own> slow_;
+  runtime::FairPool<Own> quick_;
+  runtime::FairPool<Own> slow_;
   std::unique_ptr<bus::Subscription> subscription_;
 };
 

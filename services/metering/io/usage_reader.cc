@@ -192,7 +192,8 @@ auto UsageReader::ask(Work work) {
       return work(session);
     } catch (const pqxx::sql_error& error) {
       connection_.reset();
-      if (error.sqlstate() == "57014") throw UsageTooMuch("the question takes too long");
+      if (error.sqlstate() == "57014") throw UsageTooMuch(
+            "this takes too long: ask for a shorter time or longer windows");
       // A rebuild replaces the tables by a rename.
       if (tries == kTries || error.sqlstate().substr(0, 2) != "42") {
         throw UsageUnavailable(error.what());

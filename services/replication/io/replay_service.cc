@@ -105,7 +105,11 @@ QueryAnswer answer_to(eventlog::Log& log, const v1::Query& query) {
 
 ReplayService::ReplayService(bus::Bus& bus, std::string log_dsn)
     : bus_(bus),
-      pool_(1, kMostWaiting, [log_dsn] { return std::make_unique<eventlog::Log>(log_dsn); }) {
+      pool_("replay", 1, {.waiting = kMostWaiting, .waiting_a_lane = kMostWaiting / 4},
+            [log_dsn] {
+              return std::make_unique<eventlog::Log>(log_dsn +
+                                                     " options='-c statement_timeout=8000'");
+            }) {
   subscription_ = bus_.subscribe(
       bus::kReplicationSubject, [this](bus::Message&& message) { take(std::move(message)); },
       "replication");
@@ -117,12 +121,15 @@ void ReplayService::take(bus::Message&& message) {
   if (!query.ParseFromString(message.data)) {
     return runtime::send_answer(bus_, message.reply, runtime::cannot_be_parsed());
   }
-  const bool posted = pool_.post([this, reply = message.reply, query = std::move(query),
-                                  asked_at = Clock::now()](eventlog::Log& log) {
-    if (Clock::now() - asked_at > kTooLate) return;
+  const std::string lane =
+      query.scope().all_projects() ? "platform" : query.scope().project_id();
+  const auto work = [this, reply = message.reply, query](eventlog::Log& log) {
     runtime::send_answer(bus_, reply, answer_to(log, query));
-  });
-  if (!posted) runtime::send_answer(bus_, message.reply, runtime::too_many_waiting());
+  };
+  pool_.post({lane, false, runtime::FairClock::now() + kTooLate, {}},
+             {work, [this, reply = message.reply] {
+                runtime::send_answer(bus_, reply, runtime::too_many_waiting());
+              }});
 }
 
 }  // namespace trunkline::replication

@@ -8,7 +8,7 @@
 
 #include "bus/bus.h"
 #include "eventlog/log.h"
-#include "runtime/work_pool.h"
+#include "runtime/fair_pool.h"
 #include "trunkline/v1/query.pb.h"
 
 namespace trunkline::replication {
@@ -21,7 +21,7 @@ class ReplayService {
   void take(bus::Message&& message);
 
   bus::Bus& bus_;
-  runtime::WorkPool<eventlog::Log> pool_;
+  runtime::FairPool<eventlog::Log> pool_;
   std::unique_ptr<bus::Subscription> subscription_;
 };
 
