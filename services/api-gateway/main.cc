@@ -16,8 +16,12 @@ namespace {
 
 using namespace trunkline;
 
-gateway::HttpServerOptions server_options(const nlohmann::json& config) {
+gateway::HttpServerOptions server_options(const nlohmann::json& config,
+                                          const std::vector<std::string>& shared_addresses) {
   gateway::HttpServerOptions options;
+  options.shared_addresses = shared_addresses;
+  options.connections_per_address =
+      config.value("connections_per_address", options.connections_per_address);
   const std::string listen = config.value("listen", std::string("127.0.0.1:8080"));
   const size_t colon = listen.rfind(':');
   int port = -1;
@@ -51,9 +55,12 @@ void run(const runtime::ServiceConfig& config) {
   options.trusted_proxies = config.raw->value("trusted_proxies", std::vector<std::string>());
   auto service = std::make_shared<gateway::Gateway>(*bus, options);
   auto server = gateway::HttpServer::start(
-      server_options(*config.raw),
+      server_options(*config.raw, options.trusted_proxies),
       [service](gateway::HttpRequest&& request, std::shared_ptr<gateway::Reply> reply) {
         service->handle(std::move(request), std::move(reply));
+      },
+      [service](const gateway::HttpRequest& head, gateway::AdmissionVerdict verdict) {
+        service->admit(head, std::move(verdict));
       });
   spdlog::info("listening on port {}", server->port());
   runtime::wait_for_stop_signal();

@@ -84,15 +84,6 @@ Problem bad_parameter(std::string_view name, std::string_view wanted) {
   return bad_request("bad_value", std::string(name) + " must be " + std::string(wanted));
 }
 
-bool is_word_of(std::string_view words, std::string_view word) {
-  while (true) {
-    const size_t bar = words.find('|');
-    if (words.substr(0, bar) == word) return true;
-    if (bar == std::string_view::npos) return false;
-    words.remove_prefix(bar + 1);
-  }
-}
-
 bool is_number(std::string_view text) {
   return !text.empty() && text.size() <= 18 &&
          std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });

@@ -65,8 +65,10 @@ Outcome<std::string> filter_value(const Field& field, const std::string& text) {
     case FieldType::boolean:
       if (text != "true" && text != "false") return bad("true or false");
       return text;
-    case FieldType::text:
     case FieldType::word:
+      if (!is_word_of(field.words, text)) return bad("one of " + std::string(field.words));
+      return text;
+    case FieldType::text:
     case FieldType::text_list:
     case FieldType::object:
     case FieldType::object_list: break;
@@ -95,6 +97,15 @@ Outcome<bool> add_filter(Resource resource, const std::string& key, const std::s
 }
 
 }  // namespace
+
+bool is_word_of(std::string_view words, std::string_view word) {
+  while (true) {
+    const size_t bar = words.find('|');
+    if (words.substr(0, bar) == word) return true;
+    if (bar == std::string_view::npos) return false;
+    words.remove_prefix(bar + 1);
+  }
+}
 
 Problem unknown_parameter(std::string_view key) {
   return bad_request("unknown_parameter", "there is no query parameter '" + shown(key) + "' here");

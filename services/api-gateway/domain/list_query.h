@@ -56,4 +56,7 @@ std::optional<Problem> refuse_parameters(const QueryParameters& parameters);
 // `fields` is empty or it is no object.
 std::string choose_fields(const std::string& document, const std::vector<std::string>& fields);
 
+// Whether `word` is one of "a|b|c".
+bool is_word_of(std::string_view words, std::string_view word);
+
 }  // namespace trunkline::gateway

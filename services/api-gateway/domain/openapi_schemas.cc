@@ -22,8 +22,13 @@ std::string pattern_of(TextRule rule) {
     case TextRule::user_name:
       return "^(?!(pg_|dbaas_|postgres))[A-Za-z_][A-Za-z0-9_$]{0,62}$";
     case TextRule::image: return "^[a-z0-9_-][a-z0-9._-]*$";
-    case TextRule::line: return "^[^\\u0000-\\u001f\\u007f]*$";
-    case TextRule::free: return "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f]*$";
+    // Of the characters that are not seen (base/utf8.h), those that a pattern can name briefly.
+    case TextRule::line:
+      return "^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e"
+             "\\u2060-\\u206f\\ufeff]*$";
+    case TextRule::free:
+      return "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u200b"
+             "\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*$";
     case TextRule::secret: return "^[^\\u0000]*$";
   }
   return {};

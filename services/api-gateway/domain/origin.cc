@@ -34,6 +34,8 @@ std::string project_of(const Caller& caller, const v1::Command& command,
   return caller.project_id;
 }
 
+}  // namespace
+
 const char* role_name(CallerRole role) {
   switch (role) {
     case CallerRole::admin: return "admin";
@@ -42,8 +44,6 @@ const char* role_name(CallerRole role) {
   }
   return "";
 }
-
-}  // namespace
 
 std::string client_address(const HttpRequest& request, std::span<const std::string> trusted) {
   const auto is_trusted = [&](std::string_view address) {

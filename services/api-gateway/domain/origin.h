@@ -12,6 +12,8 @@
 
 namespace trunkline::gateway {
 
+const char* role_name(CallerRole role);
+
 // The peer's address. If that is one of `trusted`, what it says in X-Forwarded-For: the last
 // address there that is not trusted itself.
 std::string client_address(const HttpRequest& request, std::span<const std::string> trusted);

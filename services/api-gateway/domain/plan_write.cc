@@ -89,7 +89,15 @@ Outcome<Plan> plan_create(const RouteMatch& match, const HttpRequest& request, c
   if (resource == Resource::instance) settle_project(caller, &values);
   std::string token_hash;
   if (resource == Resource::token) {
-    const std::string secret = token_text(fresh.token_secret);
+    // With a key, the same request makes the same token: nobody loses one by a lost answer. The
+    // secret is the platform's for webhooks, used under another name.
+    if (plan.repeatable && fresh.webhook_master.empty()) {
+      return Problem{409, "idempotency_key_not_supported",
+                     "Idempotency-Key: tokens cannot be made repeatably here; leave it out"};
+    }
+    const std::string secret =
+        token_text(plan.repeatable ? hmac_sha256(fresh.webhook_master, "token/" + plan.command_id)
+                                   : fresh.token_secret);
     plan.extra["token"] = secret;
     token_hash = hex(sha256(secret));
   }

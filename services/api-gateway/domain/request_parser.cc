@@ -85,6 +85,7 @@ std::variant<HttpRequest, RequestParser::Wait, Problem> RequestParser::next() {
   }
   if (head_->chunked) {
     const auto whole = take_chunks();
+    forget_taken();
     if (const auto* problem = std::get_if<Problem>(&whole)) return *problem;
     if (!std::get<bool>(whole)) return Wait::for_body;
     return finish(0);
@@ -104,6 +105,12 @@ HttpRequest RequestParser::finish(size_t used) {
   HttpRequest request = std::move(head_->request);
   head_.reset();
   taken_ += used;
+  forget_taken();
+  scanned_ = 0;
+  return request;
+}
+
+void RequestParser::forget_taken() {
   if (taken_ == buffer_.size()) {
     buffer_.clear();
     if (buffer_.capacity() > limits_.head_bytes) buffer_.shrink_to_fit();
@@ -111,8 +118,6 @@ HttpRequest RequestParser::finish(size_t used) {
     buffer_.erase(0, taken_);
   }
   taken_ = 0;
-  scanned_ = 0;
-  return request;
 }
 
 std::optional<Problem> RequestParser::parse_head(std::string_view head) {
@@ -230,6 +235,7 @@ std::optional<Problem> RequestParser::settle_framing() {
 
 std::variant<bool, Problem> RequestParser::take_chunks() {
   constexpr size_t kLongestSizeLine = 256;
+  constexpr size_t kMostFraming = 8;  // times the largest body: chunks of a byte are allowed
   std::string& body = head_->request.body;
   while (true) {
     const std::string_view rest = std::string_view(buffer_).substr(taken_);
@@ -251,6 +257,9 @@ std::variant<bool, Problem> RequestParser::take_chunks() {
       size = size * 16 + static_cast<size_t>(value);
     }
     if (body.size() + size > limits_.body_bytes) return too_large_body(limits_.body_bytes);
+    if (head_->framing_bytes + line_end > kMostFraming * limits_.body_bytes) {
+      return malformed("the chunks' size lines are longer than a body may be");
+    }
     const size_t data_at = line_end + 2;
     if (size == 0) {
       // Trailers would be headers that nobody checked.
@@ -263,6 +272,7 @@ std::variant<bool, Problem> RequestParser::take_chunks() {
     if (rest.substr(data_at + size, 2) != "\r\n") return malformed("a chunk is not closed");
     body.append(rest.substr(data_at, size));
     taken_ += data_at + size + 2;
+    head_->framing_bytes += data_at + 2;
   }
 }
 

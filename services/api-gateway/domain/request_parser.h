@@ -35,6 +35,10 @@ class RequestParser {
 
   // Bytes that no request has taken yet.
   size_t buffered() const { return buffer_.size() - taken_; }
+  // Of a body that comes in chunks, what has come.
+  size_t body_bytes() const { return head_ ? head_->request.body.size() : 0; }
+  // The request whose body is waited for.
+  const HttpRequest* pending_head() const { return head_ ? &head_->request : nullptr; }
   // True once after a head with "Expect: 100-continue" whose body has not come.
   bool take_continue_wish();
 
@@ -43,12 +47,14 @@ class RequestParser {
     HttpRequest request;
     bool chunked = false;
     size_t body_bytes = 0;
+    size_t framing_bytes = 0;  // of chunks, what is not the body
   };
   std::optional<Problem> parse_head(std::string_view head);
   std::optional<Problem> parse_request_line(std::string_view line);
   std::optional<Problem> parse_header(std::string_view line);
   std::optional<Problem> settle_framing();
   std::variant<bool, Problem> take_chunks();  // true: the body is whole
+  void forget_taken();
   HttpRequest finish(size_t used);
 
   RequestLimits limits_;

@@ -90,6 +90,10 @@ Outcome<json> parse_json_object(std::string_view text) {
   if (text.find('\0') != std::string_view::npos) {
     return bad_request("bad_json", "the body holds a NUL");
   }
+  // The library skips it, another reader may not.
+  if (text.starts_with("\xef\xbb\xbf")) {
+    return bad_request("bad_json", "the body must not begin with a byte order mark");
+  }
   Builder builder;
   const bool whole = json::sax_parse(text.begin(), text.end(), &builder);
   if (builder.problem) return *builder.problem;

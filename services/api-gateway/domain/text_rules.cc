@@ -5,6 +5,7 @@
 
 #include "api-gateway/domain/target.h"
 #include "base/name_rules.h"
+#include "base/utf8.h"
 
 namespace trunkline::gateway {
 namespace {
@@ -27,8 +28,14 @@ std::optional<Problem> check_free(const Field& field, std::string_view value, bo
     const bool layout = c == '\n' || c == '\r' || c == '\t';
     return is_control(c) && (one_line || !layout);
   };
-  if (!std::any_of(value.begin(), value.end(), bad)) return std::nullopt;
-  return malformed(field, "must not hold control characters");
+  if (std::any_of(value.begin(), value.end(), bad)) {
+    return malformed(field, "must not hold control characters");
+  }
+  if (const auto hidden = hidden_character(value, one_line)) {
+    return malformed(field, "must not hold " + *hidden +
+                                ": characters that are not seen or change how others are read");
+  }
+  return std::nullopt;
 }
 
 std::optional<Problem> check_image(const Field& field, std::string_view value) {

@@ -28,6 +28,10 @@ HttpResponse problem_response(const Problem& problem) {
   return response;
 }
 
+Problem no_token() {
+  return {401, "unauthorized", "an Authorization header with a valid bearer token is required"};
+}
+
 Problem unavailable(const std::string& trace_id) {
   return {503, "unavailable",
           "the platform cannot answer now; ask again (correlation id " + trace_id + ")"};
@@ -43,6 +47,7 @@ std::optional<Problem> query_problem(const std::optional<v1::QueryAnswer>& answe
       return bad_request("bad_query", answer->message().empty()
                                           ? "a filter, sort key or page marker is not understood"
                                           : answer->message());
+    case v1::QUERY_STATUS_TOO_MANY: return Problem{429, "too_many_requests", answer->message()};
     default: return unavailable(trace_id);
   }
 }

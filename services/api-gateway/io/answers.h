@@ -16,6 +16,7 @@ HttpResponse json_response(int status, std::string body);
 HttpResponse problem_response(const Problem& problem);  // with Retry-After and the like
 
 // Nobody's fault here; `trace_id` finds the reason in the log.
+Problem no_token();  // 401
 Problem unavailable(const std::string& trace_id);
 
 // Why an answer of lookup is none to show, or nothing if it is good.

@@ -20,6 +20,7 @@ constexpr seconds kFirstRepeat{3};
 constexpr seconds kLongestPause{30};
 constexpr std::chrono::minutes kGiveUp{10};
 constexpr size_t kMostInFlight = 4096;
+constexpr size_t kMostOfAProject = 1024;
 
 // The group of an instance has its id, and another owner.
 const char* owner_of(const v1::Command& command) {
@@ -56,9 +57,10 @@ void CommandClient::stop() {
   dropped.swap(entries_);
 }
 
-bool CommandClient::in_flight(const std::string& command_id) const {
+std::optional<std::string> CommandClient::project_in_flight(const std::string& command_id) const {
   const std::lock_guard lock(mutex_);
-  return entries_.contains(command_id);
+  const auto found = entries_.find(command_id);
+  return found == entries_.end() ? std::nullopt : std::optional(found->second.project_id);
 }
 
 void CommandClient::send(v1::Command command, Callback callback) {
@@ -69,13 +71,17 @@ void CommandClient::send(v1::Command command, Callback callback) {
   command.set_traceparent(entry.span->traceparent());
   entry.bytes = command.SerializeAsString();
   entry.traceparent = command.traceparent();
+  entry.project_id = command.origin().project_id();
   entry.started = Clock::now();
   entry.due = entry.started + kFirstRepeat;
   Entry copy = entry;
   const std::string& id = command.command_id();
   {
     const std::lock_guard lock(mutex_);
-    if (entries_.size() >= kMostInFlight) {
+    const auto of_project = std::ranges::count_if(entries_, [&](const auto& other) {
+      return other.second.project_id == entry.project_id;
+    });
+    if (entries_.size() >= kMostInFlight || static_cast<size_t>(of_project) >= kMostOfAProject) {
       copy.callback = nullptr;
     } else {
       copy.serial = entry.serial = ++last_serial_;
@@ -109,7 +115,7 @@ void CommandClient::transmit(const std::string& id, const Entry& entry, millisec
                               [this, id, serial](bus::PublishResult result) {
                                 on_published(id, serial, result);
                               });
-  } catch (const bus::BusUnavailable& e) {
+  } catch (const std::runtime_error& e) {  // the bus is away, or the command is too large
     spdlog::warn("command {}: {}", id, e.what());
     Callback callback;
     {

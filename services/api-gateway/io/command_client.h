@@ -40,8 +40,9 @@ class CommandClient {
   using Callback = std::function<void(Outcome)>;
   void send(v1::Command command, Callback callback);
 
-  // Sent, and no answer yet.
-  bool in_flight(const std::string& command_id) const;
+  // The project that a command is about which is sent and has no answer yet; nothing: there is no
+  // such command.
+  std::optional<std::string> project_in_flight(const std::string& command_id) const;
 
   // No repeats any more; callbacks of what is under way still come from the bus.
   void stop();
@@ -52,6 +53,7 @@ class CommandClient {
     std::string subject;
     std::string bytes;
     std::string traceparent;
+    std::string project_id;     // that it is about
     std::shared_ptr<telemetry::Span> span;  // until it is stored
     uint64_t serial = 0;        // of this sending: its asker may send the same command id anew
     Callback callback;          // until the first answer or the end of patience

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace trunkline::gateway {
 
@@ -36,10 +37,42 @@ std::optional<HttpRequest> Connection::next_request(std::string_view date, Clock
   const bool for_body = std::get<RequestParser::Wait>(next) == RequestParser::Wait::for_body;
   if (for_body && !body_pending_) {
     body_pending_ = true;
-    since_ = now;
-    if (parser_.take_continue_wish()) transmit("HTTP/1.1 100 Continue\r\n\r\n", now);
+    if (asks_) {
+      phase_ = Phase::asking;
+      asked_ = false;
+    } else {
+      wait_for_body(now);
+    }
   }
   return std::nullopt;
+}
+
+void Connection::wait_for_body(Clock::time_point now) {
+  since_ = now;
+  if (parser_.take_continue_wish()) transmit("HTTP/1.1 100 Continue\r\n\r\n", now);
+}
+
+const HttpRequest* Connection::take_question() {
+  return phase_ == Phase::asking && !std::exchange(asked_, true) ? parser_.pending_head()
+                                                                 : nullptr;
+}
+
+void Connection::admitted(const HttpResponse& response, std::string_view date,
+                          Clock::time_point now) {
+  if (phase_ != Phase::asking) return;
+  phase_ = Phase::reading;
+  if (response.status == 0) return wait_for_body(now);
+  keep_alive_ = false;
+  phase_ = Phase::writing;
+  transmit(render(response, date, false, false), now);
+  if (unsent_.empty()) after_response(now);
+}
+
+bool Connection::overload(std::string_view date, Clock::time_point now) {
+  if (phase_ != Phase::reading && phase_ != Phase::asking) return false;
+  refuse({503, "too_busy", "too much of requests is waited for; come again"}, date, now);
+  parser_ = RequestParser(options_.limits);
+  return true;
 }
 
 void Connection::answer(uint64_t serial, const HttpResponse& response, std::string_view date,
@@ -53,13 +86,15 @@ void Connection::answer(uint64_t serial, const HttpResponse& response, std::stri
 void Connection::take(Mailbox::Letter&& letter, std::string_view date, Clock::time_point now) {
   using Kind = Mailbox::Kind;
   if (letter.kind == Kind::whole) return answer(letter.serial, letter.response, date, now);
+  if (letter.kind == Kind::admitted) return admitted(letter.response, date, now);
   const Phase wanted = letter.kind == Kind::head ? Phase::handling : Phase::pouring;
   if (phase_ != wanted || letter.serial != serial_) {
     letter.flow->gone = true;
     return;
   }
   switch (letter.kind) {
-    case Kind::whole: break;
+    case Kind::whole:
+    case Kind::admitted: break;
     case Kind::head:
       phase_ = Phase::pouring;
       keep_alive_ = false;
@@ -131,6 +166,7 @@ void Connection::after_response(Clock::time_point now) {
 Connection::Verdict Connection::check_time(std::string_view date, Clock::time_point now) {
   const auto elapsed = now - since_;
   switch (phase_) {
+    case Phase::asking:
     case Phase::handling: return Verdict::go_on;
     case Phase::pouring:
       return unsent_bytes() > 0 && elapsed > options_.write_timeout ? Verdict::give_up

@@ -16,11 +16,8 @@ namespace trunkline::gateway {
 namespace {
 
 constexpr std::chrono::minutes kAdminPatience{15};
+constexpr std::chrono::seconds kTurnPatience{10};  // of passwords and commands
 constexpr char kAdminSubject[] = "tl.admin.lookup";
-
-Problem no_token() {
-  return {401, "unauthorized", "an Authorization header with a valid bearer token is required"};
-}
 
 struct HttpMetrics {
   telemetry::CounterFamily requests{
@@ -190,9 +187,10 @@ void Exchange::on_caller(const TokenCache::Answer& answer) {
     case TokenCache::Answer::Kind::known: break;
   }
   caller_ = answer.caller;
-  if (!gateway_->in_flight_.enter(caller_.token_id)) {
+  if (const char* who = gateway_->in_flight_.enter(caller_)) {
     return refuse({429, "too_many_requests",
-                   "this token has too many requests under way; wait for some to end"});
+                   std::string("this ") + who +
+                       " has too many requests under way; wait for some to end"});
   }
   entered_ = true;
   if (auto problem = check_access(caller_, *match_.route)) return refuse(*problem);
@@ -206,9 +204,7 @@ void Exchange::carry_out() {
   if (match_.route->method != "GET") {
     fresh.uuid = runtime::new_uuid();
     if (match_.route->resource == Resource::token) fresh.token_secret = runtime::random_bytes(32);
-    if (match_.route->resource == Resource::webhook) {
-      fresh.webhook_master = gateway_->options_.webhook_master;
-    }
+    fresh.webhook_master = gateway_->options_.webhook_master;
   }
   auto plan = make_plan(match_, request_, caller_, fresh);
   request_.body = std::string();
@@ -254,7 +250,9 @@ void Exchange::read_one(const std::shared_ptr<ReadOne>& plan) {
 }
 
 void Exchange::on_operation_missing(const ReadOne& plan) {
-  if (!gateway_->commands_.in_flight(match_.uuid)) return refuse(plan.missing);
+  const auto project = gateway_->commands_.project_in_flight(match_.uuid);
+  const bool own = project && (caller_.role == CallerRole::admin || *project == caller_.project_id);
+  if (!own) return refuse(plan.missing);
   finish(json_response(200, json{{"uuid", match_.uuid}, {"status", "PENDING"}}.dump()));
 }
 
@@ -293,9 +291,14 @@ void Exchange::write(const std::shared_ptr<Write>& plan) {
   gather(plan->needs, true, [self = shared_from_this(), plan](std::optional<Problem> problem) {
     if (problem) return self->on_need_missing(plan, *problem);
     if (!plan->slow) return self->build_and_send(plan);
-    const bool taken = self->gateway_->pool_.submit(
-        [self, plan] { self->guarded([&] { self->build_and_send(plan); }); });
-    if (!taken) self->refuse(unavailable(self->span_->trace_id()));
+    self->gateway_->pool_.post(
+        {fair_lane(self->caller_), false, runtime::FairClock::now() + kTurnPatience,
+         [reply = self->reply_] { return reply->wanted(); }},
+        {[self, plan](std::monostate&) { self->guarded([&] { self->build_and_send(plan); }); },
+         [self] {
+           self->refuse({429, "too_many_requests",
+                         "too many passwords of this project wait to be taken; ask again later"});
+         }});
   });
 }
 
@@ -328,10 +331,21 @@ void Exchange::build_and_send(const std::shared_ptr<Write>& plan) {
   *command->mutable_origin() =
       origin_of(caller_, request_, gateway_->options_.trusted_proxies, *command, found_);
   span_->set(telemetry::kCommandId, plan->command_id);
-  gateway_->commands_.send(*command, [self = shared_from_this(),
-                                      plan](const CommandClient::Outcome& outcome) {
-    self->guarded([&] { self->on_command(plan, outcome); });
-  });
+  auto send = [self = shared_from_this(), plan, command = *command](const FairGate::Pass& pass) {
+    self->guarded([&] {
+      self->gateway_->commands_.send(
+          command, [self, plan, pass](const CommandClient::Outcome& outcome) {
+            self->guarded([&] { self->on_command(plan, outcome); });
+          });
+    });
+  };
+  gateway_->command_gate_->enter(
+      {fair_lane(caller_), false, runtime::FairClock::now() + kTurnPatience,
+       [reply = reply_] { return reply->wanted(); }},
+      {std::move(send), [self = shared_from_this()] {
+         self->refuse({429, "too_many_requests",
+                       "too many changes of this project are under way; wait for some to end"});
+       }});
 }
 
 void Exchange::on_command(const std::shared_ptr<Write>& plan,
@@ -443,7 +457,7 @@ void Exchange::finish(HttpResponse response) {
 }
 
 void Exchange::leave() {
-  if (std::exchange(entered_, false)) gateway_->in_flight_.leave(caller_.token_id);
+  if (std::exchange(entered_, false)) gateway_->in_flight_.leave(caller_);
 }
 
 void Exchange::take_leave(int status) {
@@ -456,6 +470,8 @@ void Exchange::take_leave(int status) {
   }
   span_.reset();
   measure(request_.method, match_.route, status, std::chrono::steady_clock::now() - started_);
+  gateway_->refusals_.note(caller_, status,
+                           client_address(request_, gateway_->options_.trusted_proxies));
   if (!gateway_->options_.access_log) return;
   gateway_->access_log_.note({shown(request_.method),
                               match_.route != nullptr ? match_.route->pattern : "(no route)",

@@ -40,7 +40,7 @@ void Exchange::show_log(const ReadLog& plan, const LogSource& source,
     response.body = std::move(*answer.mutable_text());
     return finish(std::move(response));
   }
-  const bool taken = gateway_->logs_.follow(caller_.token_id, source, std::move(answer), reply_,
+  const bool taken = gateway_->logs_.follow(fair_lane(caller_), source, std::move(answer), reply_,
                                             token_check());
   if (!taken) {
     return refuse({429, "too_many_followers", "too many logs are being followed; end some"});

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 
 #include "bus/streams.h"
 
@@ -17,7 +18,7 @@ constexpr std::chrono::seconds kHostSilent{30};
 }  // namespace
 
 struct LogFollower::Follow {
-  std::string token_id;
+  std::string lane;
   LogSource source;
   std::shared_ptr<Reply> reply;
   Check check;
@@ -79,22 +80,37 @@ void LogFollower::ask(const LogSource& source, v1::NodeLogRequest request, Answe
   }
 }
 
-bool LogFollower::follow(const std::string& token_id, const LogSource& source,
+// With the mutex. When all places are taken the oldest response of who has most ends, with where to
+// go on, for one who would still have fewer.
+bool LogFollower::make_room(const std::string& lane) {
+  std::map<std::string, size_t> counts;
+  for (const auto& follow : follows_) ++counts[follow->lane];
+  const size_t own = counts[lane];
+  if (own >= limits_.most_a_lane) return false;
+  if (follows_.size() < limits_.most) return true;
+  const auto most = std::ranges::max_element(
+      counts, [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most->second <= own + 1) return false;
+  const auto oldest = std::ranges::find(follows_, most->first, &Follow::lane);
+  (*oldest)->end();
+  follows_.erase(oldest);
+  return true;
+}
+
+bool LogFollower::follow(const std::string& lane, const LogSource& source,
                          v1::NodeLogAnswer first, std::shared_ptr<Reply> reply, Check check) {
   const auto added = std::make_shared<Follow>();
-  added->token_id = token_id;
+  added->lane = lane;
   added->source = source;
   added->reply = std::move(reply);
   added->check = std::move(check);
   added->check_at = added->begun + limits_.check;
   added->place = first.next();
   const std::lock_guard lock(mutex_);
-  const auto own = std::ranges::count_if(
-      follows_, [&](const auto& other) { return other->token_id == token_id; });
-  if (stopping_ || follows_.size() >= limits_.most ||
-      static_cast<size_t>(own) >= limits_.most_per_token) {
-    return false;
-  }
+  std::erase_if(follows_, [](const auto& other) {
+    return other->over.load() || other->reply->gone();
+  });
+  if (stopping_ || !make_room(lane)) return false;
   HttpResponse head;
   head.content_type = "text/plain; charset=utf-8";
   head.headers.emplace_back("Cache-Control", "no-store");

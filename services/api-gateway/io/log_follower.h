@@ -20,8 +20,8 @@
 namespace trunkline::gateway {
 
 struct LogFollowLimits {
-  size_t most = 64;           // at once
-  size_t most_per_token = 8;
+  size_t most = 64;           // at once; then who has most gives way to who has fewer
+  size_t most_a_lane = 16;    // of all tokens of a project
   std::chrono::milliseconds pause{300};  // after a question that brought nothing
   // Then the response ends, and says where: whoever wants more asks again from there.
   std::chrono::milliseconds longest{900'000};
@@ -40,8 +40,9 @@ class LogFollower {
   // One question to a host; nothing in time: nothing. Calls back once, perhaps within the call.
   void ask(const LogSource& source, v1::NodeLogRequest request, Answer answer);
 
-  // Takes the reply over, from behind `first` on. False: there are too many; nothing was sent.
-  bool follow(const std::string& token_id, const LogSource& source, v1::NodeLogAnswer first,
+  // Takes the reply over, from behind `first` on. `lane`: fair_lane() of who asks. False: there are
+  // too many; nothing was sent.
+  bool follow(const std::string& lane, const LogSource& source, v1::NodeLogAnswer first,
               std::shared_ptr<Reply> reply, Check check);
   size_t count() const;
   void stop();  // ends all responses
@@ -49,6 +50,7 @@ class LogFollower {
  private:
   using Clock = std::chrono::steady_clock;
   struct Follow;
+  bool make_room(const std::string& lane);
   void run();
   void look_after(const std::shared_ptr<Follow>& follow, Clock::time_point now);
   static void on_answer(const std::shared_ptr<Follow>& follow, std::chrono::milliseconds pause,

@@ -20,12 +20,13 @@ bool is_shared(const v1::Query& query) {
 
 }  // namespace
 
-void LookupClient::ask(const v1::Query& query, Callback callback) {
+void LookupClient::ask(v1::Query query, Callback callback) {
+  query.set_patience_ms(static_cast<uint32_t>(patience_.count()));
   Asked asked;
   asked.bytes = query.SerializeAsString();
   asked.callbacks.push_back(std::move(callback));
   if (!is_shared(query)) return send({}, std::move(asked));
-  v1::Query untraced = query;
+  v1::Query untraced = std::move(query);
   untraced.clear_traceparent();
   const std::string key = untraced.SerializeAsString();
   {

@@ -28,7 +28,7 @@ class LookupClient {
 
   // Nothing: the service did not answer in time, or what came is no answer.
   using Callback = std::function<void(std::optional<v1::QueryAnswer>)>;
-  void ask(const v1::Query& query, Callback callback);
+  void ask(v1::Query query, Callback callback);
 
  private:
   struct Asked {

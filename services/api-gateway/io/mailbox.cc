@@ -18,8 +18,13 @@ thread_local std::vector<std::shared_ptr<Mailbox>> to_wake;
 
 class ReplyToMailbox : public Reply {
  public:
-  ReplyToMailbox(std::shared_ptr<Mailbox> mailbox, int fd, uint64_t connection, uint64_t serial)
-      : mailbox_(std::move(mailbox)), fd_(fd), connection_(connection), serial_(serial) {}
+  ReplyToMailbox(std::shared_ptr<Mailbox> mailbox, int fd, uint64_t connection, uint64_t serial,
+                 std::shared_ptr<std::atomic<bool>> left)
+      : mailbox_(std::move(mailbox)),
+        fd_(fd),
+        connection_(connection),
+        serial_(serial),
+        left_(std::move(left)) {}
   ~ReplyToMailbox() override {
     if (sent_) return;
     post({503,
@@ -37,6 +42,7 @@ class ReplyToMailbox : public Reply {
   }
   bool ready() const override { return flow_ && !flow_->waits.load() && !flow_->gone.load(); }
   bool gone() const override { return !flow_ || flow_->gone.load(); }
+  bool wanted() const override { return !left_->load(); }
   void push(std::string piece) override {
     if (gone()) return;
     flow_->waits = true;
@@ -60,6 +66,7 @@ class ReplyToMailbox : public Reply {
   const int fd_;
   const uint64_t connection_;
   const uint64_t serial_;
+  const std::shared_ptr<std::atomic<bool>> left_;
   std::atomic<bool> sent_{false};
   std::shared_ptr<Mailbox::Flow> flow_;  // set before anybody else knows of it
 };
@@ -119,8 +126,9 @@ void Mailbox::close() {
 }
 
 std::shared_ptr<Reply> reply_through(std::shared_ptr<Mailbox> mailbox, int fd, uint64_t connection,
-                                     uint64_t serial) {
-  return std::make_shared<ReplyToMailbox>(std::move(mailbox), fd, connection, serial);
+                                     uint64_t serial, std::shared_ptr<std::atomic<bool>> left) {
+  return std::make_shared<ReplyToMailbox>(std::move(mailbox), fd, connection, serial,
+                                          std::move(left));
 }
 
 ReplyBatch::ReplyBatch() { ++batches; }

@@ -39,7 +39,8 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
     std::atomic<bool> waits{false};  // a piece has not left yet
     std::atomic<bool> gone{false};   // nothing more will leave
   };
-  enum class Kind { whole, head, piece, end };
+  // admitted: go on with the body, if the response has no status.
+  enum class Kind { whole, head, piece, end, admitted };
   struct Letter {
     int fd = -1;
     uint64_t connection = 0;  // never used again, unlike a descriptor
@@ -71,8 +72,9 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   std::atomic<std::vector<Letter>*> at_hand_{nullptr};
 };
 
-// A reply that becomes a letter; 503 when it is dropped unanswered.
+// A reply that becomes a letter; 503 when it is dropped unanswered. `left`: set when the client has
+// gone.
 std::shared_ptr<Reply> reply_through(std::shared_ptr<Mailbox> mailbox, int fd, uint64_t connection,
-                                     uint64_t serial);
+                                     uint64_t serial, std::shared_ptr<std::atomic<bool>> left);
 
 }  // namespace trunkline::gateway

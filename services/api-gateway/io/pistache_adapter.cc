@@ -26,6 +26,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "api-gateway/io/addresses.h"
 #include "api-gateway/io/connection.h"
 #include "api-gateway/io/http_server.h"
 #include "api-gateway/io/mailbox.h"
@@ -55,6 +56,8 @@ std::string address_of(const sockaddr_storage& from, socklen_t size) {
 struct Shared {
   HttpServerOptions options;
   RequestHandler handler;
+  Admission admission;
+  Addresses addresses;
   UniqueFd listener;
   std::mutex reserve_mutex;
   UniqueFd reserve{::open("/dev/null", O_RDONLY | O_CLOEXEC)};  // given up to refuse politely
@@ -65,6 +68,7 @@ struct Shared {
   std::atomic<uint64_t> dropped{0};
   std::atomic<size_t> connections{0};
   std::atomic<size_t> unread_bytes{0};
+  std::atomic<size_t> request_bytes{0};
 };
 
 class Worker;
@@ -88,10 +92,9 @@ class Worker : public Pistache::Tcp::Transport {
   ~Worker() override {
     mailbox_->close();
     for (const auto& [fd, connection] : connections_) {
-      count_unread(*connection, 0);
+      leave(*connection);
       ::close(fd);
     }
-    shared_->connections -= connections_.size();
   }
 
   std::shared_ptr<Pistache::Aio::Handler> clone() const override {
@@ -131,6 +134,10 @@ class Worker : public Pistache::Tcp::Transport {
   void serve(Connection& connection);
   void watch_unsent(Connection& connection);
   void drop(Connection& connection);
+  void leave(Connection& connection);
+  void ask_about(Connection& connection, const HttpRequest& head);
+  bool count_request(Connection& connection, size_t now_bytes);
+  void refuse(int fd, const Problem& problem);
   void count_unread(Connection& connection, size_t now_bytes);
   Connection* find(int fd);
   std::string_view date();
@@ -141,6 +148,7 @@ class Worker : public Pistache::Tcp::Transport {
   UniqueFd timer_;
   std::unordered_map<int, std::unique_ptr<Connection>> connections_;
   std::unordered_map<uint64_t, size_t> unread_;  // by connection id; absent: nothing
+  std::unordered_map<uint64_t, size_t> requests_;  // the same, of requests that come
   std::string date_;
   time_t date_second_ = 0;
 };
@@ -198,27 +206,33 @@ void Worker::accept_some() {
     }
     ++shared_->accepted;
     if (shared_->connections.load() >= shared_->options.connections) {
-      ++shared_->refused;
-      const std::string answer = render(
-          {503,
-           "application/json",
-           {{"Retry-After", "1"}},
-           to_json({503, "too_many_connections", "there are too many connections; come again"})},
-          date(), false, false);
-      ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-      ::close(fd);
+      refuse(fd, {503, "too_many_connections", "there are too many connections; come again"});
+      continue;
+    }
+    std::string address = address_of(from, size);
+    if (!shared_->addresses.enter(address, shared_->options)) {
+      refuse(fd, {429, "too_many_connections", "this address has too many connections"});
       continue;
     }
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     ++shared_->connections;
     connections_[fd] =
-        std::make_unique<Connection>(fd, ++shared_->last_connection, address_of(from, size),
-                                     shared_->options, Clock::now());
+        std::make_unique<Connection>(fd, ++shared_->last_connection, std::move(address),
+                                     shared_->options, bool(shared_->admission), Clock::now());
     // On this thread the transport takes it at once, not through its queue.
     handleNewPeer(Pistache::Tcp::Peer::Create(
         fd, Pistache::Address::fromUnix(reinterpret_cast<sockaddr*>(&from))));
   }
+}
+
+void Worker::refuse(int fd, const Problem& problem) {
+  ++shared_->refused;
+  const std::string answer =
+      render({problem.code, "application/json", {{"Retry-After", "1"}}, to_json(problem)}, date(),
+             false, false);
+  ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  ::close(fd);
 }
 
 // Out of descriptors: a waiting client would keep the listener ready and spin the thread.
@@ -242,9 +256,29 @@ void Worker::receive(std::string_view bytes, const PeerPtr& peer) {
   serve(*connection);
 }
 
+void Worker::ask_about(Connection& connection, const HttpRequest& head) {
+  auto verdict = [mailbox = mailbox_, fd = connection.fd(),
+                  id = connection.id()](std::optional<HttpResponse> refusal) {
+    HttpResponse response;
+    response.status = 0;
+    if (refusal) response = std::move(*refusal);
+    mailbox->post({fd, id, 0, std::move(response), Mailbox::Kind::admitted, nullptr});
+  };
+  try {
+    HttpRequest asked = head;
+    asked.peer = connection.peer();
+    shared_->admission(asked, verdict);
+  } catch (const std::exception& e) {
+    spdlog::error("http: the admission failed: {}", e.what());
+    verdict(HttpResponse{503, "application/json", {},
+                         to_json({503, "unavailable", "the request was not admitted"})});
+  }
+}
+
 void Worker::serve(Connection& connection) {
   while (auto request = connection.next_request(date(), Clock::now())) {
-    auto reply = reply_through(mailbox_, connection.fd(), connection.id(), connection.serial());
+    auto reply = reply_through(mailbox_, connection.fd(), connection.id(), connection.serial(),
+                               connection.left());
     std::vector<Mailbox::Letter> at_once;
     mailbox_->keep_at_hand(&at_once);
     try {
@@ -261,6 +295,11 @@ void Worker::serve(Connection& connection) {
         mailbox_->post(std::move(letter));
       }
     }
+  }
+  if (const HttpRequest* head = connection.take_question()) ask_about(connection, *head);
+  if (!count_request(connection, connection.unread_request_bytes())) {
+    if (!connection.overload(date(), Clock::now())) ::shutdown(connection.fd(), SHUT_RDWR);
+    count_request(connection, connection.unread_request_bytes());
   }
   watch_unsent(connection);
 }
@@ -323,9 +362,31 @@ void Worker::drop(Connection& connection) {
 void Worker::forget(int fd) {
   const auto found = connections_.find(fd);
   if (found == connections_.end()) return;
-  count_unread(*found->second, 0);
+  leave(*found->second);
   connections_.erase(found);
+}
+
+void Worker::leave(Connection& connection) {
+  count_unread(connection, 0);
+  count_request(connection, 0);
+  shared_->addresses.leave(connection.peer());
   --shared_->connections;
+}
+
+// False: the client, or all of them, hold more than they may.
+bool Worker::count_request(Connection& connection, size_t now_bytes) {
+  const auto found = requests_.find(connection.id());
+  const size_t before = found == requests_.end() ? 0 : found->second;
+  if (before == now_bytes) return true;
+  const size_t all = shared_->request_bytes += now_bytes - before;
+  if (now_bytes == 0) {
+    requests_.erase(found);
+  } else {
+    requests_[connection.id()] = now_bytes;
+  }
+  const bool fair = shared_->addresses.change_bytes(
+      connection.peer(), before, now_bytes, shared_->options.unread_request_bytes_per_address);
+  return fair && (now_bytes <= before || all <= shared_->options.unread_request_bytes);
 }
 
 void Worker::count_unread(Connection& connection, size_t now_bytes) {
@@ -394,10 +455,11 @@ size_t fit_descriptors(size_t wanted) {
 
 class PistacheServer : public HttpServer {
  public:
-  PistacheServer(const HttpServerOptions& options, RequestHandler handler) {
+  PistacheServer(const HttpServerOptions& options, RequestHandler handler, Admission admission) {
     shared_->options = options;
     shared_->options.connections = fit_descriptors(options.connections);
     shared_->handler = std::move(handler);
+    shared_->admission = std::move(admission);
     listen_on(options, &shared_->listener);
     reactor_ = Pistache::Aio::Reactor::create();
     reactor_->init(Pistache::Aio::AsyncContext(static_cast<size_t>(options.threads), "http"));
@@ -418,7 +480,7 @@ class PistacheServer : public HttpServer {
   }
   Figures figures() const override {
     return {shared_->accepted, shared_->refused, shared_->dropped, shared_->connections,
-            shared_->unread_bytes};
+            shared_->unread_bytes, shared_->request_bytes};
   }
 
  private:
@@ -429,8 +491,8 @@ class PistacheServer : public HttpServer {
 }  // namespace
 
 std::unique_ptr<HttpServer> HttpServer::start(const HttpServerOptions& options,
-                                              RequestHandler handler) {
-  return std::make_unique<PistacheServer>(options, std::move(handler));
+                                              RequestHandler handler, Admission admission) {
+  return std::make_unique<PistacheServer>(options, std::move(handler), std::move(admission));
 }
 
 }  // namespace trunkline::gateway

@@ -77,10 +77,14 @@ class GatewayTest : public ::testing::Test {
   }
   void start_server(HttpServerOptions options) {
     server_.reset();
-    server_ = HttpServer::start(options, [gateway = gateway_](HttpRequest&& request,
-                                                              std::shared_ptr<Reply> reply) {
-      gateway->handle(std::move(request), std::move(reply));
-    });
+    server_ = HttpServer::start(
+        options,
+        [gateway = gateway_](HttpRequest&& request, std::shared_ptr<Reply> reply) {
+          gateway->handle(std::move(request), std::move(reply));
+        },
+        [gateway = gateway_](const HttpRequest& head, AdmissionVerdict verdict) {
+          gateway->admit(head, std::move(verdict));
+        });
   }
   void TearDown() override {
     server_.reset();

@@ -30,6 +30,85 @@ TEST_F(GatewayTest, ExpectContinueIsAnswered) {
   EXPECT_EQ(client.read().status, 202);
 }
 
+// Nobody who is not known is told to go on, and his body is not waited for.
+TEST_F(GatewayTest, ABodyIsWaitedForOnlyOfWhoIsKnown) {
+  for (const char* authorization : {"", "Authorization: Bearer nobody\r\n",
+                                    "Authorization: Basic x\r\n"}) {
+    for (const char* expect : {"", "Expect: 100-continue\r\n"}) {
+      for (const char* length : {"Content-Length: 60000\r\n", "Transfer-Encoding: chunked\r\n"}) {
+        TestClient client(port());
+        client.send(std::string("POST /v1/postgres/instances HTTP/1.1\r\nHost: x\r\n") +
+                    authorization + expect + length + "\r\n");
+        const auto response = client.read();
+        EXPECT_EQ(response.status, 401) << authorization << expect << length;
+        EXPECT_EQ(response.headers.at("connection"), "close");
+        EXPECT_EQ(client.read_to_end(3000), "");
+      }
+    }
+  }
+  TestClient lost(port());
+  lost.send("POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
+  EXPECT_EQ(lost.read().status, 404);
+  TestClient open(port());
+  open.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n");
+  open.send("x");
+  EXPECT_EQ(open.read().status, 200);
+}
+
+// A byte a chunk, with long size lines: what is read is not kept.
+TEST_F(GatewayTest, ChunksCostTheirBodyAndNoMore) {
+  TestClient client(port());
+  client.send("POST /v1/postgres/instances HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer member\r\n"
+              "Transfer-Encoding: chunked\r\n\r\n");
+  const std::string chunk = "1;" + std::string(200, 'x') + "\r\na\r\n";
+  size_t most = 0;
+  for (int i = 0; i < 2000; ++i) {
+    client.send(chunk);
+    most = std::max(most, server_->figures().request_bytes);
+  }
+  EXPECT_LT(most, 64u * 1024);
+  // And not for ever.
+  std::string status;
+  for (int i = 0; i < 4000; ++i) client.send(chunk);
+  EXPECT_EQ(client.read().status, 400);
+}
+
+TEST_F(GatewayTest, AnAddressHoldsOnlySoMuchOfUnfinishedRequests) {
+  HttpServerOptions options;
+  options.unread_request_bytes_per_address = 100'000;
+  start_server(options);
+  const std::string head =
+      "POST /v1/postgres/instances HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer member\r\n"
+      "Content-Length: 60000\r\n\r\n";
+  TestClient first(port()), second(port());
+  first.send(head + std::string(59'000, 'a'));
+  for (int i = 0; i < 1000 && server_->figures().request_bytes < 59'000; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  second.send(head + std::string(59'000, 'a'));
+  EXPECT_EQ(second.read().status, 503);
+  EXPECT_EQ(ask("GET", "/healthz", "").status, 200);
+}
+
+TEST_F(GatewayTest, AnAddressHasOnlySoManyConnections) {
+  HttpServerOptions options;
+  options.connections_per_address = 2;
+  start_server(options);
+  const auto connected = [&](TestClient& client) {
+    client.send(to_bytes({"GET", "/healthz", "", "", {}}));
+    return client.read().status;
+  };
+  TestClient first(port()), second(port());
+  EXPECT_EQ(connected(first), 200);
+  EXPECT_EQ(connected(second), 200);
+  TestClient third(port());
+  EXPECT_EQ(third.read().status, 429);
+  options.shared_addresses = {"127.0.0.1"};
+  start_server(options);
+  TestClient a(port()), b(port()), c(port());
+  for (TestClient* client : {&a, &b, &c}) EXPECT_EQ(connected(*client), 200);
+}
+
 TEST_F(GatewayTest, BytewiseAndChunkedBodiesAreRead) {
   accept_commands();
   const std::string body = order().dump();
@@ -234,6 +313,45 @@ TEST_F(GatewayTest, TooManyRequestsOfATokenAre429) {
   EXPECT_EQ(response.status, 429);
   EXPECT_TRUE(response.headers.contains("retry-after"));
   for (auto& client : clients) EXPECT_EQ(client->read().status, 503);
+}
+
+TEST_F(GatewayTest, TooManyRequestsOfAProjectAre429WhateverItsTokens) {
+  restart_gateway([](GatewayOptions& options) { options.requests_per_project = 4; });
+  peer_->on_query([](const v1::Query&) { return std::nullopt; });
+  const std::string path = std::string("/v1/postgres/instances/") + kInstance;
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (size_t i = 0; i < 4; ++i) {
+    clients.emplace_back(std::make_unique<TestClient>(port()))
+        ->send(to_bytes({"GET", path, "", i % 2 == 0 ? "member" : "reader", {}}));
+    for (int k = 0; k < 1000 && gateway_->requests_in_flight() < i + 1; ++k) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  EXPECT_EQ(ask("GET", path, "member").status, 429);
+  EXPECT_NE(ask("GET", path, "stranger").status, 429);
+}
+
+// 400 new passwords of one project wait for each other; another project's does not wait for them,
+// and those of a client that has gone are not worked on.
+TEST_F(GatewayTest, PasswordsOfOneProjectDoNotKeepAnothersWaiting) {
+  restart_gateway([](GatewayOptions& options) { options.requests_per_token = 1000; });
+  accept_commands();
+  peer_->put(v1::KIND_INSTANCE, kUser, instance_document(kUser).dump(), kOther);
+  const auto users = [](const char* instance) {
+    return std::string("/v1/postgres/instances/") + instance + "/users";
+  };
+  const json body{{"name", "ann"}, {"password", "correct horse"}};
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 200; ++i) {
+    clients.emplace_back(std::make_unique<TestClient>(port()))
+        ->send(to_bytes({"POST", users(kInstance), body.dump(), "member", {}}));
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_EQ(ask("POST", users(kUser), "stranger", body).status, 202);
+  const size_t before = peer_->commands().size();
+  EXPECT_LT(before, 100u) << "it was not served last";
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+  clients.clear();
 }
 
 TEST_F(GatewayTest, TooManyConnectionsAreRefusedPolitely) {

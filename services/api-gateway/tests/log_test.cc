@@ -253,11 +253,12 @@ TEST_F(LogTest, AnOldClientGetsNoChunks) {
   EXPECT_TRUE(all->ends_with("\r\n\r\nold\n")) << *all;
 }
 
-TEST_F(LogTest, FollowersOfATokenAreBounded) {
+TEST_F(LogTest, FollowersOfAProjectAreBoundedWhateverItsTokens) {
   std::vector<std::unique_ptr<TestClient>> clients;
-  for (size_t i = 0; i < LogFollowLimits().most_per_token; ++i) {
+  for (size_t i = 0; i < LogFollowLimits().most_a_lane; ++i) {
+    const std::string token = i % 2 == 0 ? "member" : "reader";
     clients.push_back(std::make_unique<TestClient>(port()));
-    clients.back()->send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
+    clients.back()->send(to_bytes({"GET", kLogs + "?follow=true", "", token, {}}));
     ASSERT_TRUE(await([&] { return gateway_->followers() == i + 1; }));
   }
   const auto refused = ask("GET", kLogs + "?follow=true", "member");
@@ -266,6 +267,24 @@ TEST_F(LogTest, FollowersOfATokenAreBounded) {
   EXPECT_EQ(ask("GET", kLogs, "member").status, 200);
   clients.clear();
   EXPECT_TRUE(await([&] { return gateway_->followers() == 0; }));
+}
+
+// Who has most gives way, with where to go on.
+TEST_F(LogTest, AFullHouseHasRoomForAnotherProject) {
+  restart_gateway([](GatewayOptions& options) { options.log_follow.most = 4; });
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (size_t i = 0; i < 4; ++i) {
+    clients.push_back(std::make_unique<TestClient>(port()));
+    clients.back()->send(to_bytes({"GET", kLogs + "?follow=true", "", "member", {}}));
+    ASSERT_TRUE(await([&] { return gateway_->followers() == i + 1; }));
+  }
+  EXPECT_EQ(type_of(ask("GET", kLogs + "?follow=true", "reader")), "too_many_followers");
+  TestClient other(port());
+  other.send(to_bytes({"GET", kLogs + "?follow=true", "", "admin", {}}));
+  const auto ended = clients.front()->read_to_end(10'000);
+  ASSERT_TRUE(ended);
+  EXPECT_NE(ended->find("X-Log-Place"), std::string::npos) << *ended;
+  EXPECT_TRUE(await([&] { return gateway_->followers() == 4; }));
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ TEST(StrictJson, TruthTable) {
       {"{\"a\":\"\xff\"}", "bad_json"},
       {"{\"a\":\"\xed\xa0\x80\"}", "bad_json"},
       {"{\"a\":\"\n\"}", "bad_json"},
-      {"\xef\xbb\xbf{}", ""},
+      {"\xef\xbb\xbf{}", "bad_json"},
       {std::string("{}\0", 3), "bad_json"},
       {"{\"a\":" + std::string(15, '[') + std::string(15, ']') + "}", ""},
       {"{\"a\":" + std::string(16, '[') + std::string(16, ']') + "}", "bad_json"},
@@ -143,6 +143,10 @@ TEST(ListQuery, TruthTable) {
       {"cpu=2", ""},
       {"cpu=x", "bad_filter"},
       {"cpu=-1", "bad_filter"},
+      {"status=ACTIVE&status=ERROR", ""},
+      {"status=BAD", "bad_filter"},
+      {"status=", "bad_filter"},
+      {"status=active", "bad_filter"},
       {"uuid=x", "bad_filter"},
       {"created_at=2026-01-01T00:00:00Z", ""},
       {"created_at=now", "bad_filter"},
@@ -173,6 +177,10 @@ TEST(ListQuery, TruthTable) {
     EXPECT_EQ(outcome ? "" : outcome.problem().type, verdict) << text;
   }
   EXPECT_FALSE(parse_list_query(Resource::user, *query_parameters("password=12345678")));
+  EXPECT_FALSE(parse_list_query(Resource::user, *query_parameters("status=IN_PROGRESS")));
+  EXPECT_FALSE(parse_list_query(Resource::host, *query_parameters("state=GONE")));
+  EXPECT_TRUE(parse_list_query(Resource::host, *query_parameters("state=LOST")));
+  EXPECT_FALSE(parse_list_query(Resource::token, *query_parameters("role=root")));
 }
 
 TEST(ListQuery, FiltersBecomeTheTextThatDocumentsHave) {

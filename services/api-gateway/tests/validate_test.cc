@@ -182,6 +182,15 @@ TEST(CheckCreate, NamesTruthTable) {
       {Resource::instance, "description", std::string(4096, 'x'), ""},
       {Resource::instance, "description", std::string(4097, 'x'), "400 description_too_long"},
       {Resource::instance, "description", "a\nb\tc", ""},
+      {Resource::instance, "name", "a\u202eb", "400 name_malformed"},
+      {Resource::instance, "name", "a\u200bb", "400 name_malformed"},
+      {Resource::instance, "name", "\ufeffa", "400 name_malformed"},
+      {Resource::instance, "name", "a\u0085b", "400 name_malformed"},
+      {Resource::instance, "name", "\u00e9\u4e2d", ""},
+      {Resource::instance, "description", "a\u202eb", "400 description_malformed"},
+      {Resource::instance, "description", "\U0001f469\u200d\U0001f4bb", ""},
+      {Resource::token, "name", "a\u2066b", "400 name_malformed"},
+      {Resource::version, "name", "a\u00adb", "400 name_malformed"},
       {Resource::instance, "description", "a\x01", "400 description_malformed"},
   };
   for (const Row& row : rows) {
@@ -190,6 +199,19 @@ TEST(CheckCreate, NamesTruthTable) {
     EXPECT_EQ(create_verdict(row.resource, body), row.verdict)
         << info(row.resource).singular << " " << row.value.dump().substr(0, 40);
   }
+}
+
+TEST(CheckCreate, ANameThatIsRefusedSaysWhatWouldDo) {
+  const auto message = [](Resource resource, const char* name) {
+    json body = good(resource);
+    body["name"] = name;
+    return check_create(resource, body, TimePoint()).problem().message;
+  };
+  EXPECT_NE(message(Resource::user, "my-app").find("; my_app would do"), std::string::npos);
+  EXPECT_NE(message(Resource::database, "my-app").find("; my_app would do"), std::string::npos);
+  EXPECT_NE(message(Resource::database, "2go").find("; _2go would do"), std::string::npos);
+  EXPECT_NE(message(Resource::user, "my-app").find("a-z, A-Z"), std::string::npos);
+  EXPECT_EQ(message(Resource::user, "a'b").find("would do"), std::string::npos);
 }
 
 TEST(CheckCreate, EachRequiredFieldIsMissed) {

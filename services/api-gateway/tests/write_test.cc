@@ -223,6 +223,81 @@ TEST_F(GatewayTest, ATokenIsShownOnceAndSentAsItsHash) {
   EXPECT_EQ(command.SerializeAsString().find(secret), std::string::npos);
 }
 
+TEST_F(GatewayTest, ATokenThatIsAskedForAgainWithItsKeyIsTheSame) {
+  accept_commands();
+  const json body{{"name", "ci"}, {"role", "member"}, {"project_id", kProject}};
+  const auto secret = [&](const char* key) {
+    const auto response = ask("POST", "/v1/tokens", "admin", body, {{"Idempotency-Key", key}});
+    EXPECT_EQ(response.status, 202);
+    return json::parse(response.body)["token"].get<std::string>();
+  };
+  const std::string first = secret("k1");
+  const auto command = peer_->commands().back();
+  EXPECT_EQ(secret("k1"), first);
+  EXPECT_EQ(peer_->commands().back().token().SerializeAsString(),
+            command.token().SerializeAsString());
+  EXPECT_NE(secret("k2"), first);
+  // Without the platform's secret nothing is made.
+  restart_gateway([](GatewayOptions& options) { options.webhook_master.clear(); });
+  const size_t before = peer_->commands().size();
+  const auto refused = ask("POST", "/v1/tokens", "admin", body, {{"Idempotency-Key", "k1"}});
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(type_of(refused), "idempotency_key_not_supported");
+  EXPECT_EQ(peer_->commands().size(), before);
+}
+
+// Another project's id and one's own are answered alike.
+TEST_F(GatewayTest, AUuidThatIsInUseIsRefusedWhoeverHasIt) {
+  peer_->on_command([](const v1::Command& command) {
+    return rejected(command, "uuid_in_use", v1::BLAME_CONFLICT);
+  });
+  json body = order();
+  body["uuid"] = kInstance;
+  const auto own = ask("POST", "/v1/postgres/instances", "member", body);
+  const auto foreign = ask("POST", "/v1/postgres/instances", "stranger", body);
+  EXPECT_EQ(own.status, 409);
+  EXPECT_EQ(foreign.status, 409);
+  EXPECT_EQ(own.body, foreign.body);
+}
+
+// An operation under way is its project's.
+TEST_F(GatewayTest, AnOperationUnderWayIsNotAnotherProjects) {
+  peer_->on_command([](const v1::Command&) { return std::nullopt; });
+  const auto response = ask("POST", "/v1/postgres/instances", "member", order());
+  ASSERT_EQ(response.status, 202);
+  const std::string path = response.headers.at("location");
+  EXPECT_EQ(ask("GET", path, "reader").status, 200);
+  EXPECT_EQ(ask("GET", path, "admin").status, 200);
+  EXPECT_EQ(ask("GET", path, "stranger").status, 404);
+}
+
+TEST_F(GatewayTest, RefusalsAreCountedForTheAuditLog) {
+  accept_commands();
+  restart_gateway([](GatewayOptions& options) {
+    options.refusal_window = std::chrono::milliseconds(300);
+  });
+  for (int i = 0; i < 3; ++i) {
+    ask("GET", std::string("/v1/postgres/instances/") + kUser, "member");  // 404
+  }
+  ask("GET", "/v1/tokens", "member");                                      // 403
+  ask("GET", "/v1/postgres/instances", "nobody");                          // 401
+  ASSERT_TRUE(peer_->await_commands(2));
+  std::map<std::string, std::string> seen;
+  uint64_t not_found = 0;
+  for (const auto& command : peer_->commands()) {
+    ASSERT_TRUE(command.token().has_record_refusals());
+    for (const auto& refusal : command.token().record_refusals().refusals()) {
+      if (refusal.status() == 404) not_found += refusal.count();
+      seen[std::to_string(refusal.status())] = command.actor();
+    }
+  }
+  const std::string member = "token:" + uuid_from_name(std::string("member") + kProject);
+  EXPECT_EQ(not_found, 3u);
+  EXPECT_EQ(seen["404"], member);
+  EXPECT_EQ(seen["403"], member);
+  EXPECT_EQ(seen["401"], "unknown");
+}
+
 TEST_F(GatewayTest, PutTruthTable) {
   accept_commands();
   struct Row {

@@ -19,6 +19,17 @@ constexpr std::array<std::string_view, 2> kUserNames = {"public", "none"};
 constexpr std::array<std::string_view, 1> kDatabasePrefixes = {kPlatformPrefix};
 constexpr std::array<std::string_view, 3> kDatabaseNames = {"postgres", "template0", "template1"};
 
+// What was probably meant: "; my_app would do" of "my-app".
+std::string suggestion(std::string_view name) {
+  std::string close(name);
+  std::ranges::replace_if(close, [](char c) { return c == '-' || c == '.' || c == ' '; }, '_');
+  if (is_digit(close.front())) close.insert(close.begin(), '_');
+  const bool good = close.size() <= kMaxObjectNameBytes && std::ranges::all_of(close, [](char c) {
+    return is_letter(c) || is_digit(c) || c == '_';
+  });
+  return good ? "; " + close + " would do" : "";
+}
+
 Broken check_letters(std::string_view name, bool dollar_allowed) {
   const auto is_rest = [&](char c) {
     return is_letter(c) || is_digit(c) || c == '_' || (dollar_allowed && c == '$');
@@ -30,11 +41,11 @@ Broken check_letters(std::string_view name, bool dollar_allowed) {
   const bool starts = is_letter(name[0]) || name[0] == '_';
   if (starts && std::ranges::all_of(name, is_rest)) return std::nullopt;
   return BrokenNameRule{"name_malformed",
-                        std::string("name must start with a letter or underscore and go on with "
-                                    "letters, digits") +
+                        std::string("name must start with a letter (a-z, A-Z) or underscore and "
+                                    "go on with letters, digits") +
                             (dollar_allowed ? ", underscores and dollar signs"
                                             : " and underscores") +
-                            ", at most 63 characters"};
+                            ", at most 63 characters" + suggestion(name)};
 }
 
 Broken check_reserved(std::string_view name, std::span<const std::string_view> prefixes,
