@@ -173,10 +173,12 @@ write_service_configs() {
       --argjson timeout "${TRUNKLINE_WEBHOOK_TIMEOUT_MS:-15000}" \
       --arg ca "${TRUNKLINE_WEBHOOK_CA_FILE:-}" \
       --argjson http "${TRUNKLINE_WEBHOOK_ALLOW_HTTP:-false}" \
+      --arg allow "${TRUNKLINE_WEBHOOK_ALLOW:-}" \
       '. + {log_dsn: $dsn, metering_dsn: $database, event_source: $source, event_schema: $schema,
             usage: {window_ms: $window, grace_ms: $grace},
             webhook_master_secret: ($webhooks | rtrimstr("\n")), webhook_first_pause_ms: $pause,
-            webhook_timeout_ms: $timeout, webhook_ca_file: $ca, webhook_allow_http: $http}' |
+            webhook_timeout_ms: $timeout, webhook_ca_file: $ca, webhook_allow_http: $http,
+            webhook_allow: ($allow | split(" ") | map(select(. != "")))}' |
     write_private "$home/etc/metering.json" "$service_user"
   common_config lookup lookup |
     jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \

@@ -24,7 +24,8 @@ class BillingCase(unittest.TestCase):
     def setUpClass(cls):
         cls.platform = Platform(env={
             "TRUNKLINE_USAGE_WINDOW_MS": "2000", "TRUNKLINE_USAGE_GRACE_MS": "500",
-            "TRUNKLINE_WEBHOOK_FIRST_PAUSE_MS": "100", "TRUNKLINE_WEBHOOK_TIMEOUT_MS": "30000"})
+            "TRUNKLINE_WEBHOOK_FIRST_PAUSE_MS": "100", "TRUNKLINE_WEBHOOK_TIMEOUT_MS": "30000",
+            "TRUNKLINE_WEBHOOK_ALLOW": "127.0.0.0/8"})
         cls.addClassCleanup(cls.platform.tear_down)
         cls.certificates = Certificates(cls.platform.parent)
         cls.platform.env["TRUNKLINE_WEBHOOK_CA_FILE"] = str(cls.certificates.authority)

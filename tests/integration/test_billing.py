@@ -61,11 +61,12 @@ class BillingTest(BillingCase):
         wait_for(lambda: self.invoice()["total"] != first["total"], 60, "more usage")
         # A version for the time that was billed already: what was said stays as it was.
         dearer = [{**price, "amount": "9" + price["amount"]} for price in PRICES]
-        newer = self.made("/v1/price-lists", self.list_of(PRICES))["uuid"]
+        newer = self.made("/v1/price-lists", {**self.list_of(PRICES), "name": "newer"})["uuid"]
         at = self.get(f"/v1/invoices/{self.projects[0]}/{MONTH}?price_list={newer}")["position"]
         path = f"/v1/invoices/{self.projects[0]}/{MONTH}?price_list={newer}&at="
         before = self.get(path + str(at))
-        status, _, _ = self.platform.api("PUT", f"/v1/price-lists/{newer}", self.list_of(dearer))
+        status, _, _ = self.platform.api("PUT", f"/v1/price-lists/{newer}",
+                                         {**self.list_of(dearer), "name": "newer"})
         self.assertEqual(status, 200)
         self.assertEqual(self.get(path + str(at)), before)
         self.assertEqual(self.invoice(more=f"&at={first['position']}"), first)

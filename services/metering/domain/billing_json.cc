@@ -48,7 +48,7 @@ std::string price_list_json(const PriceListState& list, int64_t at_ms) {
 std::string webhook_json(const WebhookState& webhook) {
   Json out = {{"uuid", webhook.id},
               {"url", webhook.url},
-              {"project_id", webhook.project_id},
+              {"project_id", webhook.project_id.empty() ? Json() : Json(webhook.project_id)},
               {"description", webhook.description},
               {"enabled", webhook.enabled},
               {"key_number", webhook.key_number},

@@ -89,7 +89,8 @@ bool is_newest(const PriceListState& state, const v1::PublishPriceList& c) {
          std::ranges::equal(newest.prices, c.prices(), {}, {}, price_from);
 }
 
-PriceListDecision publish(const PriceListState& state, const v1::PublishPriceList& c) {
+PriceListDecision publish(const PriceListState& state, const v1::PublishPriceList& c,
+                          const PriceListFacts& facts) {
   if (!is_uuid(state.id)) return bad_value("uuid_malformed", "uuid must be a UUID");
   if (state.retired_at) return conflict("price_list_retired", "the price list is retired");
   if (c.name().empty() || !is_line(c.name(), kLongestName)) {
@@ -107,6 +108,10 @@ PriceListDecision publish(const PriceListState& state, const v1::PublishPriceLis
   }
   if (auto rejection = check_prices(c)) return *rejection;
   if (is_newest(state, c)) return ignore("the newest version is like this");
+  if (facts.names_in_use.contains(c.name())) {
+    return conflict("name_in_use", "there is a price list named " + c.name() +
+                                       ": publish a new version of it, or choose another name");
+  }
   if (state.versions.size() >= kMostVersions) {
     return conflict("versions_too_many", "a price list has 1000 versions at the most");
   }
@@ -135,10 +140,10 @@ PriceListDecision retire(const PriceListState& state) {
 }  // namespace
 
 PriceListDecision decide(const PriceListState& state, const v1::PriceListCommand& command,
-                         const PriceListFacts&, TimePoint) {
+                         const PriceListFacts& facts, TimePoint) {
   switch (command.body_case()) {
     case v1::PriceListCommand::kPublishPriceList:
-      return publish(state, command.publish_price_list());
+      return publish(state, command.publish_price_list(), facts);
     case v1::PriceListCommand::kRetirePriceList: return retire(state);
     case v1::PriceListCommand::BODY_NOT_SET: break;
   }

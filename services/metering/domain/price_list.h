@@ -5,12 +5,14 @@
 // Rules: command_empty, uuid_malformed, name_malformed, currency_unknown, valid_from_not_full_hour,
 // prices_missing, prices_too_many, meter_unknown, state_not_allowed, state_unknown,
 // amount_malformed, per_malformed, plan_malformed, price_ambiguous: bad_value;
-// currency_must_not_change, price_list_retired, versions_too_many: conflict; price_list_not_found:
-// not_found. The newest version once more, and a second retirement, are Ignored.
+// currency_must_not_change, price_list_retired, versions_too_many, name_in_use: conflict;
+// price_list_not_found: not_found. The newest version once more, and a second retirement, are
+// Ignored.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,7 +52,9 @@ struct PriceListState {
   std::optional<TimePoint> retired_at;
 };
 
-struct PriceListFacts {};
+struct PriceListFacts {
+  std::set<std::string> names_in_use;  // by other lists that are not retired
+};
 
 Decision<v1::PriceListEvent> decide(const PriceListState& state,
                                     const v1::PriceListCommand& command,

@@ -80,7 +80,7 @@ WebhookDecision create(const WebhookState& state, const v1::CreateWebhook& c,
     return reject(RejectionBlame::conflict, "uuid_in_use", "uuid " + state.id + " is in use");
   }
   if (!is_uuid(state.id)) return bad_value("uuid_malformed", "uuid must be a UUID");
-  if (auto rejection = check_webhook_url(c.url(), facts.allow_http)) return *rejection;
+  if (auto rejection = check_webhook_url(c.url(), facts)) return *rejection;
   if (!c.project_id().empty() && !is_uuid(c.project_id())) {
     return bad_value("project_id_malformed", "project_id must be a UUID");
   }
@@ -99,7 +99,7 @@ WebhookDecision update(const WebhookState& state, const v1::UpdateWebhook& c,
   auto& e = *event.mutable_webhook_updated();
   bool changes = false;
   if (c.has_url() && c.url() != state.url) {
-    if (auto rejection = check_webhook_url(c.url(), facts.allow_http)) return *rejection;
+    if (auto rejection = check_webhook_url(c.url(), facts)) return *rejection;
     e.set_url(c.url());
     changes = true;
   }
@@ -154,7 +154,7 @@ WebhookDecision record_recovery(const WebhookState& state) {
 
 }  // namespace
 
-std::optional<Rejection> check_webhook_url(std::string_view url, bool allow_http) {
+std::optional<Rejection> check_webhook_url(std::string_view url, const WebhookFacts& facts) {
   if (url.empty() || url.size() > kLongestUrl) {
     return malformed("url must have 1 to 2048 bytes");
   }
@@ -176,8 +176,13 @@ std::optional<Rejection> check_webhook_url(std::string_view url, bool allow_http
   if (colon != std::string_view::npos && !is_port(authority.substr(colon + 1))) {
     return malformed("url has a port that is none");
   }
-  if (!https && !allow_http && !is_loopback(host)) {
+  if (!https && !facts.allow_http && !is_loopback(host)) {
     return bad_value("url_not_allowed", "url must be https; http is for this machine only");
+  }
+  if (facts.may_reach && !facts.may_reach(host)) {
+    return bad_value("url_not_allowed", "url leads to " + std::string(host) +
+                                            ", which is internal: the operator must allow it "
+                                            "(webhook_allow)");
   }
   return std::nullopt;
 }

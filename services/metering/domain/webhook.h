@@ -8,6 +8,7 @@
 // already are Ignored.
 #pragma once
 
+#include <functional>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -54,11 +55,13 @@ struct WebhookState {
 
 struct WebhookFacts {
   bool allow_http = false;  // also to other machines
+  // Whether deliveries may go to the host, as its text tells; not set: to every one.
+  std::function<bool(std::string_view host)> may_reach = {};
 };
 
-// Who receives must be reached by https; by http only on this machine, or where it is allowed.
-// Why a URL is refused, or nothing.
-std::optional<Rejection> check_webhook_url(std::string_view url, bool allow_http);
+// Who receives must be reached by https; by http only on this machine, or where it is allowed; and
+// at a public address, or one that the operator allows. Why a URL is refused, or nothing.
+std::optional<Rejection> check_webhook_url(std::string_view url, const WebhookFacts& facts);
 
 Decision<v1::WebhookEvent> decide(const WebhookState& state, const v1::WebhookCommand& command,
                                   const WebhookFacts& facts, TimePoint now);

@@ -1,6 +1,7 @@
 #include "metering/domain/window_close.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "metering/domain/usage_fold.h"
 
@@ -98,6 +99,15 @@ void forget_old(UsageState& state, int64_t until_ms) {
   }
 }
 
+// Months since 1970, UTC; -1: before.
+int64_t month_of(int64_t ms) {
+  if (ms < 0) return -1;
+  const std::chrono::sys_days day{
+      std::chrono::floor<std::chrono::days>(std::chrono::milliseconds(ms))};
+  const std::chrono::year_month_day date{day};
+  return (int{date.year()} - 1970) * int64_t{12} + unsigned{date.month()} - 1;
+}
+
 }  // namespace
 
 void evolve_closed(UsageState& state, int64_t position, int64_t recorded_ms,
@@ -120,10 +130,11 @@ std::optional<v1::UsageWindowClosed> decide_close(const UsageState& state,
                                                   const WindowRules& rules, int64_t now_ms) {
   const int64_t end_ms = window_end(rules, now_ms - rules.grace_ms);
   if (end_ms <= state.closed_until_ms) return std::nullopt;
-  if (std::none_of(state.instances.begin(), state.instances.end(),
-                   [](const auto& entry) { return has_usage(entry.second); })) {
-    return std::nullopt;
-  }
+  const bool idle = std::none_of(state.instances.begin(), state.instances.end(),
+                                 [](const auto& entry) { return has_usage(entry.second); });
+  // Where nothing runs nothing is to be closed, but that the month is over: its invoices are
+  // complete then.
+  if (idle && month_of(state.closed_until_ms) == month_of(end_ms)) return std::nullopt;
   v1::UsageWindowClosed closed;
   closed.set_window_end_unix_ms(end_ms);
   closed.set_length_ms(rules.length_ms);

@@ -5,6 +5,7 @@
 
 #include "metering/io/billing_catalog.h"
 #include "metering/io/query_service.h"
+#include "metering/io/webhook_address.h"
 #include "metering/io/webhook_sender.h"
 #include "metering/io/webhook_store.h"
 
@@ -19,6 +20,7 @@ WebhookSender::Options sender_options(const nlohmann::json& config, const std::s
   options.allow_http = config.value("webhook_allow_http", false);
   options.policy.first_pause =
       milliseconds(config.value("webhook_first_pause_ms", int64_t{1'000}));
+  options.transport.allowed = ip_ranges(config.value("webhook_allow", std::vector<std::string>()));
   options.transport.ca_file = config.value("webhook_ca_file", std::string());
   options.transport.timeout = milliseconds(config.value("webhook_timeout_ms", int64_t{15'000}));
   options.origin.source = config.value("event_source", std::string("/trunkline/local"));
@@ -50,6 +52,9 @@ Billing::Billing(bus::Bus& bus, const runtime::ServiceConfig& config,
   BillingCatalog::Options catalog;
   catalog.log_dsn = config.log_dsn;
   catalog.webhook_facts.allow_http = raw.value("webhook_allow_http", false);
+  catalog.webhook_facts.may_reach =
+      [allowed = ip_ranges(raw.value("webhook_allow", std::vector<std::string>()))](
+          std::string_view host) { return may_reach_host(host, allowed); };
   catalog.on_change = [parts = parts_.get()] {
     const std::lock_guard lock(parts->mutex);
     if (parts->woken != nullptr) parts->woken->wake();

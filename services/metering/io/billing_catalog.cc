@@ -134,9 +134,19 @@ struct BillingCatalog::Impl {
     if (options.on_change) options.on_change();
   }
 
+  PriceListFacts facts_for(const std::string& uuid) {
+    PriceListFacts facts;
+    for (const auto& [other, entry] : price_lists.entries()) {
+      if (other == uuid || entry.state.versions.empty() || entry.state.retired_at) continue;
+      facts.names_in_use.insert(entry.state.versions.back().name);
+    }
+    return facts;
+  }
+
   v1::CommandAnswer decide(const v1::Command& command) {
     if (command.has_price_list()) {
-      return price_lists.handle(command, command.price_list(), {}, true);
+      return price_lists.handle(command, command.price_list(), facts_for(command.aggregate_id()),
+                                true);
     }
     if (command.has_webhook()) {
       return webhooks.handle(command, command.webhook(), options.webhook_facts, true);

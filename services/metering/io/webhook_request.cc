@@ -4,10 +4,22 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "base/utf8.h"
+#include "metering/io/webhook_address.h"
+
 namespace trunkline::metering {
 namespace {
 
 constexpr size_t kMostAnswer = 64 * 1024;
+constexpr size_t kMostLocation = 200;
+
+std::string redirect_text(CURL* easy, long status) {
+  const char* location = nullptr;
+  curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &location);
+  const std::string to =
+      location == nullptr ? "" : " to " + bounded_text(location, kMostLocation);
+  return "redirects are not followed (" + std::to_string(status) + to + ")";
+}
 
 }  // namespace
 
@@ -38,10 +50,25 @@ size_t WebhookRequest::on_header(char* data, size_t size, size_t count, void* se
   return size * count;
 }
 
+// The address that is connected to, after the name was looked up: what it leads to a moment later
+// does not matter.
+curl_socket_t WebhookRequest::on_socket(void* self, curlsocktype, curl_sockaddr* address) {
+  auto* request = static_cast<WebhookRequest*>(self);
+  const auto ip = ip_from(address->addr);
+  if (!ip || !may_reach(*ip, request->allowed_)) {
+    request->refused_address_ = ip ? ip_text(*ip) : "no IP address";
+    return CURL_SOCKET_BAD;
+  }
+  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 WebhookRequest::WebhookRequest(CURLM* multi, const WebhookTransport& transport,
                                const std::string& url, const std::vector<std::string>& headers,
                                std::string body)
-    : multi_(multi), easy_(curl_easy_init()), body_(std::move(body)) {
+    : multi_(multi),
+      easy_(curl_easy_init()),
+      body_(std::move(body)),
+      allowed_(transport.allowed) {
   if (easy_ == nullptr) throw std::runtime_error("curl has no handle");
   for (const auto& header : headers) headers_ = curl_slist_append(headers_, header.c_str());
   headers_ = curl_slist_append(headers_, "Expect:");
@@ -62,6 +89,8 @@ WebhookRequest::WebhookRequest(CURLM* multi, const WebhookTransport& transport,
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, headers_);
   curl_easy_setopt(easy_, CURLOPT_POSTFIELDS, body_.data());
   curl_easy_setopt(easy_, CURLOPT_POSTFIELDSIZE, static_cast<long>(body_.size()));
+  curl_easy_setopt(easy_, CURLOPT_OPENSOCKETFUNCTION, &WebhookRequest::on_socket);
+  curl_easy_setopt(easy_, CURLOPT_OPENSOCKETDATA, this);
   curl_easy_setopt(easy_, CURLOPT_WRITEFUNCTION, &WebhookRequest::on_body);
   curl_easy_setopt(easy_, CURLOPT_WRITEDATA, this);
   curl_easy_setopt(easy_, CURLOPT_HEADERFUNCTION, &WebhookRequest::on_header);
@@ -83,6 +112,10 @@ DeliveryResult WebhookRequest::result(CURLcode code) const {
   const bool answered = code == CURLE_OK || (code == CURLE_WRITE_ERROR && status != 0);
   if (answered) {
     out.status = static_cast<int>(status);
+    if (status >= 300 && status < 400) out.error = redirect_text(easy_, status);
+  } else if (!refused_address_.empty()) {
+    out.error = "its address " + refused_address_ +
+                " is internal: the operator must allow it (webhook_allow)";
   } else {
     out.error = curl_easy_strerror(code);
   }

@@ -7,18 +7,21 @@
 #include <string>
 #include <vector>
 
+#include "metering/domain/reachable.h"
 #include "metering/domain/webhook_delivery.h"
 
 namespace trunkline::metering {
 
 struct WebhookTransport {
   std::string ca_file;  // empty: the system's
+  std::vector<IpRange> allowed;  // beside public addresses
   std::chrono::milliseconds connect_timeout{5'000};
   std::chrono::milliseconds timeout{15'000};
 };
 
 class WebhookRequest {
  public:
+  // Connects to addresses that may be reached and no other, whatever the name leads to meanwhile.
   // No redirects, no proxy, nothing but http and https, certificates verified; of the
   // answer no more than a little is taken, and none of its body is kept.
   WebhookRequest(CURLM* multi, const WebhookTransport& transport, const std::string& url,
@@ -35,6 +38,7 @@ class WebhookRequest {
  private:
   bool take(size_t bytes);  // false: the answer is too long
   static size_t on_body(char* data, size_t size, size_t count, void* self);
+  static curl_socket_t on_socket(void* self, curlsocktype purpose, curl_sockaddr* address);
   static size_t on_header(char* data, size_t size, size_t count, void* self);
 
   CURLM* const multi_;
@@ -43,6 +47,8 @@ class WebhookRequest {
   curl_slist* headers_ = nullptr;
   size_t answered_bytes_ = 0;
   std::string retry_after_;
+  const std::vector<IpRange> allowed_;
+  std::string refused_address_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 

@@ -214,7 +214,7 @@ struct WebhookSender::Impl {
     load(receiver);
     tell_trouble(receiver);
     if (!receiver.webhook.enabled) return;
-    if (check_webhook_url(receiver.webhook.url, options.allow_http)) return;
+    if (check_webhook_url(receiver.webhook.url, {options.allow_http, {}})) return;
     if (!receiver.is_open()) return disable(receiver);
     look(receiver);
     send(receiver);
@@ -232,7 +232,7 @@ struct WebhookSender::Impl {
     figures.tries.add({word_of(verdict)});
     if (verdict != DeliveryVerdict::delivered) {
       receiver.last_answer =
-          result.status != 0 ? "it answers " + std::to_string(result.status) : result.error;
+          !result.error.empty() ? result.error : "it answers " + std::to_string(result.status);
     }
     switch (verdict) {
       case DeliveryVerdict::delivered:

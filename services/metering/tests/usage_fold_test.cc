@@ -290,7 +290,6 @@ TEST(UsageFold, ASnapshotHoldsAll) {
 TEST(WindowClose, IsDueWhenAWindowAndItsGraceAreOver) {
   const WindowRules rules{60'000, 5'000};
   Given given;
-  EXPECT_FALSE(decide_close(given.state, rules, kT0 + 3'600'000)) << "nothing is there";
   given.created(10'000);
   EXPECT_EQ(decide_close(given.state, rules, kT0 + 64'999)->window_end_unix_ms(), kT0);
   EXPECT_EQ(decide_close(given.state, rules, kT0 + 65'000)->window_end_unix_ms(), kT0 + 60'000);
@@ -298,6 +297,22 @@ TEST(WindowClose, IsDueWhenAWindowAndItsGraceAreOver) {
   EXPECT_FALSE(decide_close(given.state, rules, kT0 + 124'999));
   EXPECT_EQ(decide_close(given.state, rules, kT0 + 485'000)->window_end_unix_ms(), kT0 + 480'000);
   EXPECT_FALSE(decide_close(given.state, rules, kT0)) << "the log's clock went back";
+}
+
+// Where nothing runs, one close a month says that what was billed is complete.
+TEST(WindowClose, OfAnIdlePlatformIsOncePerMonth) {
+  const WindowRules rules{60'000, 5'000};
+  constexpr int64_t kMonth = 31 * int64_t{86'400'000};
+  Given given;
+  const auto first = decide_close(given.state, rules, kT0 + 65'000);
+  ASSERT_TRUE(first) << "nothing was ever closed";
+  EXPECT_EQ(first->window_end_unix_ms(), kT0 + 60'000);
+  given.closed(60'000);
+  EXPECT_FALSE(decide_close(given.state, rules, kT0 + 3'600'000));
+  const auto next = decide_close(given.state, rules, kT0 + kMonth);
+  ASSERT_TRUE(next);
+  EXPECT_GT(next->window_end_unix_ms(), kT0 + kMonth - 65'001);
+  EXPECT_TRUE(decide_close(given.state, rules, kT0 + 2 * kMonth));
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ std::string verdict(const WebhookState& state, const v1::WebhookCommand& command
 
 TEST(Webhook, WhereItMayLead) {
   const auto rule = [](const char* url, bool allow_http = false) {
-    const auto rejection = check_webhook_url(url, allow_http);
+    const auto rejection = check_webhook_url(url, {allow_http, {}});
     return rejection ? rejection->rule : std::string();
   };
   for (const char* good :
@@ -76,6 +76,15 @@ TEST(Webhook, WhereItMayLead) {
         "https://ex\nample.com/"}) {
     EXPECT_EQ(rule(bad), "url_malformed") << bad;
   }
+}
+
+TEST(Webhook, NotToWhatTheOperatorDoesNotAllow) {
+  const WebhookFacts facts{false, [](std::string_view host) { return host != "10.0.0.1"; }};
+  EXPECT_FALSE(check_webhook_url("https://example.com/", facts));
+  const auto refused = check_webhook_url("https://10.0.0.1:8443/x", facts);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->rule, "url_not_allowed");
+  EXPECT_NE(refused->message.find("webhook_allow"), std::string::npos);
 }
 
 TEST(Webhook, ItsLife) {
