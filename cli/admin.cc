@@ -62,7 +62,7 @@ void add_on_one(CLI::App* command, Session& session, const std::string& what,
                 const std::string& collection,
                 std::function<ExitCode(const std::string& path)> action) {
   auto name = std::make_shared<std::string>();
-  command->add_option(what, *name, "name or UUID")->required();
+  command->add_option(what, *name, "name or UUID")->required()->type_name("NAME");
   command->callback([&session, name, what, collection, action = std::move(action)] {
     session.action = [&session, name, what, collection, action] {
       return action(collection + "/" + resolve(session.api(), collection, *name, what));
@@ -100,9 +100,14 @@ struct VersionOrder {
 void add_version_writes(CLI::App& group, Session& session) {
   CLI::App* create = add_command(group, "create", "offer a version");
   auto order = std::make_shared<VersionOrder>();
-  create->add_option("--name", order->name)->required();
-  create->add_option("--image", order->image, "what the hosts run, \"postgresql-15\"")->required();
-  create->add_option("--description", order->description);
+  create->add_option("--name", order->name, "of the version, as clients see it")
+      ->required()
+      ->type_name("NAME");
+  create->add_option("--image", order->image, "what the hosts run: postgresql-15, for example")
+      ->required()
+      ->type_name("IMAGE");
+  create->add_option("--description", order->description, "for people (default: none)")
+      ->type_name("WORDS");
   create->callback([&session, order] {
     session.action = [&session, order] {
       Json body = {{"name", order->name}, {"image", order->image}};
@@ -114,9 +119,11 @@ void add_version_writes(CLI::App& group, Session& session) {
 
   CLI::App* update = add_command(group, "update", "change a version");
   auto change = std::make_shared<VersionOrder>();
-  update->add_option("--name", change->name, "new name");
-  update->add_option("--image", change->image);
-  update->add_option("--description", change->description);
+  update->add_option("--name", change->name, "new name (default: as it is)")->type_name("NAME");
+  update->add_option("--image", change->image, "what the hosts run (default: as it is)")
+      ->type_name("IMAGE");
+  update->add_option("--description", change->description, "for people (default: as it is)")
+      ->type_name("WORDS");
   add_on_one(update, session, "version", kVersions,
              [&session, change, update](const std::string& path) {
                Json body = Json::object();
@@ -201,12 +208,19 @@ ExitCode create_token(Session& session, const TokenOrder& order) {
 void add_token_create(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "create", "make a token; it is shown this once");
   auto order = std::make_shared<TokenOrder>();
-  command->add_option("--name", order->name)->required();
-  command->add_option("--role", order->role, "admin, member (default) or reader")
-      ->check(CLI::IsMember({"admin", "member", "reader"}));
-  command->add_option("--project", order->project, "UUID; not for admin");
-  command->add_option("--expires", order->expires, "RFC 3339 time (default: never)");
-  command->add_option("--out", order->out, "write it to this new file (mode 0600), do not show it")
+  command->add_option("--name", order->name, "of the token, for people")
+      ->required()
+      ->type_name("NAME");
+  command->add_option("--role", order->role, "what it may do (default: member)")
+      ->check(CLI::IsMember({"admin", "member", "reader"}))
+      ->type_name("admin|member|reader");
+  command->add_option("--project", order->project,
+                      "its project; needed but for an admin (default: none)")
+      ->type_name("UUID");
+  command->add_option("--expires", order->expires, "RFC 3339 time (default: never)")
+      ->type_name("TIME");
+  command
+      ->add_option("--out", order->out, "write it to this new file, mode 0600 (default: show it)")
       ->type_name("FILE");
   command->callback([&session, order] {
     session.action = [&session, order] { return create_token(session, *order); };
@@ -246,8 +260,8 @@ void add_operations(CLI::App& app, Session& session) {
   CLI::App* command = add_command(*group, "get", "show one");
   auto id = std::make_shared<std::string>();
   auto wait = std::make_shared<WaitOptions>();
-  command->add_option("operation", *id, "UUID")->required();
-  add_wait(*command, *wait);
+  command->add_option("operation", *id, "as an answer 202 names it")->required()->type_name("UUID");
+  add_wait(*command, *wait, "wait until it is decided");
   command->callback([&session, id, wait] {
     session.action = [&session, id, wait] {
       const auto uuid = canonical_uuid(*id);

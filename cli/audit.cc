@@ -45,11 +45,12 @@ void add_audit(CLI::App& app, Session& session) {
             about)
         ->type_name(type);
   };
-  filter("project", "about this project", "UUID");
-  filter("actor", "by this one: the UUID of a token, or as entries have it", "WHO");
-  filter("from", "at or after this RFC 3339 time", "TIME");
-  filter("to", "before this RFC 3339 time", "TIME");
-  filter("outcome", "accepted, ignored or rejected", "WORD");
+  filter("project", "about this project (default: all that the token sees)", "UUID");
+  filter("actor", "by this one: the UUID of a token, or as entries have it (default: anybody)",
+         "WHO");
+  filter("from", "at or after this RFC 3339 time (default: the beginning)", "TIME");
+  filter("to", "before this RFC 3339 time (default: now)", "TIME");
+  filter("outcome", "what came of it (default: anything)", "accepted|ignored|rejected");
   command->add_option("-n,--limit", wish->limit, "the newest N (default 50; 0: all)")
       ->check(CLI::Range(0, 1000000))
       ->type_name("N");

@@ -89,16 +89,25 @@ void add_usage(CLI::App& app, Session& session) {
   CLI::App* command = app.add_subcommand("usage", "what was used, in windows and groups");
   command->fallthrough();
   auto options = std::make_shared<UsageOptions>();
-  for (const char* name : {"project", "instance", "node", "meter", "from", "to", "window"}) {
-    command->add_option_function<std::string>(
-        std::string("--") + name,
-        [options, name](const std::string& value) { options->query.emplace_back(name, value); });
-  }
-  command->add_option_function<std::string>(
-      "--group-by", [options](const std::string& value) {
-        options->query.emplace_back("group_by", value);
-      }, "project,instance,node,meter,state");
-  command->add_option("-n", options->limit, "only the first N")->type_name("N");
+  const auto parameter = [&](const char* option, const char* name, const char* values,
+                             const char* about) {
+    command
+        ->add_option_function<std::string>(
+            option,
+            [options, name](const std::string& value) { options->query.emplace_back(name, value); },
+            about)
+        ->type_name(values);
+  };
+  parameter("--project", "project", "UUID", "of this project (default: all that the token sees)");
+  parameter("--instance", "instance", "UUID", "of this instance (default: all)");
+  parameter("--node", "node", "UUID", "of this node (default: all)");
+  parameter("--meter", "meter", "NAME,…", "these meters, like vcpu_seconds (default: all)");
+  parameter("--from", "from", "TIME", "RFC 3339, from its window on (default: a day before --to)");
+  parameter("--to", "to", "TIME", "RFC 3339, up to then (default: now)");
+  parameter("--window", "window", "1m|1h|1d|1mo", "length of a row's window, UTC (default: 1h)");
+  parameter("--group-by", "group_by", "project|instance|node|meter|state,…",
+            "a row of each of these (default: instance,meter)");
+  command->add_option("-n", options->limit, "only the first N (default: all)")->type_name("N");
   command->callback([&session, options] {
     session.action = [&session, options] {
       session.print_rows(kUsageColumns,
@@ -115,11 +124,16 @@ void add_invoices(CLI::App& app, Session& session) {
     std::string project, month, price_list, compare_with, at;
   };
   auto options = std::make_shared<Options>();
-  command->add_option("project", options->project, "UUID")->required();
-  command->add_option("month", options->month, "like 2026-11")->required();
-  command->add_option("--price-list", options->price_list, "name or UUID")->required();
-  command->add_option("--compare-with", options->compare_with, "another price list");
-  command->add_option("--at", options->at, "as of this position of the log");
+  command->add_option("project", options->project, "whose invoice")->required()->type_name("UUID");
+  command->add_option("month", options->month, "like 2026-11")->required()->type_name("MONTH");
+  command->add_option("--price-list", options->price_list, "name or UUID")
+      ->required()
+      ->type_name("NAME");
+  command->add_option("--compare-with", options->compare_with,
+                      "name or UUID of another price list (default: none)")
+      ->type_name("NAME");
+  command->add_option("--at", options->at, "as of this position of the log (default: now)")
+      ->type_name("POSITION");
   command->callback([&session, options] {
     session.action = [&session, options] {
       ApiClient& api = session.api();
@@ -153,7 +167,7 @@ void add_price_lists(CLI::App& app, Session& session) {
   auto name = std::make_shared<std::string>();
   auto file = std::make_shared<std::string>();
   CLI::App* get = add_command(*group, "get", "show one and its prices");
-  get->add_option("price-list", *name, "name or UUID")->required();
+  get->add_option("price-list", *name, "name or UUID")->required()->type_name("NAME");
   get->callback([&session, name] {
     session.action = [&session, name] {
       const Json found = session.api().get(
@@ -166,8 +180,12 @@ void add_price_lists(CLI::App& app, Session& session) {
     };
   });
   CLI::App* publish = add_command(*group, "publish", "publish a list, or a new version of one");
-  publish->add_option("file", *file, "JSON: name, currency, valid_from, prices")->required();
-  publish->add_option("--as-version-of", *name, "name or UUID of the list");
+  publish->add_option("file", *file, "JSON: name, currency, valid_from, prices")
+      ->required()
+      ->type_name("FILE");
+  publish->add_option("--as-version-of", *name,
+                      "name or UUID of the list (default: a new list)")
+      ->type_name("NAME");
   publish->callback([&session, name, file] {
     session.action = [&session, name, file] {
       ApiClient& api = session.api();
@@ -178,7 +196,7 @@ void add_price_lists(CLI::App& app, Session& session) {
     };
   });
   CLI::App* retire = add_command(*group, "retire", "no new versions; invoices may name it still");
-  retire->add_option("price-list", *name, "name or UUID")->required();
+  retire->add_option("price-list", *name, "name or UUID")->required()->type_name("NAME");
   retire->callback([&session, name] {
     session.action = [&session, name] {
       const std::string uuid = resolve(session.api(), kPriceLists, *name, "price list");
@@ -195,7 +213,7 @@ CLI::App* add_on_webhook(CLI::App& group, Session& session, const std::string& n
                          std::function<ExitCode(const std::string& path)> work) {
   CLI::App* command = add_command(group, name, about);
   auto uuid = std::make_shared<std::string>();
-  command->add_option("webhook", *uuid, "UUID")->required();
+  command->add_option("webhook", *uuid, "as list shows it")->required()->type_name("UUID");
   command->callback([&session, uuid, work = std::move(work)] {
     session.action = [uuid, work] {
       if (!is_uuid(*uuid)) throw Failure(ExitCode::usage, "webhook must be a UUID");
@@ -211,9 +229,13 @@ void add_webhook_writers(CLI::App& group, Session& session) {
   };
   auto options = std::make_shared<Options>();
   CLI::App* create = add_command(group, "create", "have records delivered; shows the key once");
-  create->add_option("--url", options->url)->required();
-  create->add_option("--project", options->project, "only of this project");
-  create->add_option("--description", options->description);
+  create->add_option("--url", options->url, "where usage is delivered to, https")
+      ->required()
+      ->type_name("URL");
+  create->add_option("--project", options->project, "only of this project (default: of all)")
+      ->type_name("UUID");
+  create->add_option("--description", options->description, "for people (default: none)")
+      ->type_name("WORDS");
   create->callback([&session, options] {
     session.action = [&session, options] {
       Json body = {{"url", options->url}};
@@ -245,7 +267,9 @@ void add_webhook_writers(CLI::App& group, Session& session) {
         const Json body = {{"from", options->from}};
         return finish(session, kWebhookFields, session.api().post(path + "/resend", body));
       });
-  resend->add_option("--from", options->from, "RFC 3339 time")->required();
+  resend->add_option("--from", options->from, "from the records of then on, RFC 3339")
+      ->required()
+      ->type_name("TIME");
 }
 
 }  // namespace

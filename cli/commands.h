@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <memory>
 #include <string>
 
 #include "cli/session.h"
@@ -33,7 +34,11 @@ CLI::App* add_group(CLI::App& app, const std::string& name, const std::string& a
 CLI::App* add_command(CLI::App& group, const std::string& name, const std::string& about);
 
 // --wait and --timeout.
-void add_wait(CLI::App& command, WaitOptions& wait);
+void add_wait(CLI::App& command, WaitOptions& wait,
+              const std::string& until = "wait until it is ACTIVE or in ERROR");
+
+// Everything that there is; parsing it sets session.action.
+std::unique_ptr<CLI::App> make_app(Session& session);
 
 // Runs the whole command line (without the program's name) and answers the process's exit code;
 // never throws. Errors go to terminal.err in one line "trunkline: …".

@@ -144,7 +144,7 @@ ExitCode carry_out(Session& session, const Order& order, const std::string& what
 CLI::App* add_order(CLI::App& group, const std::string& name, const std::string& about,
                     Order& order) {
   CLI::App* command = add_command(group, name, about);
-  command->add_option("instance", order.instance, "name or UUID")->required();
+  command->add_option("instance", order.instance, "name or UUID")->required()->type_name("NAME");
   command->add_option("--to", order.target, "UUID of the node (default: the one that is furthest)")
       ->type_name("NODE");
   command->add_flag("--wait", order.wait.wait, "wait until the new primary is open");
@@ -167,7 +167,10 @@ void add_orders(CLI::App& group, Session& session) {
   auto forced = std::make_shared<Order>();
   CLI::App* override_ = add_order(
       group, "override", "make a standby the primary although writes may be lost", *forced);
-  override_->add_flag("--accept-data-loss", forced->accept_data_loss)->required();
+  override_
+      ->add_flag("--accept-data-loss", forced->accept_data_loss,
+                 "needed: what the chosen standby does not have is lost for good")
+      ->required();
   override_->callback([&session, forced] {
     session.action = [&session, forced] {
       return carry_out(session, *forced, "failover",
@@ -182,8 +185,8 @@ void add_reader(CLI::App& group, Session& session, const std::string& name,
   CLI::App* command = add_command(group, name, about);
   auto instance = std::make_shared<std::string>();
   auto limit = std::make_shared<size_t>(0);
-  command->add_option("instance", *instance, "name or UUID")->required();
-  command->add_option("-n", *limit, "only the newest N")->type_name("N");
+  command->add_option("instance", *instance, "name or UUID")->required()->type_name("NAME");
+  command->add_option("-n", *limit, "only the newest N (default: all)")->type_name("N");
   command->callback([&session, instance, limit, print = std::move(print)] {
     session.action = [&session, instance, limit, print] {
       print(session.api().list(instance_path(session, *instance) + "/failovers", {}, *limit));
@@ -213,11 +216,13 @@ void add_replay(CLI::App& group, Session& session) {
   CLI::App* command = add_command(
       group, "replay", "take its decisions again by the present rules; exit code 7: one differs");
   auto wish = std::make_shared<ReplayWish>();
-  command->add_option("instance", wish->instance, "name or UUID")->required();
-  command->add_option("--position", wish->position, "only the decision at this place in the log")
+  command->add_option("instance", wish->instance, "name or UUID")->required()->type_name("NAME");
+  command
+      ->add_option("--position", wish->position,
+                   "only the decision at this place in the log (default: all)")
       ->check(CLI::Range(int64_t{1}, INT64_MAX))
       ->type_name("N");
-  command->add_option("-n", wish->limit, "only the newest N")->type_name("N");
+  command->add_option("-n", wish->limit, "only the newest N (default: all)")->type_name("N");
   command->callback([&session, wish] {
     session.action = [&session, wish] { return replay(session, *wish); };
   });

@@ -79,13 +79,34 @@ struct Order {
 };
 
 // Only what was given goes into the document: the API has the ranges and the defaults.
-void add_order_options(CLI::App& command, Order& order) {
-  command.add_option("--description", order.description);
-  command.add_option("--cpu", order.cpu, "virtual CPUs of each node")->type_name("N");
-  command.add_option("--ram", order.ram, "MB of each node")->type_name("MB");
-  command.add_option("--disk", order.disk, "GB of each node")->type_name("GB");
-  command.add_option("--nodes", order.nodes, "number of nodes")->type_name("N");
-  command.add_option("--sync", order.sync, "standbys that must confirm a commit")->type_name("N");
+void add_order_options(CLI::App& command, Order& order, bool is_new) {
+  const auto about = [is_new](const char* what, const std::string& otherwise) {
+    return std::string(what) + " (default: " + (is_new ? otherwise : "as it is") + ")";
+  };
+  command.add_option("--description", order.description, about("for people", "none"))
+      ->type_name("WORDS");
+  command
+      .add_option("--cpu", order.cpu,
+                  about("virtual CPUs of each node, 1 to 128", std::to_string(order.cpu)))
+      ->type_name("N");
+  command
+      .add_option("--ram", order.ram,
+                  about("MB of each node, 512 to 1048576", std::to_string(order.ram)))
+      ->type_name("MB");
+  command
+      .add_option("--disk", order.disk,
+                  about("GB of each node, 8 to 1024; can grow, not shrink",
+                        std::to_string(order.disk)))
+      ->type_name("GB");
+  command
+      .add_option("--nodes", order.nodes,
+                  about("number of nodes, 1 to 16", std::to_string(order.nodes)))
+      ->type_name("N");
+  command
+      .add_option("--sync", order.sync,
+                  about("standbys that must confirm a commit, fewer than nodes",
+                        "1 if there is a standby, else 0"))
+      ->type_name("N");
   add_wait(command, order.wait);
 }
 
@@ -101,12 +122,18 @@ void take_given(const CLI::App& command, const Order& order, Json& body) {
 void add_create(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "create", "order an instance");
   auto order = std::make_shared<Order>();
-  command->add_option("--name", order->name)->required();
-  add_order_options(*command, *order);
+  command->add_option("--name", order->name, "for people; need not be unique")
+      ->required()
+      ->type_name("NAME");
+  add_order_options(*command, *order, true);
   command->add_option("--version", order->version,
-                      "name or UUID of the version (not needed if only one is offered)");
-  command->add_option("--project", order->project, "UUID; an administrator may choose it");
-  command->add_option("--uuid", order->uuid, "UUID of the new instance");
+                      "name or UUID of the version (default: the only one that is offered)")
+      ->type_name("NAME");
+  command->add_option("--project", order->project,
+                      "an administrator may choose it (default: the token's)")
+      ->type_name("UUID");
+  command->add_option("--uuid", order->uuid, "of the new instance (default: a new one)")
+      ->type_name("UUID");
   command->callback([&session, order, command] {
     session.action = [&session, order, command] {
       Json body = {{"name", order->name}};
@@ -127,9 +154,9 @@ void add_create(CLI::App& group, Session& session) {
 void add_update(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "update", "change an instance, also while it runs");
   auto order = std::make_shared<Order>();
-  command->add_option("instance", order->instance, "name or UUID")->required();
-  command->add_option("--name", order->name);
-  add_order_options(*command, *order);
+  command->add_option("instance", order->instance, "name or UUID")->required()->type_name("NAME");
+  command->add_option("--name", order->name, "new name (default: as it is)")->type_name("NAME");
+  add_order_options(*command, *order, false);
   command->callback([&session, order, command] {
     session.action = [&session, order, command] {
       Json body = Json::object();
@@ -145,7 +172,7 @@ void add_update(CLI::App& group, Session& session) {
 void add_retry(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "retry", "try again what ended in ERROR");
   auto order = std::make_shared<Order>();
-  command->add_option("instance", order->instance, "name or UUID")->required();
+  command->add_option("instance", order->instance, "name or UUID")->required()->type_name("NAME");
   add_wait(*command, order->wait);
   command->callback([&session, order] {
     session.action = [&session, order] {
@@ -176,7 +203,7 @@ void wait_until_gone(Session& session, const std::string& path, int64_t timeout_
 void add_delete(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "delete", "delete an instance with all its data");
   auto order = std::make_shared<Order>();
-  command->add_option("instance", order->instance, "name or UUID")->required();
+  command->add_option("instance", order->instance, "name or UUID")->required()->type_name("NAME");
   command->add_flag("--wait", order->wait.wait, "wait until nothing of it is left");
   command->add_option("--timeout", order->wait.timeout_s, "seconds to wait at most (default 120)")
       ->type_name("S");
@@ -199,8 +226,10 @@ void add_get(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "get", "show an instance and its nodes");
   auto instance = std::make_shared<std::string>();
   auto at = std::make_shared<std::string>();
-  command->add_option("instance", *instance, "name or UUID")->required();
-  command->add_option("--at", *at, "as of then: RFC 3339 time or position in the log");
+  command->add_option("instance", *instance, "name or UUID")->required()->type_name("NAME");
+  command
+      ->add_option("--at", *at, "as of then: RFC 3339 time or position in the log (default: now)")
+      ->type_name("WHEN");
   command->callback([&session, instance, at] {
     session.action = [&session, instance, at] {
       Query query;
@@ -223,8 +252,8 @@ void add_history(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "history", "show an instance's events, newest last");
   auto instance = std::make_shared<std::string>();
   auto limit = std::make_shared<size_t>(0);
-  command->add_option("instance", *instance, "name or UUID")->required();
-  command->add_option("-n", *limit, "only the first N")->type_name("N");
+  command->add_option("instance", *instance, "name or UUID")->required()->type_name("NAME");
+  command->add_option("-n", *limit, "only the first N (default: all)")->type_name("N");
   command->callback([&session, instance, limit] {
     session.action = [&session, instance, limit] {
       const std::string path = instance_path(session, *instance) + "/events";

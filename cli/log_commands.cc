@@ -93,9 +93,11 @@ void add_tail(CLI::App& group, Session& session) {
   auto options = std::make_shared<TailOptions>();
   command->add_option("-n", options->count, "how many (default 20)")->type_name("N");
   command->add_flag("-f,--follow", options->follow, "go on with those to come");
-  command->add_option("--stream", options->stream, "only streams that start with this")
+  command
+      ->add_option("--stream", options->stream, "only streams that start with this (default: all)")
       ->type_name("PREFIX");
-  command->add_option("--type", options->type, "only events of this type");
+  command->add_option("--type", options->type, "only events of this type (default: all)")
+      ->type_name("EVENT");
   command->callback([&session, options] {
     session.action = [&session, options] { return tail(session, *options); };
   });
@@ -132,8 +134,9 @@ ExitCode show(Session& session, const std::string& name) {
 void add_show(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "show", "all events of a stream");
   auto name = std::make_shared<std::string>();
-  command->add_option("stream", *name, "\"instance-<uuid>\", a UUID, or an instance's name")
-      ->required();
+  command->add_option("stream", *name, "instance-UUID, a UUID, or an instance's name")
+      ->required()
+      ->type_name("STREAM");
   command->callback([&session, name] {
     session.action = [&session, name] { return show(session, *name); };
   });
@@ -170,8 +173,10 @@ void add_at(CLI::App& group, Session& session) {
   CLI::App* command = add_command(group, "at", "the past: the log, or an instance, as of then");
   auto when = std::make_shared<std::string>();
   auto instance = std::make_shared<std::string>();
-  command->add_option("when", *when, "RFC 3339 time or position")->required();
-  command->add_option("--instance", *instance, "name or UUID (of a deleted one: UUID)");
+  command->add_option("when", *when, "RFC 3339 time or position")->required()->type_name("WHEN");
+  command->add_option("--instance", *instance,
+                      "name, or UUID also of a deleted one (default: the whole log)")
+      ->type_name("NAME");
   command->callback([&session, when, instance] {
     session.action = [&session, when, instance] { return at(session, *when, *instance); };
   });

@@ -49,11 +49,11 @@ ExitCode show_logs(Session& session, const LogsWish& wish) {
 void add_logs(CLI::App& app, Session& session) {
   auto wish = std::make_shared<LogsWish>();
   CLI::App* command = add_command(app, "logs", "PostgreSQL's log of an instance");
-  command->add_option("instance", wish->instance, "name or UUID")->required();
+  command->add_option("instance", wish->instance, "name or UUID")->required()->type_name("NAME");
   command->add_flag("-f,--follow", wish->follow, "go on with what comes, until Ctrl-C");
   command->add_option("--node", wish->node, "of this node (default: the primary)")
       ->type_name("UUID");
-  command->add_option("--since", wish->since, "not older than this RFC 3339 time")
+  command->add_option("--since", wish->since, "not older than this RFC 3339 time (default: any)")
       ->type_name("TIME");
   command->add_option("-n,--limit", wish->lines, "the newest N lines (default 200)")
       ->check(CLI::Range(0, 10000))

@@ -55,7 +55,9 @@ using Action = std::function<ExitCode(Order&, const std::string& instance_id,
 std::shared_ptr<Order> add_object_command(CLI::App* command, Session& session, const Kind& kind,
                                           Action action) {
   auto order = std::make_shared<Order>();
-  command->add_option("--instance", order->instance, "name or UUID of the instance")->required();
+  command->add_option("--instance", order->instance, "name or UUID of the instance")
+      ->required()
+      ->type_name("NAME");
   command->callback([&session, &kind, order, action] {
     session.action = [&session, &kind, order, action] {
       const std::string id =
@@ -110,7 +112,7 @@ void add_get(CLI::App& group, Session& session, const Kind& kind) {
                                session.api().get(object_path(session, kind, o, collection)));
         return ExitCode::ok;
       });
-  command->add_option(kind.one, order->object, "name or UUID")->required();
+  command->add_option(kind.one, order->object, "name or UUID")->required()->type_name("NAME");
 }
 
 void add_delete(CLI::App& group, Session& session, const Kind& kind) {
@@ -124,7 +126,7 @@ void add_delete(CLI::App& group, Session& session, const Kind& kind) {
         }
         return ExitCode::ok;
       });
-  command->add_option(kind.one, order->object, "name or UUID")->required();
+  command->add_option(kind.one, order->object, "name or UUID")->required()->type_name("NAME");
 }
 
 void add_user_writes(CLI::App& group, Session& session) {
@@ -139,8 +141,11 @@ void add_user_writes(CLI::App& group, Session& session) {
         return finish_write(session, kUserFields, session.api().post(collection, body), collection,
                             o.wait);
       });
-  create->add_option("--name", order->name)->required();
-  create->add_option("--description", order->description);
+  create->add_option("--name", order->name, "letters, digits and underscores")
+      ->required()
+      ->type_name("NAME");
+  create->add_option("--description", order->description, "for people (default: none)")
+      ->type_name("WORDS");
   create->add_option("--password-file", order->password_file, password_help)->type_name("FILE");
   add_wait(*create, order->wait);
 
@@ -157,8 +162,9 @@ void add_user_writes(CLI::App& group, Session& session) {
         const std::string path = object_path(session, kUsers, o, collection);
         return finish_write(session, kUserFields, session.api().put(path, body), path, o.wait);
       });
-  update->add_option("user", order->object, "name or UUID")->required();
-  update->add_option("--description", order->description);
+  update->add_option("user", order->object, "name or UUID")->required()->type_name("NAME");
+  update->add_option("--description", order->description, "for people (default: as it is)")
+      ->type_name("WORDS");
   update->add_flag("--password", order->change_password, "ask for a new password");
   update->add_option("--password-file", order->password_file, password_help)->type_name("FILE");
   add_wait(*update, order->wait);
@@ -175,9 +181,14 @@ void add_database_writes(CLI::App& group, Session& session) {
         return finish_write(session, kDatabaseFields, session.api().post(collection, body),
                             collection, o.wait);
       });
-  create->add_option("--name", order->name)->required();
-  create->add_option("--owner", order->owner, "name or UUID of a user")->required();
-  create->add_option("--description", order->description);
+  create->add_option("--name", order->name, "letters, digits and underscores")
+      ->required()
+      ->type_name("NAME");
+  create->add_option("--owner", order->owner, "name or UUID of a user")
+      ->required()
+      ->type_name("NAME");
+  create->add_option("--description", order->description, "for people (default: none)")
+      ->type_name("WORDS");
   add_wait(*create, order->wait);
 
   CLI::App* update = add_command(group, "update", "rename it, give it another owner");
@@ -198,14 +209,17 @@ void add_database_writes(CLI::App& group, Session& session) {
         const std::string path = object_path(session, kDatabases, o, collection);
         return finish_write(session, kDatabaseFields, session.api().put(path, body), path, o.wait);
       });
-  update->add_option("database", order->object, "name or UUID")->required();
-  update->add_option("--name", order->name, "new name");
-  update->add_option("--owner", order->owner,
-                     "name or UUID of a user; the objects of the former owner in this database "
-                     "go with it");
+  update->add_option("database", order->object, "name or UUID")->required()->type_name("NAME");
+  update->add_option("--name", order->name, "new name (default: as it is)")->type_name("NAME");
+  update
+      ->add_option("--owner", order->owner,
+                   "name or UUID of a user; the objects of the former owner in this database go "
+                   "with it (default: as it is)")
+      ->type_name("NAME");
   update->add_flag("--anew", order->anew,
                    "try again what failed; make a database that was dropped by SQL anew, empty");
-  update->add_option("--description", order->description);
+  update->add_option("--description", order->description, "for people (default: as it is)")
+      ->type_name("WORDS");
   add_wait(*update, order->wait);
 }
 

@@ -29,11 +29,14 @@ std::string user_reference(ApiClient& api, const std::string& instance_id,
 }
 
 void add_list_options(CLI::App& command, ListOptions& options) {
-  command.add_option("--filter", options.filters, "repeated: any of a field, all of several")
+  command
+      .add_option("--filter", options.filters,
+                  "only these; repeated: any of a field, all of several (default: all)")
       ->type_name("FIELD=VALUE");
-  command.add_option("--sort", options.sort_key, "field to sort by")->type_name("FIELD");
+  command.add_option("--sort", options.sort_key, "field to sort by (default: created_at)")
+      ->type_name("FIELD");
   command.add_flag("--desc", options.descending, "largest or newest first");
-  command.add_option("-n", options.limit, "only the first N")->type_name("N");
+  command.add_option("-n", options.limit, "only the first N (default: all)")->type_name("N");
 }
 
 Query query_of(const ListOptions& options) {

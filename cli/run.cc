@@ -1,12 +1,15 @@
 #include "cli/commands.h"
+#include "cli/suggestion.h"
 
 namespace trunkline::cli {
 namespace {
 
 void add_common_options(CLI::App& app, Session& session) {
-  app.add_option("--api", session.platform_options.api, "URL of the REST API")
+  app.add_option("--api", session.platform_options.api,
+                 "URL of the REST API (default: as run.json says)")
       ->type_name("URL");
-  app.add_option("--token-file", session.platform_options.token_file, "file that holds the token")
+  app.add_option("--token-file", session.platform_options.token_file,
+                 "file that holds the token (default: as run.json says)")
       ->type_name("FILE");
   app.add_option("--run-json", session.platform_options.run_json,
                  "run.json of a platform (default: $TRUNKLINE_HOME/run.json, ./.run/run.json)")
@@ -14,9 +17,9 @@ void add_common_options(CLI::App& app, Session& session) {
   app.add_option_function<std::string>(
          "-o,--output",
          [&session](const std::string& format) { session.json = format == "json"; },
-         "table or json")
+         "how answers are shown (default: table)")
       ->check(CLI::IsMember({"table", "json"}))
-      ->type_name("FORMAT");
+      ->type_name("table|json");
   app.add_flag("--whole", session.whole, "do not cut long cells to the terminal's width");
 }
 
@@ -40,46 +43,42 @@ CLI::App* add_command(CLI::App& group, const std::string& name, const std::strin
   return command;
 }
 
-void add_wait(CLI::App& command, WaitOptions& wait) {
-  command.add_flag("--wait", wait.wait, "wait until it is ACTIVE or in ERROR");
+void add_wait(CLI::App& command, WaitOptions& wait, const std::string& until) {
+  command.add_flag("--wait", wait.wait, until);
   command.add_option("--timeout", wait.timeout_s, "seconds to wait at most (default 120)")
       ->check(CLI::Range(1, 86400))
       ->type_name("S");
+}
+
+std::unique_ptr<CLI::App> make_app(Session& session) {
+  auto app = std::make_unique<CLI::App>(
+      "PostgreSQL as a service: instances and what belongs to them", "trunkline");
+  app->require_subcommand(1);
+  add_common_options(*app, session);
+  for (const auto add :
+       {add_instances, add_failovers, add_users, add_databases, add_versions, add_hosts,
+        add_tokens, add_operations, add_usage, add_invoices, add_price_lists, add_webhooks,
+        add_log, add_logs, add_audit, add_status, add_completion}) {
+    add(*app, session);
+  }
+  return app;
 }
 
 int run(const std::vector<std::string>& arguments, const Terminal& terminal,
         const GetEnvironment& environment) {
   try {
     Session session(terminal, environment);
-    CLI::App app("PostgreSQL as a service: instances and what belongs to them", "trunkline");
-    app.require_subcommand(1);
-    add_common_options(app, session);
-    add_instances(app, session);
-    add_failovers(app, session);
-    add_users(app, session);
-    add_databases(app, session);
-    add_versions(app, session);
-    add_hosts(app, session);
-    add_tokens(app, session);
-    add_operations(app, session);
-    add_usage(app, session);
-    add_invoices(app, session);
-    add_price_lists(app, session);
-    add_webhooks(app, session);
-    add_log(app, session);
-    add_logs(app, session);
-    add_audit(app, session);
-    add_status(app, session);
-    add_completion(app, session);
+    const auto app = make_app(session);
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     try {
-      app.parse(std::move(reversed));
+      app->parse(std::move(reversed));
     } catch (const CLI::CallForHelp& help) {
-      app.exit(help, terminal.out, terminal.err);
+      app->exit(help, terminal.out, terminal.err);
       return static_cast<int>(ExitCode::ok);
     } catch (const CLI::ParseError& error) {
+      const std::string meant = what_was_meant(*app, arguments);
       return failed(terminal, ExitCode::usage,
-                    printable(error.what()) + " (see trunkline --help)");
+                    printable(meant.empty() ? error.what() : meant) + " (see trunkline --help)");
     }
     return static_cast<int>(session.action());
   } catch (const Failure& failure) {
