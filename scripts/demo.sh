@@ -7,7 +7,7 @@ demo_file=$home/etc/demo.json  # {"uuid": …} of the instance, from before it w
 call_api() {
   local method=$1 path=$2 body status
   body=$(curl -sS -m 10 -X "$method" -w '\n%{http_code}' -H 'Content-Type: application/json' \
-    -H @<(printf 'Authorization: Bearer %s\n' "$(cat "$home/admin.token")") \
+    -H @"$home/admin.header" \
     "${@:3}" "$api$path") || return 1
   status=${body##*$'\n'}
   printf '%s' "${body%$'\n'*}"

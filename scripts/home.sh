@@ -126,6 +126,9 @@ make_secrets() {
   make_once "$home/secrets/proxy-salts.secret" random_password
   make_once "$home/secrets/webhook-master.secret" random_password
   make_once "$home/admin.token" random_token
+  # For curl's -H @FILE: a token among the arguments is everybody's to read.
+  printf 'Authorization: Bearer %s\n' "$(<"$home/admin.token")" |
+    write_private "$home/admin.header" "$(id -un)"
 }
 
 make_ca() {

@@ -134,8 +134,7 @@ Trunkline is up.
   REST    $api/v1/postgres/instances
   token   $asked_home/admin.token
   docs    $api/docs
-  try     curl -H "Authorization: Bearer \$(cat '$asked_home/admin.token')" \\
-               $api/v1/postgres/instances
+  try     curl -H @'$asked_home/admin.header' $api/v1/postgres/instances
 END
   jaeger_line
   demo_psql_line
@@ -156,6 +155,7 @@ main() {
   refuse_if_running
   [[ ${1:-} != --check ]] || return 0
   refuse_if_program_missing
+  refuse_if_port_taken  # before anything is made
   make_users
   refuse_if_no_shared_memory
   move_home_if_unreachable

@@ -96,7 +96,7 @@ class RunFile(PlatformTest):
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stdout, rf"port {self.platform.port_base // 10}\d ")
         self.assertIn("TRUNKLINE_PORT_BASE", done.stdout)
-
+        self.assertFalse(other.home.exists(), "a start that is refused makes nothing")
 
     def test_an_endpoints_port_that_is_taken_is_named(self):
         other = Platform()
