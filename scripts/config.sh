@@ -84,8 +84,8 @@ END
     '$JS.API.STREAM.CREATE.TL_EVT' \
     '$JS.API.STREAM.UPDATE.TL_EVT' '$JS.API.STREAM.INFO.TL_EVT' \
     '$JS.API.STREAM.MSG.GET.TL_EVT' \
-    -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.stats.*' 'tl.evt.>' 'tl.log.appended' \
-    'tl.inbox.lookup.>'
+    -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.stats.*' 'tl.traffic.*' 'tl.evt.>' \
+    'tl.log.appended' 'tl.inbox.lookup.>'
   nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
     nats_user "agent-$host" "tl.report.$host" "tl.stats.$host" -- "tl.task.$host" "tl.lease.$host" \

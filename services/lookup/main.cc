@@ -22,6 +22,7 @@ constexpr size_t kCacheBytes = 48 * 1024 * 1024;
 constexpr char kAdminSubject[] = "tl.admin.lookup";
 constexpr char kReportSubjects[] = "tl.report.>";
 constexpr char kStatsSubjects[] = "tl.stats.*";
+constexpr char kTrafficSubjects[] = "tl.traffic.*";
 constexpr char kQueueGroup[] = "lookup";
 
 void take_report(lookup::LiveStore& live, lookup::RouteBoard& routes, lookup::AlertBoard& alerts,
@@ -38,6 +39,12 @@ void take_stats(lookup::FleetStats& fleet, const bus::Message& message) {
   const std::string host = message.subject.substr(sizeof("tl.stats.") - 1);
   v1::HostStats stats;
   if (stats.ParseFromString(message.data)) fleet.take(host, stats, runtime::now());
+}
+
+void take_traffic(lookup::LiveStore& live, const bus::Message& message) {
+  const std::string proxy = message.subject.substr(sizeof("tl.traffic.") - 1);
+  v1::TrafficReport report;
+  if (report.ParseFromString(message.data)) live.take_traffic(proxy, report, runtime::now());
 }
 
 lookup::Rendering rendering_of(const runtime::ServiceConfig& config) {
@@ -80,6 +87,8 @@ void serve(const runtime::ServiceConfig& config) {
       kReportSubjects, [&](bus::Message&& message) { take_report(live, routes, alerts, message); });
   const auto statistics = bus->subscribe(
       kStatsSubjects, [&](bus::Message&& message) { take_stats(fleet, message); });
+  const auto traffic = bus->subscribe(
+      kTrafficSubjects, [&](bus::Message&& message) { take_traffic(live, message); });
   const auto asked = bus->subscribe(
       bus::kLookupSubject, [&](bus::Message&& message) { queries.take(std::move(message)); },
       kQueueGroup);

@@ -116,6 +116,16 @@ void put_inside(const Field& field, Json* out) {
         {"from", {{"type", "string"}, {"format", "uuid"}}},
         {"rule", {{"type", "string"}}},
         {"why", {{"type", "string"}}}};
+  } else if (field.name == "pinned_sessions") {
+    schema["properties"] = {
+        {"sessions", {{"type", "integer"}, {"minimum", 1}}},
+        {"why",
+         {{"type", "array"},
+          {"items",
+           {{"type", "object"},
+            {"properties",
+             {{"reason", {{"type", "string"}}},
+              {"sessions", {{"type", "integer"}, {"minimum", 1}}}}}}}}}};
   } else if (field.name == "endpoints") {
     schema["properties"] = {{"read_write", endpoint_schema()}, {"read_only", endpoint_schema()}};
   } else if (field.name == "nodes") {

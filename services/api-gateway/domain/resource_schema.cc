@@ -86,6 +86,8 @@ constexpr Field kFields[] = {
       {.min = 0, .max = INT64_MAX, .about = "Grows with every change of the primary"}),
   row(R::instance, "failover", T::object, C::refused_400, U::ignored,
       {.about = "Why there is no primary now; only while there is none"}),
+  row(R::instance, "pinned_sessions", T::object, C::refused_400, U::ignored,
+      {.about = "Sessions that a planned switchover would end, and why"}),
   row(R::instance, "error", T::object, C::refused_400, U::ignored,
       {.about = "code and message, when status is ERROR"}),
   // ---- user

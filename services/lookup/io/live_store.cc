@@ -1,5 +1,6 @@
 #include "lookup/io/live_store.h"
 
+#include <algorithm>
 #include <mutex>
 
 #include "base/ids.h"
@@ -9,6 +10,10 @@ namespace trunkline::lookup {
 namespace {
 
 constexpr size_t kMaxHosts = 20'000;
+constexpr size_t kMaxProxies = 100;
+constexpr int kMaxReasons = 16;
+// A proxy says all that it knows once a minute.
+constexpr auto kProxySilentAfter = std::chrono::seconds(90);
 constexpr auto kSilentAfter = std::chrono::seconds(10);
 
 std::string_view to_string(v1::PostgresState state) {
@@ -160,7 +165,59 @@ std::string LiveStore::with_instance(std::string_view json) const {
     append_node(out, spot.id, spot.host, spot.is_primary, primary_host);
   }
   out += json.substr(copied);
-  return out;
+  const std::string pinned = pinned_members(json);
+  return pinned.empty() ? out : with_members(out, pinned);
+}
+
+void LiveStore::take_traffic(const std::string& proxy, const v1::TrafficReport& report,
+                             TimePoint now) {
+  if (report.proxy_id() != proxy) return;
+  const std::unique_lock lock(mutex_);
+  if (!proxies_.contains(proxy) && proxies_.size() >= kMaxProxies) return;
+  ProxyLive& live = proxies_[proxy];
+  if (live.epoch != report.epoch()) live = {report.epoch(), 0, {}, now};
+  if (report.sequence() < live.sequence) return;
+  live.sequence = report.sequence();
+  live.reported_at = now;
+  for (const auto& entry : report.endpoints()) {
+    const std::string key = entry.instance_id() + (entry.read_only() ? "/ro" : "/rw");
+    if (entry.pinned_sessions() == 0) {
+      live.pinned.erase(key);
+      continue;
+    }
+    Pinned& pinned = live.pinned[key];
+    pinned = {entry.pinned_sessions(), {}};
+    for (int i = 0; i < std::min(entry.pinned_size(), kMaxReasons); ++i) {
+      pinned.why[entry.pinned(i).why()] = entry.pinned(i).sessions();
+    }
+  }
+}
+
+std::string LiveStore::pinned_members(std::string_view json) const {
+  constexpr std::string_view kUuid = "{\"uuid\":\"";
+  if (!json.starts_with(kUuid)) return {};
+  const std::string instance(json.substr(kUuid.size(), 36));
+  const auto now = std::chrono::system_clock::now();
+  Pinned all;
+  for (const auto& [name, proxy] : proxies_) {
+    if (now - proxy.reported_at > kProxySilentAfter) continue;
+    for (const char* endpoint : {"/ro", "/rw"}) {
+      const auto found = proxy.pinned.find(instance + endpoint);
+      if (found == proxy.pinned.end()) continue;
+      all.sessions += found->second.sessions;
+      for (const auto& [why, sessions] : found->second.why) all.why[why] += sessions;
+    }
+  }
+  if (all.sessions == 0) return {};
+  std::string out = ",\"pinned_sessions\":{\"sessions\":" + std::to_string(all.sessions);
+  out += ",\"why\":[";
+  for (const auto& [why, sessions] : all.why) {
+    if (out.back() == '}') out += ',';
+    out += "{\"reason\":\"";
+    append_json_text(out, why);
+    out += "\",\"sessions\":" + std::to_string(sessions) + "}";
+  }
+  return out + "]}";
 }
 
 std::string LiveStore::with_database(std::string_view json, const std::string& instance_id,

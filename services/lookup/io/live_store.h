@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 #include "lookup/io/read_model.h"
 #include "trunkline/v1/report.pb.h"
+#include "trunkline/v1/traffic.pb.h"
 
 namespace trunkline::lookup {
 
@@ -21,6 +23,9 @@ class LiveStore {
   // `subject_host`: from the report's subject, which the bus lets only that host publish on. A
   // report that names another host, or is older than the last one, is ignored.
   void take(const std::string& subject_host, const v1::HostReport& report, TimePoint now);
+
+  // `proxy`: from the report's subject, as above. Which sessions a switchover would end.
+  void take_traffic(const std::string& proxy, const v1::TrafficReport& report, TimePoint now);
 
   // The documents with what is known now.
   std::string with_instance(std::string_view json) const;
@@ -59,7 +64,18 @@ class LiveStore {
     std::vector<std::string> standbys;
     std::vector<std::string> databases;
   };
+  struct Pinned {
+    uint32_t sessions = 0;
+    std::map<std::string, uint32_t> why;
+  };
+  struct ProxyLive {
+    std::string epoch;
+    uint64_t sequence = 0;
+    std::map<std::string, Pinned> pinned;  // by instance/endpoint
+    TimePoint reported_at;
+  };
   void forget(const HostLive& host, const std::string& name);
+  std::string pinned_members(std::string_view json) const;
   void append_node(std::string& out, std::string_view node_id, std::string_view host,
                    bool is_primary, std::string_view primary_host) const;
 
@@ -68,6 +84,7 @@ class LiveStore {
   std::unordered_map<std::string, NodeLive> nodes_;          // by reporting host/node id
   std::unordered_map<std::string, StandbyLive> standbys_;    // by reporting host/node id
   std::unordered_map<std::string, DatabaseLive> databases_;  // by instance/database
+  std::map<std::string, ProxyLive> proxies_;
 };
 
 }  // namespace trunkline::lookup

@@ -373,6 +373,40 @@ TEST_F(LookupTest, LiveStateStandsBesideTheDocument) {
   EXPECT_EQ(nodes[1].at("sync_state"), "quorum");
 }
 
+TEST_F(LookupTest, SessionsThatAreTiedToTheirServerAreShownWithTheReason) {
+  Service service(*servers);
+  const auto now =
+      std::chrono::time_point_cast<TimePoint::duration>(std::chrono::system_clock::now());
+  const int64_t at = running_pair("tied");
+  const auto shown = [&] {
+    return json::parse(service.ask(get(v1::KIND_INSTANCE, id("tied"), at)).json(0));
+  };
+  EXPECT_FALSE(shown().contains("pinned_sessions"));
+  v1::TrafficReport report;
+  report.set_proxy_id("proxy");
+  report.set_epoch("e");
+  report.set_sequence(2);
+  auto& entry = *report.add_endpoints();
+  entry.set_instance_id(id("tied"));
+  entry.set_pinned_sessions(3);
+  auto& reason = *entry.add_pinned();
+  reason.set_why("LISTEN");
+  reason.set_sessions(3);
+  service.live.take_traffic("other", report, now);  // speaks for another
+  EXPECT_FALSE(shown().contains("pinned_sessions"));
+  service.live.take_traffic("proxy", report, now);
+  const json why = {{{"reason", "LISTEN"}, {"sessions", 3}}};
+  EXPECT_EQ(shown().at("pinned_sessions"), (json{{"sessions", 3}, {"why", why}}));
+  entry.Clear();
+  entry.set_instance_id(id("tied"));
+  report.set_sequence(1);  // older
+  service.live.take_traffic("proxy", report, now);
+  EXPECT_TRUE(shown().contains("pinned_sessions"));
+  report.set_sequence(3);
+  service.live.take_traffic("proxy", report, now);
+  EXPECT_FALSE(shown().contains("pinned_sessions"));
+}
+
 TEST_F(LookupTest, AHostShowsWhatIsPlacedOnIt) {
   Service service(*servers);
   int64_t at = writer.host("host-u", host_registered("host-u"));
