@@ -98,8 +98,10 @@ void add_log_and_rest(ConfText& conf, const ConfigInput& in) {
   conf.word("log_min_error_statement", "panic");
   conf.word("log_statement", "none");
   conf.text("cluster_name", in.node_id);
+  std::string libraries = in.guard;
+  if (in.statements) libraries += libraries.empty() ? "pg_stat_statements" : ", pg_stat_statements";
+  if (!libraries.empty()) conf.text("shared_preload_libraries", libraries);
   if (in.statements) {
-    conf.text("shared_preload_libraries", "pg_stat_statements");
     conf.number("pg_stat_statements.max", 1000);
     // The texts of others, such as that of ALTER ROLE, are kept as they were typed.
     conf.word("pg_stat_statements.track_utility", "off");

@@ -45,6 +45,7 @@ struct ConfigInput {
   std::string upstream_key;  // path of a link to host.key that a standby connects with
   bool read_only = false;  // the disk is nearly full
   bool statements = false;  // the image can count statements
+  std::string guard;        // path of its guard (guard/), which its servers load; "": there is none
 };
 
 // The whole postgresql.conf. Its last line sets kConfigMark to a digest of the lines before it.

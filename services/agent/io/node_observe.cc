@@ -299,6 +299,18 @@ void NodeActor::observe_slow() {
   }
 }
 
+namespace {
+
+// The library beside our programs that is made for the image's version.
+std::string guard_of(const std::string& keeper, const std::string& image) {
+  const std::string version = image.substr(image.rfind('-') + 1);
+  const std::string path =
+      keeper.substr(0, keeper.rfind('/') + 1) + "trunkline-guard-" + version + ".so";
+  return exists(path) ? path : std::string();
+}
+
+}  // namespace
+
 std::string NodeActor::wanted_conf() const {
   ConfigInput input;
   input.node_id = manifest_.node_id;
@@ -311,6 +323,7 @@ std::string NodeActor::wanted_conf() const {
   input.upstream_key = paths_.upstream_key;
   input.read_only = read_only_;
   input.statements = context_.templates->counts_statements(input.ensure.image);
+  input.guard = guard_of(context_.keeper, input.ensure.image);
   return postgresql_conf(input);
 }
 

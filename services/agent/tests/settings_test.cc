@@ -28,6 +28,21 @@ bool has_line(const std::string& text, const std::string& line) {
   return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
 }
 
+TEST(PostgresqlConf, LoadsTheGuardBesideStatistics) {
+  ConfigInput in = input(NodeRole::primary);
+  EXPECT_EQ(postgresql_conf(in).find("shared_preload_libraries"), std::string::npos);
+  in.guard = "/srv/bin/trunkline-guard-15.so";
+  EXPECT_TRUE(has_line(postgresql_conf(in),
+                       "shared_preload_libraries = '/srv/bin/trunkline-guard-15.so'"));
+  in.statements = true;
+  EXPECT_TRUE(has_line(
+      postgresql_conf(in),
+      "shared_preload_libraries = '/srv/bin/trunkline-guard-15.so, pg_stat_statements'"));
+  in.guard = "";
+  EXPECT_TRUE(
+      has_line(postgresql_conf(in), "shared_preload_libraries = 'pg_stat_statements'"));
+}
+
 TEST(SizedSettings, FollowRamAndCpu) {
   struct Row {
     NodeSize size;
