@@ -92,6 +92,9 @@ std::unique_ptr<telemetry::ScrapeHook> show_metrics(proxy::ProxyContext& context
     telemetry::GaugeFamily pools{"trunkline_proxy_pools", "Connection pools that run."};
     telemetry::CounterFamily carried{"trunkline_proxy_sessions_carried_total",
                                      "Sessions that went on with another server."};
+    telemetry::CounterFamily ended{
+        "trunkline_proxy_sessions_ended_tied_total",
+        "Sessions that a switchover ended, since they had what only their server has."};
     telemetry::CounterFamily doubt{
         "trunkline_proxy_commits_in_doubt_total",
         "Commits that were not confirmed because standbys had not confirmed them."};
@@ -109,6 +112,7 @@ std::unique_ptr<telemetry::ScrapeHook> show_metrics(proxy::ProxyContext& context
           families->pools.set(static_cast<double>(context.pools->running()));
         }
         families->carried.raise_to({}, static_cast<double>(context.carried.load()));
+        families->ended.raise_to({}, static_cast<double>(context.ended_tied.load()));
         families->doubt.raise_to({}, static_cast<double>(context.commits_in_doubt.load()));
         uint64_t in = 0, out = 0, opened = 0;
         for (const auto& endpoint : context.traffic.totals()) {

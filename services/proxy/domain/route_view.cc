@@ -26,21 +26,47 @@ const NodeView* find(const RouteView& route, const NodeId& id) {
   return nullptr;
 }
 
-const NodeView* least_loaded_standby(const RouteView& route,
-                                     const std::vector<NodeId>& unreachable,
-                                     const std::function<uint64_t(const NodeId&)>& load) {
+// FNV-1a: the same in every proxy.
+uint64_t rank_of(const NodeId& node, std::string_view company) {
+  uint64_t out = 0xcbf29ce484222325;
+  const auto mix = [&out](std::string_view text) {
+    for (const char c : text) out = (out ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  };
+  mix(company);
+  mix(node.str());
+  return out;
+}
+
+bool is_readable(const NodeView& node, const std::vector<NodeId>& unreachable) {
+  return !node.primary && node.serves && !is_among(unreachable, node.id) &&
+         node.lag_bytes <= kMostLagBytes;
+}
+
+const NodeView* pick_standby(const RouteView& route, const std::vector<NodeId>& unreachable,
+                             const std::function<uint64_t(const NodeId&)>& load,
+                             std::string_view company) {
   const NodeView* best = nullptr;
   uint64_t best_load = 0;
   for (const auto& node : route.nodes) {
-    if (node.primary || !node.serves || is_among(unreachable, node.id)) continue;
-    if (node.lag_bytes > kMostLagBytes) continue;
-    const uint64_t its = load(node.id);
+    if (!is_readable(node, unreachable)) continue;
+    const uint64_t its = company.empty() ? load(node.id) : rank_of(node.id, company);
     if (best == nullptr || its < best_load) {
       best = &node;
       best_load = its;
     }
   }
   return best;
+}
+
+// Of one who reads, and was led to a standby. A server that is a standby still, or is being made
+// the primary, is left alone.
+Fate fate_of_reader(const RouteView& route, const NodeView* node) {
+  if (node == nullptr) return Fate::carry_now;
+  if (!node->primary) return Fate::stay;
+  if (route.state == RouteView::State::hold) return Fate::carry;
+  const bool can_move = std::any_of(route.nodes.begin(), route.nodes.end(),
+                                    [](const NodeView& other) { return is_readable(other, {}); });
+  return can_move ? Fate::move : Fate::stay;
 }
 
 }  // namespace
@@ -69,10 +95,11 @@ RouteView route_view(const v1::Route& route, const RouteView* before) {
 
 const NodeView* pick_node(const RouteView& route, EndpointKind kind,
                           const std::vector<NodeId>& unreachable,
-                          const std::function<uint64_t(const NodeId&)>& load) {
+                          const std::function<uint64_t(const NodeId&)>& load,
+                          std::string_view company) {
   if (route.state == RouteView::State::gone) return nullptr;
   if (kind == EndpointKind::read_only) {
-    const NodeView* standby = least_loaded_standby(route, unreachable, load);
+    const NodeView* standby = pick_standby(route, unreachable, load, company);
     if (standby != nullptr) return standby;
   }
   if (route.state != RouteView::State::open) return nullptr;
@@ -88,10 +115,11 @@ Fate fate_of(const RouteView& route, const Placed& placed) {
   const bool knows_users = !placed.user.empty() && !route.verifiers.empty();
   if (knows_users && !route.verifiers.contains(placed.user)) return Fate::cut;
   const NodeView* node = find(route, placed.node);
-  if (!placed.on_primary) return node == nullptr ? Fate::cut : Fate::stay;
+  if (!placed.on_primary) return fate_of_reader(route, node);
   if (route.state == RouteView::State::hold) return Fate::carry;
   const bool serves = node != nullptr && node->primary && node->serves &&
                       route.state == RouteView::State::open && route.term == placed.term;
+  if (serves && placed.kind == EndpointKind::read_only) return fate_of_reader(route, node);
   if (serves) return Fate::stay;
   return route.after_hold ? Fate::carry_now : Fate::cut;
 }

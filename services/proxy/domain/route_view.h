@@ -43,10 +43,12 @@ struct RouteView {
 RouteView route_view(const v1::Route& route, const RouteView* before);
 
 // The node that a new session belongs on now, or null: wait. `load` counts the sessions of a node;
-// `unreachable` were tried in vain.
+// `unreachable` were tried in vain. Readers of one `company`, if it has a name, are led to one
+// standby, the load notwithstanding: they share what only one server has, such as a snapshot.
 const NodeView* pick_node(const RouteView& route, EndpointKind kind,
                           const std::vector<NodeId>& unreachable,
-                          const std::function<uint64_t(const NodeId&)>& load);
+                          const std::function<uint64_t(const NodeId&)>& load,
+                          std::string_view company = {});
 
 // Where a session's own server is.
 struct Placed {
@@ -54,12 +56,14 @@ struct Placed {
   uint64_t term = 0;
   bool on_primary = false;  // it was the primary when the session was opened
   std::string user;         // a session ends with its user; "": that is not looked at
+  EndpointKind kind = EndpointKind::read_write;
 };
 
 enum class Fate {
   stay,
   carry,      // to the primary to come, as soon as it is idle
   carry_now,  // if it is idle, else cut
+  move,       // to a standby, when it is idle; it may stay until then
   cut,
 };
 Fate fate_of(const RouteView& route, const Placed& placed);

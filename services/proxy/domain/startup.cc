@@ -7,6 +7,8 @@ namespace {
 
 constexpr size_t kUuidSize = 36;
 constexpr std::string_view kReadOnly = "-ro";
+constexpr uint32_t kNewestProtocol = 3 << 16;
+constexpr std::string_view kReadOnlyDefault = "default_transaction_read_only";
 constexpr std::string_view kEndpointOption = "trunkline.endpoint=";
 
 FirstPacket malformed(std::string text) {
@@ -31,8 +33,18 @@ std::optional<std::string_view> endpoint_value(std::string_view word) {
   return word.substr(kEndpointOption.size());
 }
 
-bool is_true(std::string_view value) {
-  return !(value == "false" || value == "off" || value == "no" || value == "0");
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+// PostgreSQL's: the words in either case, or as much of them as is not ambiguous.
+std::optional<bool> boolean(std::string_view text) {
+  std::string value;
+  for (const char c : text) value.push_back(lower(c));
+  const auto is = [&value](std::string_view word, size_t least) {
+    return value.size() >= least && word.starts_with(value);
+  };
+  if (is("true", 1) || is("yes", 1) || is("on", 2) || value == "1") return true;
+  if (is("false", 1) || is("no", 1) || is("off", 2) || value == "0") return false;
+  return std::nullopt;
 }
 
 void take_parameter(FirstPacket& out, std::string_view name, std::string_view value,
@@ -42,7 +54,12 @@ void take_parameter(FirstPacket& out, std::string_view name, std::string_view va
   } else if (name == "database") {
     out.database = value;
   } else if (name == "replication") {
-    out.replication = is_true(value);
+    const auto wanted = value == "database" ? true : boolean(value);
+    out.replication = wanted.value_or(false);
+    if (!wanted) {
+      out.why = {"22023", "invalid value for parameter \"replication\": \"" +
+                              std::string(value) + "\" (a boolean, or \"database\")"};
+    }
   } else if (name.starts_with("_pq_.")) {
     out.unknown_options.emplace_back(name);
   } else if (name == "options") {
@@ -131,10 +148,32 @@ std::optional<EndpointName> endpoint_of_server_name(std::string_view name) {
   return out;
 }
 
+std::vector<std::pair<std::string, std::string>> reading_parameters(
+    std::vector<std::pair<std::string, std::string>> parameters) {
+  std::string options;
+  std::erase_if(parameters, [&options](const auto& parameter) {
+    std::string name;
+    for (const char c : parameter.first) name.push_back(lower(c));
+    if (parameter.first == "options") options = parameter.second;
+    return parameter.first == "options" || name == kReadOnlyDefault;
+  });
+  if (!options.empty()) options.push_back(' ');
+  parameters.emplace_back("options", options + "-c " + std::string(kReadOnlyDefault) + "=on");
+  return parameters;
+}
+
+std::string company_of(const FirstPacket& packet) {
+  for (const auto& [name, value] : packet.parameters) {
+    if (name != "application_name" || value != "pg_dump") continue;
+    return packet.user + " " + packet.database;
+  }
+  return {};
+}
+
 std::string negotiation(const FirstPacket& packet) {
   if (packet.minor_version == 0 && packet.unknown_options.empty()) return {};
   std::string body;
-  put_uint32(body, 0);
+  put_uint32(body, kNewestProtocol);
   put_uint32(body, static_cast<uint32_t>(packet.unknown_options.size()));
   for (const auto& option : packet.unknown_options) {
     body += option;

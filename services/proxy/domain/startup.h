@@ -45,6 +45,14 @@ std::optional<size_t> first_packet_size(std::string_view four_bytes);
 // `packet` is whole, with its length.
 FirstPacket parse_first_packet(std::string_view packet);
 
+// A reader's: its transactions are read-only unless it says otherwise in the session, on whatever
+// server it is.
+std::vector<std::pair<std::string, std::string>> reading_parameters(
+    std::vector<std::pair<std::string, std::string>> parameters);
+// What the connections of one program share that must be led to one standby, since they share a
+// snapshot (pg_dump -j); empty: they need not.
+std::string company_of(const FirstPacket& packet);
+
 // "<instance uuid>[-ro]", then nothing or a dot and anything.
 std::optional<EndpointName> endpoint_of_server_name(std::string_view name);
 

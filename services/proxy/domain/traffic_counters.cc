@@ -40,6 +40,13 @@ std::vector<v1::TrafficReport> TrafficRounds::round(const std::vector<EndpointTo
     entry->set_connections(totals.connections_opened);
     entry->set_connection_ms(totals.connection_us / 1000);
     entry->set_open(static_cast<uint32_t>(totals.connections_open));
+    entry->set_pinned_sessions(totals.tied_sessions);
+    for (size_t tie = 0; tie < kTies; ++tie) {
+      if (totals.tied[tie] == 0) continue;
+      auto* pinned = entry->add_pinned();
+      pinned->set_why(std::string(tie_text(Tie{static_cast<uint8_t>(tie)})));
+      pinned->set_sessions(totals.tied[tie]);
+    }
   }
   for (size_t i = 0; i < out.size(); ++i) {
     out[i].set_part(static_cast<uint32_t>(i));

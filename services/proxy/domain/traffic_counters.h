@@ -1,12 +1,14 @@
 // What is counted of an endpoint's sessions, and which of it a report names. Pure; not thread-safe.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "proxy/domain/session_ties.h"
 #include "proxy/domain/startup.h"
 #include "trunkline/v1/traffic.pb.h"
 
@@ -18,6 +20,8 @@ struct TrafficTotals {
   uint64_t connections_opened = 0;
   uint64_t connection_us = 0;
   uint64_t connections_open = 0;  // now
+  std::array<uint32_t, kTies> tied{};  // of the open ones, by Tie
+  uint32_t tied_sessions = 0;          // by one or more
   bool operator==(const TrafficTotals&) const = default;
 };
 

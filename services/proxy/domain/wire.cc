@@ -98,6 +98,31 @@ std::string parse_message(std::string_view name, std::string_view sql,
   return message('P', body);
 }
 
+std::string bind_message(std::string_view statement, const std::vector<std::string>& parameters) {
+  std::string body(1, '\0');  // the portal
+  body += statement;
+  body.append(3, '\0');  // and no formats of parameters
+  body.push_back(static_cast<char>(parameters.size() >> 8));
+  body.push_back(static_cast<char>(parameters.size()));
+  for (const auto& parameter : parameters) {
+    put_uint32(body, static_cast<uint32_t>(parameter.size()));
+    body += parameter;
+  }
+  body.append(2, '\0');  // no formats of results
+  return message('B', body);
+}
+
+std::string execute_message() { return message('E', std::string(5, '\0')); }
+
+std::string close_statement(std::string_view name) {
+  std::string body = "S";
+  body += name;
+  body.push_back('\0');
+  return message('C', body);
+}
+
+std::string sync_message() { return message('S', {}); }
+
 std::string_view report_field(std::string_view body, char code) {
   Reader reader(body);
   while (reader.ok()) {

@@ -40,6 +40,11 @@ std::string startup_packet(const std::vector<std::pair<std::string, std::string>
 std::string simple_query(std::string_view sql);
 std::string parse_message(std::string_view name, std::string_view sql,
                           const std::vector<uint32_t>& types);
+// Bind of a named statement to the unnamed portal, parameters and results as text; and its Execute.
+std::string bind_message(std::string_view statement, const std::vector<std::string>& parameters);
+std::string execute_message();
+std::string close_statement(std::string_view name);
+std::string sync_message();
 
 // The field `code` of an ErrorResponse's or NoticeResponse's body; empty: not there.
 std::string_view report_field(std::string_view body, char code);

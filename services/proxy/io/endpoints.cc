@@ -46,13 +46,15 @@ void Endpoint::dismiss(Way way) {
 }
 
 std::shared_ptr<const NodeView> Endpoint::enter(const std::vector<NodeId>& unreachable,
+                                                std::string_view company,
                                                 std::shared_ptr<const RouteView>* seen) {
   const std::lock_guard lock(mutex_);
   *seen = route_;
-  const NodeView* node = pick_node(*route_, name_.kind, unreachable, [this](const NodeId& id) {
+  const auto load = [this](const NodeId& id) {
     const auto found = sessions_.find(id);
     return found == sessions_.end() ? 0 : found->second;
-  });
+  };
+  const NodeView* node = pick_node(*route_, name_.kind, unreachable, load, company);
   if (node == nullptr) return nullptr;
   ++sessions_[node->id];
   return {route_, node};

@@ -41,6 +41,7 @@ class Endpoint {
 
   // The node for a new session, null: none now. Counts the session until leave().
   std::shared_ptr<const NodeView> enter(const std::vector<NodeId>& unreachable,
+                                        std::string_view company,
                                         std::shared_ptr<const RouteView>* seen);
   void leave(const NodeId& node);
 

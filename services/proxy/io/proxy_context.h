@@ -102,6 +102,7 @@ struct ProxyContext {
   std::atomic<uint64_t> connections = 0;
   std::atomic<uint64_t> waiting = 0;
   std::atomic<uint64_t> carried = 0;        // sessions that got another server
+  std::atomic<uint64_t> ended_tied = 0;     // that could not get another, and ended with the reason
   std::atomic<uint64_t> commits_in_doubt = 0;
 };
 

@@ -67,7 +67,10 @@ void Session::close() {
   server_.close();
   if (cancel_key_) context_.cancel_keys.remove(*cancel_key_);
   if (endpoint_) {
-    if (meter_ != nullptr) meter_->session_closed();
+    if (meter_ != nullptr) {
+      meter_->ties_changed(told_ties_, {});
+      meter_->session_closed();
+    }
     worker_.unroll(*endpoint_, place_in_worker_);
     dismiss();
     pool_place_.reset();

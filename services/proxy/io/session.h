@@ -83,12 +83,17 @@ class Session {
   bool flush(Backlog& backlog, Stream& to);
   void put(Backlog& backlog, Stream& to, std::string_view bytes);
   void update_wants();
+  Fate fate() const;
+  bool is_movable() const { return traffic_.idle() && to_client_.empty(); }
+  void tell_ties();
 
   // session_carry.cc
-  bool can_be_carried() const { return !rooted_ && !traffic_.has_own_settings(); }
   Task<void> carry();
-  Task<bool> capture(CarriedState* state, SteadyTime deadline);
-  Task<bool> restore(const CarriedState& state, SteadyTime deadline);
+  static std::string tied(std::string_view by);
+  Task<void> capture(CarriedState* state, SteadyTime deadline);
+  Task<std::string> take_state(CarriedState* state, SteadyTime deadline);
+  Task<std::string> restore(const CarriedState& state, NodeSession node, SteadyTime deadline);
+  Task<std::string> take_steps(const Replay& told, Parameters* parameters, SteadyTime deadline);
 
   Worker& worker_;
   ProxyContext& context_;
@@ -110,6 +115,7 @@ class Session {
   std::string startup_;          // for the node
   std::string user_;
   std::string database_;
+  std::string company_;          // of readers that must be at one standby; empty: of none
   std::string sasl_last_;        // the server's proof, to be sent with what follows
   std::optional<Placed> placed_;
   std::optional<PoolPlace> pool_place_;  // if it is pooled
@@ -120,7 +126,8 @@ class Session {
   Backlog to_client_;
   bool client_ended_ = false;
   bool wants_carry_ = false;
-  bool rooted_ = false;          // has what cannot be carried
+  TieSet told_ties_;             // as the meter knows them
+  const RouteView* moved_by_ = nullptr;  // the route that a move was tried for
 };
 
 }  // namespace trunkline::proxy

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "proxy/domain/wire.h"
 #include "proxy/io/session.h"
 
@@ -9,12 +11,14 @@ const Refusal kMoved{"57P01",
 const Refusal kInDoubt{"40003",
                        "the transaction is committed on the primary, but the wait for its standbys "
                        "was cancelled: it may be lost in a failover"};
+const Refusal kBrokenOff{"08006", "the connection to the server broke off"};
 const Refusal kBroken{"08P01", "invalid message"};
 
 }  // namespace
 
 void Session::enter_forwarding() {
   phase_ = Phase::forwarding;
+  if (traffic_.ties() != told_ties_) tell_ties();
   update_wants();
   on_route_change();
   // TLS may hold bytes that were read from the socket already.
@@ -27,24 +31,40 @@ void Session::on_route_change() {
     return;
   }
   if (phase_ != Phase::forwarding || !placed_) return;
-  switch (fate_of(*endpoint_->route(), *placed_)) {
+  const auto route = endpoint_->route();
+  switch (fate_of(*route, *placed_)) {
     case Fate::stay:
       wants_carry_ = false;
       return;
     case Fate::cut:
       end_with(kMoved);
       return;
+    case Fate::move:
+      // Once a route: where it is now may turn out to be the only place.
+      if (std::exchange(moved_by_, route.get()) == route.get()) return;
+      [[fallthrough]];
     case Fate::carry:
-      wants_carry_ = can_be_carried();
-      if (wants_carry_ && traffic_.idle() && to_client_.empty()) run(carry());
+      wants_carry_ = true;
+      if (is_movable()) run(carry());
       return;
     case Fate::carry_now:
-      if (can_be_carried() && traffic_.idle() && to_client_.empty()) {
+      if (is_movable()) {
         run(carry());
       } else {
         end_with(kMoved);
       }
   }
+}
+
+Fate Session::fate() const {
+  return placed_ ? fate_of(*endpoint_->route(), *placed_) : Fate::stay;
+}
+
+// What is known of the session's ties goes into reports.
+void Session::tell_ties() {
+  const TieSet& now = traffic_.ties();
+  if (meter_ != nullptr) meter_->ties_changed(told_ties_, now);
+  told_ties_ = now;
 }
 
 void Session::forward(Stream& stream, uint32_t events) {
@@ -122,6 +142,7 @@ void Session::pump_client() {
     return;
   }
   if (meter_ != nullptr) meter_->count_bytes(bytes.size(), 0);
+  if (traffic_.ties() != told_ties_) tell_ties();
   put(to_server_, server_, bytes);
 }
 
@@ -129,7 +150,11 @@ void Session::pump_server() {
   if (!to_client_.empty()) return;
   const ssize_t got = server_.read(server_.loop().scratch(), Loop::kScratchBytes);
   if (got == Stream::kAgain) return;
-  if (got <= 0) {
+  if (got == Stream::kBroken) {
+    end_with(kBrokenOff);
+    return;
+  }
+  if (got == 0) {
     close();
     return;
   }
@@ -145,7 +170,8 @@ void Session::pump_server() {
     end_with(traffic_.commit_in_doubt() ? kInDoubt : kBroken);
     return;
   }
-  if (wants_carry_ && traffic_.idle() && to_client_.empty()) run(carry());
+  if (traffic_.ties() != told_ties_) tell_ties();
+  if (wants_carry_ && is_movable()) run(carry());
 }
 
 void Session::update_wants() {

@@ -43,7 +43,6 @@ Task<void> Session::log_in() {
     co_await farewell(fatal(refusal));
     co_return;
   }
-  startup_ = startup_packet(packet.parameters);
   database_ = packet.database;
   user_ = packet.user;
   const bool known = co_await authenticate(packet, negotiation(packet),
@@ -53,6 +52,9 @@ Task<void> Session::log_in() {
     co_return;
   }
   newcomer_.reset();
+  const bool reads = endpoint_->name().kind == EndpointKind::read_only && !is_pooled();
+  startup_ = startup_packet(reads ? reading_parameters(packet.parameters) : packet.parameters);
+  if (reads) company_ = company_of(packet);
   place_in_worker_ = worker_.enroll(*endpoint_, this);
   std::string answer = std::move(sasl_last_) + authentication(kOk);
   admitted_ = endpoint_->admit(entrance_.way);

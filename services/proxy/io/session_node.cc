@@ -22,7 +22,7 @@ bool is_passing(std::string_view sqlstate) {
 }  // namespace
 
 void Session::take_place(const NodeView& node, const RouteView& route) {
-  placed_ = Placed{node.id, route.term, node.primary, user_};
+  placed_ = Placed{node.id, route.term, node.primary, user_, endpoint_->name().kind};
 }
 
 void Session::leave_place() {
@@ -57,7 +57,7 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
   } waiting{context_.waiting};
   while (true) {
     std::shared_ptr<const RouteView> route;
-    const auto node = endpoint_->enter(unreachable, &route);
+    const auto node = endpoint_->enter(unreachable, company_, &route);
     if (route->state == RouteView::State::gone) co_return not_now();
     if (bounded_by_state) {
       until = begin + (route->state == RouteView::State::hold ? context_.options.wait_on_hold
@@ -72,7 +72,7 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
                                       std::min(std::max(until, now), now + kAttemptTime));
         keep_cancel_target({node->address, node->port, out->pid, out->secret});
         const Fate fate = fate_of(*endpoint_->route(), *placed_);
-        if (fate == Fate::stay || fate == Fate::carry) co_return std::string();
+        if (fate != Fate::cut && fate != Fate::carry_now) co_return std::string();
       } catch (const NodeRefused& refused) {
         if (!is_passing(refused.sqlstate)) report = refused.report;
       } catch (const Disconnected&) {

@@ -45,8 +45,15 @@ void Stream::open(int fd, uint32_t events) {
   loop_.add(fd, events, &watch_);
 }
 
+// With the word that TLS ends here, if the socket takes it: without it the other side takes what
+// came before for cut off.
 void Stream::close() {
-  if (tls_ != nullptr) SSL_free(std::exchange(tls_, nullptr));
+  if (tls_ != nullptr) {
+    ERR_clear_error();
+    if (SSL_is_init_finished(tls_) == 1 && !tls_broken_) SSL_shutdown(tls_);
+    SSL_free(std::exchange(tls_, nullptr));
+  }
+  tls_broken_ = false;
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   tls_wants_out_ = false;
 }
@@ -79,6 +86,7 @@ ssize_t Stream::tls_result(int result) {
     case SSL_ERROR_ZERO_RETURN:
       return 0;
     default:
+      tls_broken_ = true;
       return kBroken;
   }
 }

@@ -109,6 +109,7 @@ class Stream {
   SSL* tls_ = nullptr;
   uint32_t wanted_ = 0;
   bool tls_wants_out_ = false;
+  bool tls_broken_ = false;
 };
 
 // Takes whole messages off the front of what a Stream receives.

@@ -26,6 +26,18 @@ void EndpointMeter::session_closed() {
   cell_->connection_us.fetch_add(clock_.closed(now()), std::memory_order_relaxed);
 }
 
+void EndpointMeter::ties_changed(const TieSet& before, const TieSet& now) {
+  if (before == now) return;
+  const std::lock_guard lock(mutex_);
+  if (!now.empty()) ++tied_sessions_;
+  if (!before.empty()) --tied_sessions_;
+  for (size_t i = 0; i < kTies; ++i) {
+    const Tie tie{static_cast<uint8_t>(i)};
+    if (now.has(tie)) ++tied_[i];
+    if (before.has(tie)) --tied_[i];
+  }
+}
+
 void EndpointMeter::settle() {
   const std::lock_guard lock(mutex_);
   if (clock_.open() == 0) return;
@@ -36,7 +48,7 @@ EndpointTotals EndpointMeter::totals() const {
   const std::lock_guard lock(mutex_);
   return {name_,
           {cell_->bytes_in.load(), cell_->bytes_out.load(), cell_->connections_opened.load(),
-           cell_->connection_us.load(), clock_.open()}};
+           cell_->connection_us.load(), clock_.open(), tied_, tied_sessions_}};
 }
 
 TrafficMeter::TrafficMeter(const std::string& file) : file_(file) {

@@ -1,6 +1,7 @@
 // Counts what the sessions of all endpoints forward. Thread-safe.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -26,6 +27,7 @@ class EndpointMeter {
   }
   void session_opened();
   void session_closed();
+  void ties_changed(const TieSet& before, const TieSet& now);  // of one session
   void settle();  // the time of open sessions until now
   EndpointTotals totals() const;
 
@@ -35,6 +37,8 @@ class EndpointMeter {
   TrafficCell* const cell_;
   mutable std::mutex mutex_;
   ConnectionClock clock_;
+  std::array<uint32_t, kTies> tied_{};
+  uint32_t tied_sessions_ = 0;
 };
 
 class TrafficMeter {

@@ -5,7 +5,7 @@
 namespace trunkline::proxy {
 namespace {
 
-constexpr size_t kMostAPart = 4'000;  // of less than 110 bytes each
+constexpr size_t kMostAPart = 1'500;  // of less than 350 bytes each
 constexpr std::chrono::seconds kWholeEvery{60};
 
 }  // namespace

@@ -1,46 +1,14 @@
 #include <atomic>
 #include <thread>
 
-#include "proxy/tests/proxy_fixture.h"
+#include "proxy/tests/carry_fixture.h"
 
 namespace trunkline::proxy {
 namespace {
 
 using namespace std::chrono_literals;
 
-class Carry : public ProxyFixture {
- protected:
-  void SetUp() override {
-    add_node();
-    add_node();
-  }
-  void start(ProxyOptions options = {}) {
-    start_proxy(std::move(options));
-    open(1, 0);
-  }
-  void open(uint64_t term, size_t primary) {
-    proxy_->endpoints().take(route(v1::ROUTE_STATE_OPEN, term, primary));
-  }
-  void hold() { proxy_->endpoints().take(route(v1::ROUTE_STATE_HOLD, 1, 0)); }
-  // Every session of the old primary has left it when this returns: all must be idle.
-  void hold_until_it_is_empty() {
-    hold();
-    ASSERT_TRUE(await([&] { return sessions_at(0) == "0"; }));
-  }
-  void switch_over() {
-    hold_until_it_is_empty();
-    open(2, 1);
-  }
-  uint64_t carried() { return proxy_->context().carried.load(); }
-  std::string port_of(size_t node) { return std::to_string(nodes_[node].port); }
-  std::string sessions_at(size_t node) {
-    const Client direct(PQconnectdb(nodes_[node].server->dsn().c_str()));
-    return value(direct, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'");
-  }
-  static std::string port_seen(const Client& client) {
-    return value(client, "SELECT current_setting('port')");
-  }
-};
+using Carry = CarryFixture;
 
 TEST_F(Carry, an_idle_session_goes_on_at_the_new_primary) {
   start();
@@ -140,24 +108,64 @@ TEST_F(Carry, cancel_still_reaches_the_session) {
   canceller.join();
 }
 
-TEST_F(Carry, sessions_with_what_cannot_move_stay) {
+// At once, so that nobody else has to wait for them.
+TEST_F(Carry, sessions_with_what_cannot_move_end_with_the_reason) {
   start();
+  const std::vector<std::pair<const char*, const char*>> ties = {
+      {"CREATE TEMP TABLE t (a int)", "temporary"},
+      {"CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "temporary"},
+      {"LISTEN news", "LISTEN"},
+      {"DO $$ BEGIN EXECUTE 'LIS' || 'TEN news'; END $$", "LISTEN"},
+      {"SELECT pg_advisory_lock(1)", "advisory"},
+      {"BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT", "WITH HOLD"},
+      {"SELECT setseed(0.5)", "setseed"},
+      {"CREATE SEQUENCE s; SELECT nextval('s'); SELECT currval('s')", "currval"},
+      {"PREPARE p AS SELECT 1; DEALLOCATE p; PREPARE p AS SELECT 2", "PREPARE"},
+  };
   std::vector<Client> clients;
-  for (const char* tie : {"CREATE TEMP TABLE t (a int)", "LISTEN news",
-                          "SELECT pg_advisory_lock(1)", "SET app.tenant = 'x'",
-                          "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT"}) {
+  for (const auto& [sql, why] : ties) {
     clients.push_back(connect());
-    value(clients.back(), tie);
+    EXPECT_NE(value(clients.back(), sql).substr(0, 1), "!") << sql;
   }
   const Client free = connect();
-  hold();
-  ASSERT_TRUE(await([&] { return sessions_at(0) == "5"; }));
-  for (const auto& client : clients) EXPECT_EQ(port_seen(client), port_of(0));
+  hold_until_it_is_empty();
+  for (size_t i = 0; i < clients.size(); ++i) {
+    EXPECT_THAT(farewell(clients[i]), ::testing::HasSubstr(ties[i].second)) << ties[i].first;
+  }
   open(2, 1);
   EXPECT_EQ(port_seen(free), port_of(1));
-  for (const auto& client : clients) {
-    EXPECT_THAT(value(client, "SELECT 1"), ::testing::HasSubstr("not the one that serves"));
+  EXPECT_EQ(carried(), 1u);
+  EXPECT_EQ(proxy_->context().ended_tied.load(), clients.size());
+}
+
+TEST_F(Carry, what_is_over_ties_no_more) {
+  start();
+  const Client client = connect();
+  for (const char* sql :
+       {"CREATE TEMP TABLE t (a int)", "DROP TABLE t", "LISTEN news", "UNLISTEN *",
+        "SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock(1)", "CREATE SEQUENCE s",
+        "SELECT nextval('s')", "SELECT currval('s')", "DISCARD ALL"}) {
+    EXPECT_NE(value(client, sql).substr(0, 1), "!") << sql;
   }
+  switch_over();
+  EXPECT_EQ(port_seen(client), port_of(1));
+}
+
+TEST_F(Carry, ties_are_counted_while_their_sessions_are_open) {
+  start();
+  const auto totals = [&] { return proxy_->context().traffic.totals()[0].totals; };
+  Client first = connect();
+  const Client second = connect();
+  value(first, "LISTEN news");
+  value(first, "SELECT setseed(0.5)");
+  value(second, "LISTEN news");
+  EXPECT_EQ(totals().tied_sessions, 2u);
+  EXPECT_EQ(totals().tied[static_cast<size_t>(Tie::listen)], 2u);
+  EXPECT_EQ(totals().tied[static_cast<size_t>(Tie::random_seed)], 1u);
+  first.reset();
+  EXPECT_TRUE(await([&] { return totals().tied_sessions == 1; }));
+  value(second, "DISCARD ALL");
+  EXPECT_EQ(totals().tied_sessions, 0u);
 }
 
 TEST_F(Carry, an_older_term_is_cut_also_within_a_transaction) {

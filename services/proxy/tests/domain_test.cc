@@ -5,8 +5,9 @@
 
 #include "base/digest.h"
 #include "proxy/domain/carried.h"
-#include "proxy/domain/own_settings.h"
+#include "proxy/domain/prepared_text.h"
 #include "proxy/domain/scram.h"
+#include "proxy/domain/session_ties.h"
 #include "proxy/domain/startup.h"
 #include "proxy/domain/wire.h"
 
@@ -56,12 +57,39 @@ TEST(Startup, refuses_what_is_malformed) {
 }
 
 TEST(Startup, replication_in_all_its_spellings) {
-  for (const char* yes : {"true", "on", "yes", "1", "database"}) {
+  for (const char* yes : {"true", "on", "yes", "1", "database", "t", "TRUE", "y", "ON", "tru"}) {
     EXPECT_TRUE(parsed({{"user", "u"}, {"replication", yes}}).replication) << yes;
   }
-  for (const char* no : {"false", "off", "no", "0"}) {
-    EXPECT_FALSE(parsed({{"user", "u"}, {"replication", no}}).replication) << no;
+  for (const char* no : {"false", "off", "no", "0", "FALSE", "f", "n", "of", "Off", "fals"}) {
+    const FirstPacket packet = parsed({{"user", "u"}, {"replication", no}});
+    EXPECT_FALSE(packet.replication) << no;
+    EXPECT_EQ(packet.why.sqlstate, "") << no;
   }
+  for (const char* neither : {"", "o", "2", "falsee", "DATABASE", "perhaps"}) {
+    EXPECT_EQ(parsed({{"user", "u"}, {"replication", neither}}).why.sqlstate, "22023") << neither;
+  }
+}
+
+TEST(Startup, the_newest_protocol_is_named_as_the_server_names_it) {
+  FirstPacket packet = parsed({{"user", "u"}});
+  EXPECT_EQ(negotiation(packet), "");
+  packet.minor_version = 2;
+  EXPECT_EQ(negotiation(packet), message('v', std::string("\0\3\0\0\0\0\0\0", 8)));
+  packet.unknown_options = {"_pq_.x"};
+  EXPECT_EQ(negotiation(packet), message('v', std::string("\0\3\0\0\0\0\0\1_pq_.x\0", 15)));
+}
+
+TEST(Startup, a_reader_is_read_only_whatever_it_asks_for_first) {
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_THAT(
+      reading_parameters({{"user", "u"},
+                          {"Default_Transaction_Read_Only", "off"},
+                          {"options", "-c default_transaction_read_only=off"}}),
+      ::testing::ElementsAre(Pair{"user", "u"},
+                             Pair{"options", "-c default_transaction_read_only=off"
+                                             " -c default_transaction_read_only=on"}));
+  EXPECT_THAT(reading_parameters({}),
+              ::testing::ElementsAre(Pair{"options", "-c default_transaction_read_only=on"}));
 }
 
 TEST(Startup, endpoint_in_options) {
@@ -228,37 +256,171 @@ TEST(Scram, a_mock_is_as_real_as_any_and_fits_no_password) {
 
 // --- carried state ---
 
-TEST(OwnSettings, are_seen) {
-  for (const char* sql :
-       {"SET app.user = 'x'", "set session app.user to 1", "select 1; SeT\n\"App\".\"user\"='x'",
-        "SELECT set_config('app.user', $1, false)",
-        "select pg_catalog.SET_CONFIG('a.b','',true)"}) {
-    EXPECT_TRUE(sets_own_setting(sql)) << sql;
+TieSet ties_of(const std::string& sql, size_t piece = std::string::npos) {
+  TextWatch watch;
+  watch.begin();
+  for (size_t at = 0; at < sql.size(); at += std::min(piece, sql.size() - at)) {
+    watch.take(std::string_view(sql).substr(at, piece));
+  }
+  watch.take(std::string_view("\0", 1));
+  return watch.ties();
+}
+
+TEST(Ties, are_seen_wherever_the_text_is_cut) {
+  const std::vector<std::pair<std::string, Tie>> rows = {
+      {"SET app.user = 'x'", Tie::own_setting},
+      {"set session app.user to 1", Tie::own_setting},
+      {"select 1; SeT\n\"App\".\"user\"='x'", Tie::own_setting},
+      {"set /* c */ app.tenant='x'", Tie::own_setting},
+      {"set -- c\n app.tenant='x'", Tie::own_setting},
+      {"set/* a.b */session/**/app/* */.tenant='x'", Tie::own_setting},
+      {"SELECT set_config('app.user', $1, false)", Tie::own_setting},
+      {"select pg_catalog.SET_CONFIG('a.b','',true)", Tie::own_setting},
+      {std::string(5000, ' ') + "set app.x = 1", Tie::own_setting},
+      {std::string(5000, 'x') + " set a" + std::string(100, 'b') + ".x = 1", Tie::own_setting},
+      {"DO $$ BEGIN EXECUTE 'set app.x = 1'; END $$", Tie::own_setting},
+      {"select setseed(0.5)", Tie::random_seed},
+      {"SET SESSION seed TO 0.5", Tie::random_seed},
+      {"select currval('s')", Tie::sequence},
+      {"select LASTVAL()", Tie::sequence},
+      {"create temp table t (a int)", Tie::temporary_object},
+      {"CREATE LOCAL TEMPORARY VIEW v AS SELECT 1", Tie::temporary_object},
+      {"select 1 as a into temp t", Tie::temporary_object},
+      {"create or replace temp view v as select 1", Tie::temporary_object},
+      {"LISTEN news", Tie::listen},
+      {"select 1; listen news", Tie::listen},
+      {"select pg_advisory_lock(1)", Tie::advisory_lock},
+      {"select pg_try_advisory_lock_shared(1)", Tie::advisory_lock},
+      {"declare c cursor with hold for select 1", Tie::held_cursor},
+  };
+  for (const auto& [sql, tie] : rows) {
+    for (const size_t piece : {std::string::npos, size_t{1}, size_t{3}, size_t{7}}) {
+      TieSet only;
+      only.add(tie);
+      EXPECT_EQ(ties_of(sql, piece), only) << sql << " by " << piece;
+    }
   }
   for (const char* sql :
        {"", "se", "set", "SET", "SET LOCAL app.user = 'x'", "SET work_mem = '1.5MB'",
         "UPDATE t SET a = t.b", "SELECT offset.set", "SELECT 'reset app.user'", "RESET app.user",
-        "SET search_path = a.b", "select my_set_config('a.b')"}) {
-    EXPECT_FALSE(sets_own_setting(sql)) << sql;
+        "SET search_path = a.b", "select my_set_config('a.b')", "select temp from weather",
+        "select hold, listen from x", "select pg_advisory_xact_lock(1)", "select nextval('s')",
+        "set /* a.b */ work_mem = 1", "insert into s.t values (1)"}) {
+    EXPECT_EQ(ties_of(sql), TieSet()) << sql;
   }
 }
 
-TEST(Carried, quotes_cannot_be_left) {
+TEST(PreparedText, the_one_statement_is_found) {
+  struct Row {
+    const char* text;
+    const char* name;
+    const char* found;  // null: it is not certain
+  };
+  const std::vector<Row> rows = {
+      {"prepare p as select 1", "p", " select 1"},
+      {"insert into r values(1); prepare p as select 1", "p", " select 1"},
+      {"prepare m1 as select 1; prepare m2 as select 2;", "m1", " select 1"},
+      {"prepare m1 as select 1; prepare m2 as select 2;", "m2", " select 2"},
+      {"/* prepare p as x; */ PREPARE P (int, numeric(10,2)) AS SELECT $1", "p", " SELECT $1"},
+      {"prepare \"it's \"\"q\"\"\" as select ';'", "it's \"q\"", " select ';'"},
+      {"prepare p as select $$;prepare p as x$$, $a$ $$ ; $a$", "p",
+       " select $$;prepare p as x$$, $a$ $$ ; $a$"},
+      {"prepare p as select E'\\';prepare p as x', 1", "p",
+       " select E'\\';prepare p as x', 1"},
+      {"prepare p as select 1 -- ; prepare p as x\n + 1", "p",
+       " select 1 -- ; prepare p as x\n + 1"},
+      {"prepare p as select 1 /* /* ; */ ; */", "p", " select 1 /* /* ; */ ; */"},
+      {"prepare/**/p/**/as/**/select 1", "p", "/**/select 1"},
+      {"prepare p as select 1; deallocate p; prepare p as select 2", "p", nullptr},
+      {"prepare q as select 1", "p", nullptr},
+      {"prepare transaction 'p'", "p", nullptr},
+      {"select 'prepare p as select 1'", "p", nullptr},
+      {"prepare p as select 'open", "p", nullptr},
+      {"prepare p as select $a$ open", "p", nullptr},
+      {"prepare U&\"p\" as select 1", "p", nullptr},
+      {"prepare p as select E'a'\n'b\\'; prepare p as x'", "p", nullptr},
+      {"", "p", nullptr},
+  };
+  for (const auto& row : rows) {
+    const auto found = prepared_statement(row.text, row.name, false);
+    EXPECT_EQ(found.value_or("-"), row.found == nullptr ? "-" : row.found) << row.text;
+  }
+  const std::string text = "prepare p as select 'a\\'; prepare p as x'";
+  EXPECT_EQ(prepared_statement(text, "p", true), " select 'a\\'; prepare p as x'");
+  EXPECT_FALSE(prepared_statement(text, "p", false));
+  const std::string name(70, 'n');
+  EXPECT_TRUE(prepared_statement("prepare " + name + " as select 1", name.substr(0, 63), false));
+}
+
+TEST(PreparedText, any_bytes_are_survived) {
+  std::mt19937 dice(7);
+  const std::string some = "prepare p as '\"$;/*-e\\()a \n";
+  for (int round = 0; round < 20'000; ++round) {
+    std::string text = "prepare p as ";
+    for (uint32_t i = dice() % 30; i > 0; --i) text.push_back(some[dice() % some.size()]);
+    prepared_statement(text, "p", dice() % 2 == 0);
+  }
+}
+
+TEST(Carried, what_was_followed_ties) {
   CarriedState state;
-  state.settings = {{"role", "r"}, {"search_path", "it's \\ here"}};
-  state.statements.push_back({"n", "SELECT $1", false, {23}});
-  const Replay told = replay(state);
-  EXPECT_EQ(told.ready_count, 3u);
-  EXPECT_EQ(told.messages,
-            simple_query("SELECT pg_catalog.set_config("
-                         " E'search_path', E'it''s \\\\ here', false)") +
-                parse_message("n", "SELECT $1", {23}) + message('S', {}) +
-                simple_query("SELECT pg_catalog.set_config( E'role', E'r', false)"));
-  EXPECT_EQ(replay({}).ready_count, 0u);
+  TieSet ties;
+  ties.add(Tie::own_setting);
+  take_followed(state, ties, true);
+  EXPECT_EQ(state.tied_by, tie_text(Tie::own_setting));
+  CarriedState guarded;
+  guarded.lists_own_settings = true;
+  guarded.statements.push_back({"n", "SELECT '\\'", {}});
+  take_followed(guarded, ties, false);
+  EXPECT_EQ(guarded.tied_by, "");
+  take_followed(guarded, ties, true);
+  EXPECT_THAT(guarded.tied_by, ::testing::HasSubstr("standard_conforming_strings"));
+}
+
+// Every text goes by Parse, which refuses several statements and executes none.
+TEST(Carried, no_text_of_the_clients_is_executed) {
+  CarriedState state;
+  state.settings = {{"default_transaction_isolation", "serializable"}, {"search_path", "it's \\"}};
+  state.role = "r";
+  state.client_encoding = "LATIN1";
+  state.statements.push_back({"n", "SELECT $1", {23}});
+  const Replay told = replay(state, "");
+  using Step = Replay::Step;
+  EXPECT_EQ(told.steps,
+            (std::vector<Step>{Step::must_work, Step::may_fail, Step::must_work, Step::must_work}));
+  EXPECT_THAT(told.messages, ::testing::HasSubstr(parse_message("n", "SELECT $1", {23}) +
+                                                  sync_message()));
+  for (size_t at = 0; at < told.messages.size();) {
+    EXPECT_THAT(std::string("PBECS"), ::testing::HasSubstr(told.messages.substr(at, 1)));
+    at += 1 + get_uint32(told.messages.data() + at + 1);
+  }
+  // What changes how the rest is run comes last.
+  EXPECT_LT(told.messages.find("it's"), told.messages.find("default_transaction_isolation"));
+  EXPECT_EQ(replay(state, "x").steps.size(), 5u);
+}
+
+TEST(Carried, parameters_are_told_once_and_as_they_are_in_the_end) {
+  const auto status = [](const std::string& name, const std::string& value) {
+    return message('S', name + '\0' + value + '\0');
+  };
+  Parameters parameters;
+  parameters.take_all(status("a", "1") + message('N', "note") + status("b", "2"));
+  parameters.take('S', status("a", "3").substr(kHeader));
+  EXPECT_EQ(parameters.messages(), message('N', "note") + status("a", "3") + status("b", "2"));
+}
+
+TEST(Carried, errors_that_are_a_statements_own) {
+  for (const char* own : {"42P01", "42703", "3F000", "22P02", "0A000", "42601"}) {
+    EXPECT_TRUE(is_the_statements_own(own)) << own;
+  }
+  for (const char* other : {"57014", "57P01", "53200", "08006", "XX000", "40001", "58030"}) {
+    EXPECT_FALSE(is_the_statements_own(other)) << other;
+  }
 }
 
 TEST(Carried, rows_that_are_none_are_refused) {
   CarriedState state;
+  EXPECT_FALSE(take_row(state, std::string("\0\1\0\0\0\4held", 10)));
   EXPECT_FALSE(take_row(state, ""));
   EXPECT_FALSE(take_row(state, std::string("\0\4\0\0\0\1x", 7)));
   std::string row("\0\4", 2);

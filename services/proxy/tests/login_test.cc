@@ -1,5 +1,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -7,6 +9,7 @@
 #include <thread>
 
 #include "proxy/domain/wire.h"
+#include "proxy/io/node_login.h"
 #include "proxy/tests/proxy_fixture.h"
 
 namespace trunkline::proxy {
@@ -198,6 +201,24 @@ TEST_F(Login, replication_is_refused) {
   EXPECT_THAT(error_of("replication=database"), ::testing::HasSubstr("not served here"));
 }
 
+// The end of a node whose host dies is known in time, also by a session that only waits for it.
+TEST_F(Login, a_silent_node_is_given_up) {
+  start();
+  const int fd = connect_socket("127.0.0.1", proxy_->port());
+  const auto option = [fd](int level, int name) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    getsockopt(fd, level, name, &value, &size);
+    return value;
+  };
+  EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_LE(option(IPPROTO_TCP, TCP_KEEPIDLE) +
+                option(IPPROTO_TCP, TCP_KEEPINTVL) * option(IPPROTO_TCP, TCP_KEEPCNT),
+            11);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_USER_TIMEOUT), 10'000);
+  close(fd);
+}
+
 class TlsLogin : public Login {
  protected:
   void SetUp() override {
@@ -230,6 +251,35 @@ TEST_F(TlsLogin, the_servers_name_chooses_the_endpoint) {
   const Client none = connect("host=99999999-2222-4333-8444-555555555555.example.org"
                               " hostaddr=127.0.0.1 sslmode=require options='-cgeqo=off'");
   EXPECT_THAT(PQerrorMessage(none.get()), ::testing::HasSubstr("password authentication failed"));
+}
+
+// libpq 17 sends its requests to cancel like this, and takes a connection that just breaks off for
+// a failure.
+TEST_F(TlsLogin, a_cancel_request_ends_with_tls_own_goodbye) {
+  using Context = std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)>;
+  using Connection = std::unique_ptr<SSL, void (*)(SSL*)>;
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(proxy_->port());
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  const std::string request = ssl_request();
+  ASSERT_EQ(send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+  char answer = 0;
+  ASSERT_EQ(recv(fd, &answer, 1, 0), 1);
+  ASSERT_EQ(answer, 'S');
+  const Context context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+  const Connection tls(SSL_new(context.get()), SSL_free);
+  SSL_set_fd(tls.get(), fd);
+  ASSERT_EQ(SSL_connect(tls.get()), 1);
+  const std::string cancel = cancel_request(1, 2);
+  ASSERT_EQ(SSL_write(tls.get(), cancel.data(), static_cast<int>(cancel.size())),
+            static_cast<int>(cancel.size()));
+  char byte = 0;
+  const int got = SSL_read(tls.get(), &byte, 1);
+  EXPECT_EQ(SSL_get_error(tls.get(), got), SSL_ERROR_ZERO_RETURN);
+  close(fd);
 }
 
 TEST_F(TlsLogin, wrong_password_over_tls) {

@@ -65,18 +65,71 @@ TEST(Traffic, not_idle_before_the_sync_or_within_a_message) {
   EXPECT_FALSE(traffic.idle());
 }
 
-TEST(Traffic, an_unnamed_statement_that_waits_to_be_bound_is_not_left_behind) {
+std::string parse_only(const std::string& name, const std::string& sql) {
+  return parse_message(name, sql, {}) + message('S', {});
+}
+std::string unnamed(const std::string& sql) { return parse_message("", sql, {}).substr(kHeader); }
+std::string failed() { return message('E', std::string("C42P01\0\0", 8)); }
+
+TEST(Traffic, the_unnamed_statement_is_known_as_long_as_it_lives) {
   Traffic traffic;
-  traffic.from_client(parse_message("", "SELECT 1", {}) + message('S', {}));
+  traffic.from_client(parse_only("", "SELECT 1"));
   traffic.from_server(message('1', {}) + ready('I'));
-  EXPECT_FALSE(traffic.idle());
+  EXPECT_TRUE(traffic.idle());
+  EXPECT_EQ(traffic.unnamed(), unnamed("SELECT 1"));
+  // Bound, it can be bound again.
   traffic.from_client(message('B', std::string(8, '\0')) + message('E', std::string(5, '\0')) +
                       message('S', {}));
   traffic.from_server(message('2', {}) + complete() + ready('I'));
   EXPECT_TRUE(traffic.idle());
+  EXPECT_EQ(traffic.unnamed(), unnamed("SELECT 1"));
   traffic.from_client(extended("named"));
   traffic.from_server(ready('I'));
+  EXPECT_EQ(traffic.unnamed(), unnamed("SELECT 1"));
+  traffic.from_client(parse_only("", "broken"));
+  traffic.from_server(failed() + ready('I'));
   EXPECT_TRUE(traffic.idle());
+  EXPECT_FALSE(traffic.unnamed_is_uncertain());  // it fails again
+  traffic.from_client(message('C', std::string("S\0", 2)) + message('S', {}));
+  traffic.from_server(message('3', {}) + ready('I'));
+  EXPECT_EQ(traffic.unnamed(), "");
+  traffic.from_client(parse_only("", "SELECT 2"));
+  traffic.from_client(simple_query("SELECT 3"));
+  EXPECT_EQ(traffic.unnamed(), "");
+}
+
+// An error may have come before a Parse, which was thrown away then.
+TEST(Traffic, which_unnamed_statement_is_left_by_an_error_can_be_uncertain) {
+  const std::string sync = message('S', {});
+  struct Row {
+    std::string sent;
+    bool uncertain;
+  };
+  const std::vector<Row> rows = {
+      {parse_message("", "a", {}) + sync, false},
+      {extended("named"), false},
+      {parse_message("", "a", {}) + parse_message("", "b", {}) + sync, true},
+      {message('B', std::string(8, '\0')) + parse_message("", "b", {}) + sync, true},
+      {parse_message("", "a", {}) + parse_message("", "b", {}), true},
+      {parse_message("", "a", {}) + parse_message("", "b", {}) + sync + parse_only("", "c"), false},
+      {parse_message("", "a", {}) + parse_message("", "b", {}) + sync + simple_query("c"), false},
+  };
+  for (const auto& row : rows) {
+    Traffic traffic;
+    traffic.from_client(row.sent);
+    traffic.from_server(failed() + ready('I'));
+    EXPECT_EQ(traffic.unnamed_is_uncertain(), row.uncertain) << &row - rows.data();
+    traffic.from_client(simple_query("x"));
+    EXPECT_FALSE(traffic.unnamed_is_uncertain());
+  }
+  Traffic traffic;
+  traffic.from_client(parse_message("", "a", {}) + message('H', {}));
+  traffic.from_server(failed());
+  traffic.from_client(parse_only("", "b"));
+  EXPECT_TRUE(traffic.unnamed_is_uncertain());
+  Traffic long_one;
+  long_one.from_client(parse_only("", std::string(kMostUnnamed, ' ')));
+  EXPECT_TRUE(long_one.unnamed_is_uncertain());
 }
 
 TEST(Traffic, copy_in_by_either_protocol_ends_idle) {
@@ -95,6 +148,86 @@ TEST(Traffic, copy_in_by_either_protocol_ends_idle) {
   EXPECT_FALSE(traffic.idle());
   traffic.from_server(complete() + ready('I'));
   EXPECT_TRUE(traffic.idle());
+}
+
+std::string run_unnamed(const std::string& sql) {
+  return parse_message("", sql, {}) + message('B', std::string(8, '\0')) +
+         message('E', std::string(5, '\0'));
+}
+
+// S10: a Sync behind the copy's own end is answered, one before it is thrown away.
+TEST(Traffic, what_follows_a_copy_in_one_flight_is_waited_for) {
+  const std::string sync = message('S', {});
+  const std::string copy_in = message('G', std::string(3, '\0'));
+  Traffic traffic;
+  traffic.from_client(run_unnamed("copy") + message('d', "1") + message('c', {}) + sync +
+                      run_unnamed("insert") + sync);
+  traffic.from_server(copy_in);
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_server(complete() + ready('I'));
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_server(complete() + ready('I'));
+  EXPECT_TRUE(traffic.idle());
+
+  // Two copies in one flight, with a Sync too many within each.
+  traffic.from_client(run_unnamed("copy") + sync + message('d', "1") + message('c', {}) + sync +
+                      run_unnamed("copy") + message('d', "1") + sync + message('c', {}) + sync);
+  traffic.from_server(copy_in + complete() + ready('I'));
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_server(copy_in + complete());
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_server(ready('I'));
+  EXPECT_TRUE(traffic.idle());
+
+  // One that fails.
+  traffic.from_client(run_unnamed("copy") + sync);
+  traffic.from_server(copy_in);
+  traffic.from_client(message('d', "bad"));
+  traffic.from_server(failed());
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_client(message('c', {}) + sync);
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_server(ready('I'));
+  EXPECT_TRUE(traffic.idle());
+
+  traffic.from_client(simple_query("copy; copy") + message('d', "1") + message('c', {}) +
+                      message('d', "2") + message('c', {}));
+  traffic.from_server(copy_in + complete() + copy_in + complete());
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_server(ready('I'));
+  EXPECT_TRUE(traffic.idle());
+}
+
+TEST(Traffic, what_is_asked_in_vain_costs_no_memory_without_end) {
+  Traffic traffic;
+  std::string flood = parse_message("", "a", {});
+  for (int i = 0; i < 100'000; ++i) flood += message('c', {});
+  for (int i = 0; i < 50; ++i) traffic.from_client(flood);
+  EXPECT_FALSE(traffic.idle());
+  traffic.from_client(message('S', {}));
+  traffic.from_server(ready('I'));
+  EXPECT_FALSE(traffic.idle());  // it is not followed any more
+}
+
+TEST(Traffic, ties_last_until_all_is_discarded) {
+  const auto discarded = message('C', std::string("DISCARD ALL\0", 12)) + ready('I');
+  Traffic traffic;
+  traffic.from_client(simple_query("LISTEN x; SELECT set_config('a.b', '', false), setseed(0)"));
+  traffic.from_server(complete() + ready('I'));
+  EXPECT_TRUE(traffic.ties().has(Tie::listen));
+  EXPECT_TRUE(traffic.ties().has(Tie::own_setting));
+  traffic.from_client(simple_query("DISCARD ALL") + simple_query("SET a.b = 1"));
+  traffic.from_server(discarded);
+  EXPECT_TRUE(traffic.ties().has(Tie::own_setting));  // sent behind it
+  traffic.from_server(complete() + ready('I'));
+  traffic.from_client(simple_query("DISCARD ALL"));
+  traffic.from_server(discarded);
+  EXPECT_FALSE(traffic.ties().has(Tie::own_setting));
+  EXPECT_FALSE(traffic.ties().has(Tie::listen));
+  EXPECT_TRUE(traffic.ties().has(Tie::random_seed));
+  EXPECT_FALSE(traffic.strings_changed());
+  traffic.from_server(message('S', std::string("standard_conforming_strings\0off\0", 32)));
+  EXPECT_TRUE(traffic.strings_changed());
 }
 
 TEST(Traffic, goodbye) {
@@ -188,6 +321,7 @@ TEST(Routes, fates) {
   const Placed primary{NodeId("p"), 3, true};
   const Placed standby{NodeId("s1"), 3, false};
   const Placed left{NodeId("gone"), 3, false};
+  const Placed gone_primary{NodeId("gone"), 3, true};
   RouteView planned = view_of(State::open, 4);
   planned.after_hold = true;
   struct Row {
@@ -208,7 +342,37 @@ TEST(Routes, fates) {
   for (size_t i = 0; i < rows.size(); ++i) {
     EXPECT_EQ(fate_of(rows[i].route, primary), rows[i].of_primary) << i;
     EXPECT_EQ(fate_of(rows[i].route, standby), rows[i].of_standby) << i;
-    EXPECT_EQ(fate_of(rows[i].route, left), Fate::cut) << i;
+    const bool over = rows[i].route.state == State::gone;
+    EXPECT_EQ(fate_of(rows[i].route, left), over ? Fate::cut : Fate::carry_now) << i;
+    EXPECT_NE(fate_of(rows[i].route, gone_primary), Fate::stay) << i;
+  }
+}
+
+// Who reads is led away from the primary as soon as there is a standby, and left alone until then.
+TEST(Routes, fates_of_readers_on_the_primary) {
+  using State = RouteView::State;
+  const Placed promoted{NodeId("p"), 2, false, "", EndpointKind::read_only};
+  const Placed for_want{NodeId("p"), 3, true, "", EndpointKind::read_only};
+  const auto alone = [](RouteView route) {
+    for (auto& node : route.nodes) node.serves = node.serves && node.primary;
+    return route;
+  };
+  struct Row {
+    RouteView route;
+    Fate of_promoted;
+    Fate of_for_want;
+  };
+  const std::vector<Row> rows = {
+      {view_of(State::open, 3), Fate::move, Fate::move},
+      {alone(view_of(State::open, 3)), Fate::stay, Fate::stay},
+      {view_of(State::hold, 3), Fate::carry, Fate::carry},
+      {view_of(State::down, 4), Fate::move, Fate::cut},
+      {alone(view_of(State::down, 4)), Fate::stay, Fate::cut},
+      {view_of(State::gone, 3), Fate::cut, Fate::cut},
+  };
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(fate_of(rows[i].route, promoted), rows[i].of_promoted) << i;
+    EXPECT_EQ(fate_of(rows[i].route, for_want), rows[i].of_for_want) << i;
   }
 }
 
@@ -261,6 +425,15 @@ TEST(Routes, picks) {
   EXPECT_EQ(picked(view_of(State::hold, 1), ro, {}, ""), "s1");
   EXPECT_EQ(picked(view_of(State::down, 1), rw, {}, ""), "-");
   EXPECT_EQ(picked(view_of(State::gone, 1), ro, {}, ""), "-");
+  // A company keeps together whatever the load, and where one of its nodes is lost.
+  for (const char* company : {"app app", "u d", "x y"}) {
+    const NodeView* first = pick_node(open, ro, {}, [](const NodeId&) { return 0u; }, company);
+    for (const char* busy : {"s1", "s2"}) {
+      const auto load = [busy](const NodeId& id) { return id.str() == busy ? 9u : 0u; };
+      EXPECT_EQ(pick_node(open, ro, {}, load, company), first);
+    }
+    EXPECT_NE(pick_node(open, ro, {first->id}, [](const NodeId&) { return 0u; }, company), first);
+  }
   RouteView lagging = open;
   lagging.nodes[1].lag_bytes = lagging.nodes[2].lag_bytes = int64_t{1} << 40;
   EXPECT_EQ(picked(lagging, ro, {}, ""), "p");
