@@ -119,7 +119,7 @@ const std::vector<Row> kTable = {
      "the standby cannot follow its upstream any more"},
     {"standby_crash_loop",
      [](const M& m, const S& s) {
-       return standby(m) && s.data == DataState::standby && !s.port_in_use &&
+       return standby(m) && s.data == DataState::standby && !s.port_in_use && !s.size_untried &&
               s.quick_deaths >= kCrashLoopDeaths;
      },
      Step::replace_by_base_backup, TaskKind::role, "the standby's postmaster does not stay up"},
@@ -182,7 +182,8 @@ const std::vector<Row> kTable = {
      Step::wait, TaskKind::role, "what it has is not known before it is replayed"},
     {"fenced_standby", [](const M& m, const S&) { return fenced(m); }, Step::none, TaskKind::none,
      "it holds still"},
-    {"restart_pending", [](const M& m, const S& s) { return m.role && s.restart_pending; },
+    {"restart_pending",
+     [](const M& m, const S& s) { return m.role && s.restart_pending && !s.restart_deferred; },
      Step::restart, TaskKind::ensure, "a setting needs a restart"},
     {"data_not_synced", [](const M& m, const S& s) { return m.role && s.data_unsynced; },
      Step::sync_data, TaskKind::role, "the base backup is not on disk yet"},
@@ -209,6 +210,9 @@ const std::vector<Row> kTable = {
        return primary(m) && m.objects && s.postgres == PostgresState::open && s.objects_check_due;
      },
      Step::check_objects, TaskKind::objects, "a tenant may have changed users or databases"},
+    {"restart_deferred",
+     [](const M& m, const S& s) { return m.role && s.restart_pending && s.restart_deferred; },
+     Step::wait, TaskKind::ensure, "a setting needs a restart, and another node can take over"},
     {"as_ordered", [](const M&, const S&) { return true; }, Step::none, TaskKind::none,
      "the node is as ordered"},
 };

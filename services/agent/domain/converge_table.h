@@ -39,6 +39,8 @@ struct Seen {
   bool files_differ = false;     // configuration on disk is not what is wanted
   bool files_in_force = true;    // the running postmaster has read what is on disk
   bool restart_pending = false;  // it needs a restart to take all of it
+  bool restart_deferred = false;  // its clients are spared that if another node takes over first
+  bool size_untried = false;      // no server of it was seen to run with the size that it has
   bool slots_differ = false;     // of one that accepts connections
   bool sync_confirmed = true;    // the sync set on disk is known to be in force everywhere
   bool objects_differ = false;   // a newer ApplyObjects than the last one applied

@@ -31,6 +31,14 @@ bool all_uuids(const std::vector<std::string>& ids) {
 
 }  // namespace
 
+bool size_is_refused(const Manifest& m) {
+  return m.ensure && m.refused_generation > 0 && m.refused_generation == m.ensure->generation;
+}
+
+NodeSize size_in_use(const Manifest& m) {
+  return size_is_refused(m) ? m.proven_size : m.ensure->size;
+}
+
 bool is_safe_name(const std::string& text) {
   if (text.empty() || text.size() > 63 || text[0] == '.' || text[0] == '-') return false;
   return text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == std::string::npos;

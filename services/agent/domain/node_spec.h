@@ -96,8 +96,16 @@ struct Manifest {
   uint32_t fenced_timeline = 0;  // of its WAL then
   uint64_t promoted_term = 0;    // newest term in which its promotion was begun
   bool rewinding = false;        // its data is neither the old nor the new
+  uint64_t proven_generation = 0;   // newest EnsureSpec that its server was seen to run with
+  NodeSize proven_size;             // of that one
+  uint64_t refused_generation = 0;  // one that it does not start with: it has proven_size again
+  std::string refused_why;
   bool operator==(const Manifest&) const = default;
 };
+
+// The size whose settings the node has: the ordered one, unless its server does not start with it.
+NodeSize size_in_use(const Manifest& manifest);
+bool size_is_refused(const Manifest& manifest);
 
 // True for names of hosts, images and the like: lower-case letters, digits, '.', '_' and '-', not
 // starting with a dot or dash, at most 63. What comes from the bus becomes part of paths.

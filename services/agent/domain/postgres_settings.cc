@@ -26,17 +26,15 @@ class ConfText {
 };
 
 void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings& sized) {
-  const bool standby = in.in_recovery;
+  const StandbyFloor floor = in.keeps_floor ? in.floor : StandbyFloor{};
   conf.text("listen_addresses", in.ensure.address.address);
   conf.number("port", in.ensure.address.port);
   conf.text("unix_socket_directories", in.socket_dir);
   conf.word("unix_socket_permissions", "0700");
-  conf.number("max_connections", standby ? std::max(sized.max_connections, in.floor.max_connections)
-                                         : sized.max_connections);
+  conf.number("max_connections", std::max(sized.max_connections, floor.max_connections));
   conf.number("superuser_reserved_connections", 5);
   conf.number("max_worker_processes",
-              standby ? std::max(sized.max_worker_processes, in.floor.max_worker_processes)
-                      : sized.max_worker_processes);
+              std::max(sized.max_worker_processes, floor.max_worker_processes));
   conf.number("max_parallel_workers", sized.max_parallel_workers);
   conf.number("max_parallel_workers_per_gather", std::min<uint32_t>(sized.max_parallel_workers, 2));
   conf.word("password_encryption", "scram-sha-256");
@@ -111,7 +109,9 @@ void add_log_and_rest(ConfText& conf, const ConfigInput& in) {
 
 }  // namespace
 
-SizedSettings sized_settings(const NodeSize& size) {
+SizedSettings sized_settings(const NodeSize& ordered, uint64_t host_ram_mb) {
+  NodeSize size = ordered;
+  if (host_ram_mb > 0) size.ram_mb = std::min(size.ram_mb, host_ram_mb);
   SizedSettings s;
   s.max_connections = static_cast<uint32_t>(std::clamp<uint64_t>(size.ram_mb / 10, 50, 5000));
   s.shared_buffers_mb = std::max<uint64_t>(16, size.ram_mb / 4);
@@ -156,7 +156,7 @@ std::string primary_conninfo(const std::string& name, const RoleSpec& role,
 }
 
 std::string postgresql_conf(const ConfigInput& input) {
-  const SizedSettings sized = sized_settings(input.ensure.size);
+  const SizedSettings sized = sized_settings(input.size, input.host_ram_mb);
   ConfText conf;
   add_connections(conf, input, sized);
   add_memory_and_wal(conf, sized);

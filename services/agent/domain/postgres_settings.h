@@ -25,10 +25,12 @@ struct SizedSettings {
   uint64_t max_slot_wal_keep_size_mb = 0;
   bool operator==(const SizedSettings&) const = default;
 };
-SizedSettings sized_settings(const NodeSize& size);
+// No more memory than the host has (0: not known) is counted on.
+SizedSettings sized_settings(const NodeSize& size, uint64_t host_ram_mb = 0);
 
 // Settings that a standby must not have lower than what its data was written under (from
-// pg_control): it would refuse to start.
+// pg_control as it is now): it would refuse to start. So a primary does not lower them while it has
+// standbys, either.
 struct StandbyFloor {
   uint32_t max_connections = 0;
   uint32_t max_worker_processes = 0;
@@ -38,8 +40,10 @@ struct ConfigInput {
   std::string node_id;
   EnsureSpec ensure;
   RoleSpec role;       // NodeRole::none: neither replication source nor target yet
-  StandbyFloor floor;       // used in recovery
-  bool in_recovery = true;  // the data is a standby's
+  NodeSize size;            // that is in use
+  uint64_t host_ram_mb = 0;
+  bool keeps_floor = true;  // a standby's data, or a primary that has standbys or is not to restart
+  StandbyFloor floor;
   std::string socket_dir;
   std::string tls_dir;       // ca.crt, host.crt, host.key
   std::string upstream_key;  // path of a link to host.key that a standby connects with

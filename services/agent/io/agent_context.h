@@ -47,6 +47,7 @@ struct AgentContext {
   std::string host;
   std::string agent_user;  // name of the operating system's user that the agent runs as
   std::string keeper;      // path of trunkline-keeper
+  uint64_t host_ram_mb = 0;
   AgentPaths paths;
   NodeUser user;
   TemplateStore* templates = nullptr;

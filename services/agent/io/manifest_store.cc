@@ -131,7 +131,13 @@ std::string manifest_to_json(const Manifest& m) {
             {"fenced_term", m.fenced_term},
             {"fenced_timeline", m.fenced_timeline},
             {"promoted_term", m.promoted_term},
-            {"rewinding", m.rewinding}};
+            {"rewinding", m.rewinding},
+            {"proven_generation", m.proven_generation},
+            {"proven_cpu", m.proven_size.cpu},
+            {"proven_ram_mb", m.proven_size.ram_mb},
+            {"proven_disk_gb", m.proven_size.disk_gb},
+            {"refused_generation", m.refused_generation},
+            {"refused_why", m.refused_why}};
   if (m.ensure) j["ensure"] = *m.ensure;
   if (m.role) j["role"] = *m.role;
   if (m.objects) j["objects"] = *m.objects;
@@ -158,6 +164,11 @@ Manifest manifest_from_json(const std::string& text) {
   m.fenced_timeline = j.value("fenced_timeline", 0u);
   m.promoted_term = j.value("promoted_term", uint64_t{0});
   m.rewinding = j.value("rewinding", false);
+  m.proven_generation = j.value("proven_generation", uint64_t{0});
+  m.proven_size = {j.value("proven_cpu", 0u), j.value("proven_ram_mb", uint64_t{0}),
+                   j.value("proven_disk_gb", uint64_t{0})};
+  m.refused_generation = j.value("refused_generation", uint64_t{0});
+  m.refused_why = j.value("refused_why", std::string());
   return m;
 }
 

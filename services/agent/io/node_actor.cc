@@ -237,7 +237,9 @@ void NodeActor::settle(const Decision& decision) {
                         mark_in_force_ == config_mark(conf_on_disk_);
   done_unless(TaskKind::ensure, manifest_.ensure.has_value(),
               decision.kind == TaskKind::ensure || decision.kind == TaskKind::remove ||
-                  !seen_.box_ready || !seen_.image_here || seen_.files_differ || !in_force);
+                  !seen_.box_ready || !seen_.image_here || seen_.files_differ || !in_force ||
+                  size_is_refused(manifest_));
+  if (size_is_refused(manifest_)) report_refused_size();
   done_unless(TaskKind::role, manifest_.role.has_value(),
               decision.kind == TaskKind::ensure || decision.kind == TaskKind::role ||
                   decision.kind == TaskKind::remove || !manifest_.ensure ||
@@ -422,6 +424,7 @@ v1::NodeReport NodeActor::build_report() const {
   }
   out.set_restarts(restarts_);
   out.set_prepared_id(prepared_);
+  out.set_restart_awaited(seen_.restart_deferred && prepared_at_ >= *restart_wanted_since_);
   out.set_data_bytes(data_bytes_);
   if (seen_.data == DataState::primary) out.set_reported_role(v1::ROLE_PRIMARY);
   if (seen_.data == DataState::standby) out.set_reported_role(v1::ROLE_STANDBY);

@@ -112,9 +112,16 @@ class NodeActor {
   bool slots_differ() const;
   bool sync_confirmed() const;
   std::string wanted_conf() const;
-  void load_floor(const std::string& directory);
   void drop_facts();
   bool standbys_streaming() const;
+
+  // node_size.cc
+  bool keeps_floor() const;
+  void observe_floor();
+  void observe_size();
+  void observe_restart();
+  void report_refused_size();
+  void load_floor(const std::string& directory);
 
   // node_steps.cc
   void perform(const Decision& decision);
@@ -200,6 +207,9 @@ class NodeActor {
   bool conf_loaded_ = false;
   StandbyFloor floor_;
   bool floor_loaded_ = false;
+  uint64_t floor_generation_ = 0;  // EnsureSpec, and deaths, at the time
+  uint32_t floor_deaths_ = 0;
+  std::optional<Clock::time_point> restart_wanted_since_;
   bool read_only_ = false;
 
   std::optional<KeeperStatus> keeper_;

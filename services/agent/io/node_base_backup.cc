@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
@@ -44,6 +45,17 @@ void NodeActor::base_backup(bool replace) {
     try_again("upstream_unreachable", "the upstream node does not answer");
     return;
   }
+  const std::string source = primary_conninfo(kCopyName, role, context_.paths.tls_dir,
+                                              context_.paths.tls_dir + "/host.key");
+  std::optional<RebuildTurn> turn;
+  if (replace) {
+    const AsNodeUser rights(context_.user);
+    turn = RebuildTurn::take(source);
+    if (!turn) {
+      try_again("rebuild_waits", "the upstream has another standby to rebuild first");
+      return;
+    }
+  }
   telemetry::Span span("base backup", telemetry::SpanKind::internal, progress.traceparent);
   span.set(telemetry::kNodeId, manifest_.node_id);
   {
@@ -53,8 +65,7 @@ void NodeActor::base_backup(bool replace) {
   ChildProcess child(
       {context_.templates->program(manifest_.ensure->image, "pg_basebackup"),
        "--pgdata=" + paths_.incoming,
-       "--dbname=" + primary_conninfo(kCopyName, role, context_.paths.tls_dir,
-                                       context_.paths.tls_dir + "/host.key"),
+       "--dbname=" + source,
        // The upstream keeps the WAL from here on (wal_keep_size, then the slot): the standby
        // streams it when it starts.
        "--wal-method=none", "--checkpoint=fast", "--no-sync", "--no-password", "--no-manifest"},

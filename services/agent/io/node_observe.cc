@@ -36,7 +36,6 @@ void NodeActor::observe() {
                     exists(paths_.socket_dir);
   seen_.data = data_state();
   seen_.data_unsynced = !manifest_.unsynced_boot_id.empty();
-  if (seen_.data == DataState::standby && !floor_loaded_) load_floor(paths_.data);
   if (seen_.data != DataState::absent && !manifest_.formed) {
     manifest_.formed = true;
     manifest_.formed_as = seen_.data == DataState::standby ? NodeRole::standby : NodeRole::primary;
@@ -44,6 +43,7 @@ void NodeActor::observe() {
   }
   observe_process();
   observe_lease();
+  observe_floor();
   if (!conf_loaded_ && seen_.data != DataState::absent) load_files();
   observe_slow();
   seen_.files_differ = manifest_.ensure && manifest_.role && seen_.data != DataState::absent &&
@@ -55,6 +55,8 @@ void NodeActor::observe() {
   observe_history();
   observe_following();
   observe_port();
+  observe_size();
+  observe_restart();
   seen_.objects_differ = manifest_.objects && objects_applied_ < manifest_.objects->version;
   seen_.objects_check_due = manifest_.objects && Clock::now() >= objects_check_at_;
 }
@@ -103,6 +105,7 @@ void NodeActor::observe_process() {
   }
   if (pid != postmaster_pid_) {
     drop_facts();
+    if (pid == 0) floor_loaded_ = false;
     postmaster_pidfd_.reset();
     postmaster_pid_ = pid;
     unsettled_since_ = Clock::now();
@@ -316,32 +319,17 @@ std::string NodeActor::wanted_conf() const {
   input.node_id = manifest_.node_id;
   input.ensure = *manifest_.ensure;
   if (manifest_.role) input.role = *manifest_.role;
+  input.size = size_in_use(manifest_);
+  input.host_ram_mb = context_.host_ram_mb;
+  input.keeps_floor = keeps_floor();
   input.floor = floor_;
   input.socket_dir = paths_.socket_dir;
-  input.in_recovery = input.role.role == NodeRole::standby || seen_.data == DataState::standby;
   input.tls_dir = context_.paths.tls_dir;
   input.upstream_key = paths_.upstream_key;
   input.read_only = read_only_;
   input.statements = context_.templates->counts_statements(input.ensure.image);
   input.guard = guard_of(context_.keeper, input.ensure.image);
   return postgresql_conf(input);
-}
-
-// The settings that the standby's data was written under.
-void NodeActor::load_floor(const std::string& directory) {
-  if (!manifest_.ensure || !context_.templates->has_image(manifest_.ensure->image)) return;
-  floor_loaded_ = true;
-  ChildProcess child(
-      {context_.templates->program(manifest_.ensure->image, "pg_controldata"), directory},
-      context_.user, true);
-  if (!child.wait(seconds(5)) || child.exit_code() != 0) return;
-  const auto value = [&](const std::string& name) {
-    const size_t at = child.output().find(name);
-    if (at == std::string::npos) return 0ul;
-    return std::strtoul(child.output().c_str() + at + name.size(), nullptr, 10);
-  };
-  floor_.max_connections = static_cast<uint32_t>(value("max_connections setting:"));
-  floor_.max_worker_processes = static_cast<uint32_t>(value("max_worker_processes setting:"));
 }
 
 PgConnection& NodeActor::sql() {

@@ -1,6 +1,7 @@
 #include "agent/io/upstream_probe.h"
 
 #include <arpa/inet.h>
+#include <libpq-fe.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -64,6 +65,19 @@ bool postmaster_answers(const NodeAddress& address, std::chrono::milliseconds lo
   char answer = 0;
   return ready(fd, POLLIN, until) && ::recv(fd.get(), &answer, 1, 0) == 1 &&
          (answer == 'S' || answer == 'N');
+}
+
+std::optional<RebuildTurn> RebuildTurn::take(const std::string& conninfo) {
+  const std::string full = conninfo + " dbname=postgres options='-c statement_timeout=3s'";
+  std::shared_ptr<PGconn> session(PQconnectdb(full.c_str()), PQfinish);
+  if (PQstatus(session.get()) != CONNECTION_OK) return std::nullopt;
+  // "rebuild" in hexadecimal: one number for all groups, since each has servers of its own.
+  const std::unique_ptr<PGresult, decltype(&PQclear)> taken(
+      PQexec(session.get(), "select pg_catalog.pg_try_advisory_lock(x'72656275696c64'::bigint)"),
+      PQclear);
+  const bool ok = PQresultStatus(taken.get()) == PGRES_TUPLES_OK &&
+                  std::string(PQgetvalue(taken.get(), 0, 0)) == "t";
+  return ok ? std::optional(RebuildTurn(std::move(session))) : std::nullopt;
 }
 
 }  // namespace trunkline::agent

@@ -196,6 +196,18 @@ const Row kRows[] = {
      [](Manifest&, Seen& s) { s.files_in_force = false; }},
     {"restart_pending", NodeRole::standby, running(NodeRole::standby),
      [](Manifest&, Seen& s) { s.restart_pending = true; }},
+    {"restart_deferred", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.restart_pending = s.restart_deferred = true; }},
+    {"slots_differ", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) {
+       s.restart_pending = s.restart_deferred = s.slots_differ = true;
+     }},
+    {"starting", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) {
+       s.postgres = PostgresState::starting;
+       s.quick_deaths = kCrashLoopDeaths - 1;
+       s.size_untried = true;
+     }},
     {"data_not_synced", NodeRole::primary, running(NodeRole::primary),
      [](Manifest&, Seen& s) { s.data_unsynced = true; }},
     {"data_not_synced", NodeRole::standby, running(NodeRole::standby),
@@ -297,6 +309,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "sync_set_not_confirmed -> confirming sync set [role]\n"
             "objects_differ -> applying users and databases [objects]\n"
             "objects_check_due -> checking users and databases [objects]\n"
+            "restart_deferred -> starting postmaster [ensure]\n"
             "as_ordered ->  [none]\n");
 }
 

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "agent/domain/postgres_settings.h"
+#include "agent/io/upstream_probe.h"
 #include "agent/keeper/proc_scan.h"
 #include "agent/tests/test_host.h"
 
@@ -276,6 +278,90 @@ TEST_F(HostTest, SizeChangeTakesEffectOnTheRunningServer) {
   }));
   EXPECT_EQ(value(a_, node, "show shared_buffers"), "256MB");
   EXPECT_EQ(a_.newest_node(node.id).restarts(), 0u) << "an ordered restart is none";
+}
+
+TEST_F(HostTest, ASizeThatDoesNotStartIsPutBackAndSaysWhy) {
+  a_.stop_agent();
+  a_.options().ram_mb = 64u << 20;  // more than there is
+  a_.start_agent();
+  const TestNode node = open_primary();
+  query(a_, node, "create table public.t as select 7 as x");
+  order_box(a_, node, 2, 16u << 20);
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return is_open(n) && n.ensure().generation() == 2 &&
+           n.ensure().state() == v1::TASK_STATE_FAILED;
+  }));
+  const auto refused = a_.newest_node(node.id).ensure();
+  EXPECT_EQ(refused.failure().code(), "size_refused");
+  EXPECT_NE(refused.failure().message().find("shared memory"), std::string::npos)
+      << refused.failure().message();
+  EXPECT_GE(refused.tries(), 5u);
+  EXPECT_EQ(value(a_, node, "show shared_buffers"), "128MB");
+  EXPECT_EQ(value(a_, node, "select x from public.t"), "7");
+  a_.stop_agent();
+  a_.start_agent();
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return is_open(n) && n.ensure().failure().code() == "size_refused";
+  })) << "remembered";
+  order_box(a_, node, 3, 1024);
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) {
+    return is_open(n) && n.ensure().generation() == 3 &&
+           n.ensure().state() == v1::TASK_STATE_SUCCEEDED;
+  }));
+  EXPECT_EQ(value(a_, node, "show shared_buffers"), "256MB");
+}
+
+// 512 MB have 51 connections, 1024 MB have 102.
+TEST_F(HostTest, AStandbyMadeSmallerKeepsWhatItsPrimaryHas) {
+  const TestNode primary = make_node(a_);
+  const TestNode standby = make_node(a_);
+  order_box(a_, primary);
+  order_box(a_, standby);
+  order_primary(a_, primary, 1, {standby.id});
+  order_standby(a_, standby, primary);
+  ASSERT_TRUE(a_.await_node(standby.id, is_streaming));
+  const auto sized = [&](const TestNode& node, uint64_t generation) {
+    return a_.await_node(node.id, [&](const auto& n) {
+      return n.ensure().generation() == generation &&
+             n.ensure().state() == v1::TASK_STATE_SUCCEEDED;
+    }, seconds(40));
+  };
+  // Its standby can take over: it waits for that a while, and says so.
+  const pid_t before = running_postmaster(a_.node(primary.id).data);
+  order_box(a_, standby, 2, 1024);
+  ASSERT_TRUE(sized(standby, 2));
+  ASSERT_TRUE(a_.await_node(standby.id, is_streaming));
+  order_box(a_, primary, 2, 1024);
+  ASSERT_TRUE(a_.await_node(primary.id, [](const auto& n) { return n.restart_awaited(); }));
+  EXPECT_EQ(running_postmaster(a_.node(primary.id).data), before);
+  EXPECT_GE(a_.newest_node(primary.id).prepared_id(), 1u) << "a checkpoint has come before";
+  ASSERT_TRUE(sized(primary, 2)) << "nobody took over: it restarts in place";
+  EXPECT_EQ(value(a_, primary, "show max_connections"), "102");
+
+  const std::string made = value(a_, standby, "select pg_postmaster_start_time()");
+  order_box(a_, standby, 3, 512);
+  ASSERT_TRUE(sized(standby, 3));
+  ASSERT_TRUE(a_.await_node(standby.id, is_streaming));
+  EXPECT_NE(value(a_, standby, "select pg_postmaster_start_time()"), made);
+  EXPECT_EQ(value(a_, standby, "show shared_buffers"), "128MB");
+  EXPECT_EQ(value(a_, standby, "show max_connections"), "102");
+  EXPECT_EQ(a_.newest_node(standby.id).restarts(), 0u) << "it never failed to start";
+}
+
+TEST_F(HostTest, OneStandbyAtATimeIsRebuilt) {
+  const TestNode node = open_primary();
+  RoleSpec upstream;
+  upstream.upstream = {"host-a", "a", node.address.address(), node.address.port()};
+  const std::string tls = a_.paths().tls_dir;
+  const std::string source = primary_conninfo(kCopyName, upstream, tls, tls + "/host.key");
+  const AsNodeUser rights(find_node_user(a_.options().node_user));
+  auto first = RebuildTurn::take(source);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(RebuildTurn::take(source));
+  first.reset();
+  std::optional<RebuildTurn> second;
+  for (int i = 0; i < 100 && !second; ++i) second = RebuildTurn::take(source);
+  EXPECT_TRUE(second);
 }
 
 }  // namespace

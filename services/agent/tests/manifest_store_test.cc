@@ -36,6 +36,10 @@ Manifest full() {
   m.unsynced_boot_id = "boot";
   m.opened_term = 4;
   m.confirmed_sync = "ANY 1 (\"c\")";
+  m.proven_generation = 2;
+  m.proven_size = {1, 512, 8};
+  m.refused_generation = 3;
+  m.refused_why = "FATAL:  could not map anonymous shared memory";
   return m;
 }
 

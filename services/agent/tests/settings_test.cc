@@ -20,7 +20,8 @@ ConfigInput input(NodeRole role) {
   in.socket_dir = "/run/s/host-a/x";
   in.tls_dir = "/srv/tls";
   in.upstream_key = "/srv/key";
-  in.in_recovery = role != NodeRole::primary;
+  in.size = in.ensure.size;
+  in.keeps_floor = role != NodeRole::primary;
   return in;
 }
 
@@ -67,6 +68,15 @@ TEST(SizedSettings, ConnectionsCannotUseMoreThanTheirPart) {
   }
 }
 
+TEST(SizedSettings, CountOnNoMoreMemoryThanTheHostHas) {
+  EXPECT_EQ(sized_settings({1, 1048576, 8}, 4096), sized_settings({1, 4096, 8}));
+  EXPECT_EQ(sized_settings({1, 1024, 8}, 4096), sized_settings({1, 1024, 8}));
+  ConfigInput in = input(NodeRole::primary);
+  in.size.ram_mb = 1048576;
+  in.host_ram_mb = 4096;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "shared_buffers = 1024MB"));
+}
+
 TEST(PostgresqlConf, HasWhatReplicationAndSafetyNeed) {
   const std::string conf = postgresql_conf(input(NodeRole::primary));
   for (const char* line :
@@ -93,8 +103,8 @@ TEST(PostgresqlConf, StandbyNeverHasLessThanItsDataNeeds) {
   EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 400"));
   EXPECT_TRUE(has_line(postgresql_conf(in), "max_worker_processes = 40"));
   in.role.role = NodeRole::primary;
-  EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 400")) << "not promoted yet";
-  in.in_recovery = false;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 400")) << "its standbys need it";
+  in.keeps_floor = false;
   EXPECT_TRUE(has_line(postgresql_conf(in), "max_connections = 102"));
 }
 

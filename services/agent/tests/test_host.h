@@ -43,6 +43,7 @@ class TestHost {
   void stop_agent() { agent_.reset(); }  // nodes go on
   HostAgent& agent() { return *agent_; }
   const HostOptions& options() const { return options_; }
+  HostOptions& options() { return options_; }  // of the next start
   AgentPaths paths() const {
     return agent_paths(options_.home, options_.host, options_.socket_dir);
   }
