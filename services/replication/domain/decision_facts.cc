@@ -119,6 +119,7 @@ class Writer {
     out->set_probe_id(seen.probe_id);
     out->set_probe_answered(seen.probe_answered);
     out->set_prepared_id(seen.prepared_id);
+    out->set_restart_awaited(seen.restart_awaited);
     if (seen.upstream_silent) {
       out->set_upstream_silent_ms(static_cast<uint64_t>(seen.upstream_silent->count()));
     }
@@ -236,7 +237,8 @@ class Reader {
                  .sync_version = m.sync_version(),
                  .probe_id = m.probe_id(),
                  .probe_answered = m.probe_answered(),
-                 .prepared_id = m.prepared_id()};
+                 .prepared_id = m.prepared_id(),
+                 .restart_awaited = m.restart_awaited()};
     if (m.has_at_us()) out.at = at(m.at_us());
     const auto& known = state_.history;
     const size_t shared = std::min<size_t>(m.shared_history(), known.size());

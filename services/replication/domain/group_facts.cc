@@ -34,6 +34,7 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
                .probe_id = m.probe().probe_id(),
                .probe_answered = m.probe().answered(),
                .prepared_id = m.prepared_id(),
+               .restart_awaited = m.restart_awaited(),
                .slots = to_ids(m.slots())};
   if (m.role().has_failure()) {
     out.role_failure = shortened(m.role().failure().code() + ": " + m.role().failure().message());

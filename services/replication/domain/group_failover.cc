@@ -304,8 +304,11 @@ bool is_switchover_target(const S& s, const M& m) {
          m.seen->flush_lsn + kSwitchoverLag >= s.open_primary->flush_lsn;
 }
 
-bool leaving_switchover_can_start(const S& s) {
-  if (s.primary == nullptr || !s.primary->leaving || !s.state.primary_open) return false;
+namespace {
+
+// A switchover that nobody asked for; after one that was given up, not at once.
+bool own_switchover_can_start(const S& s) {
+  if (s.primary == nullptr || !s.state.primary_open) return false;
   if (s.open_primary == nullptr || owner_is_new(s)) return false;
   const uint32_t given_up = s.state.switchovers_given_up;
   if (given_up > 0) {
@@ -314,6 +317,20 @@ bool leaving_switchover_can_start(const S& s) {
   }
   return std::any_of(s.members.begin(), s.members.end(),
                      [&](const M& m) { return is_switchover_target(s, m); });
+}
+
+}  // namespace
+
+bool leaving_switchover_can_start(const S& s) {
+  return s.primary != nullptr && s.primary->leaving && own_switchover_can_start(s);
+}
+
+bool restart_is_awaited(const S& s) {
+  return s.open_primary != nullptr && s.open_primary->restart_awaited;
+}
+
+bool restart_switchover_can_start(const S& s) {
+  return restart_is_awaited(s) && own_switchover_can_start(s);
 }
 
 }  // namespace trunkline::replication

@@ -77,5 +77,8 @@ std::optional<SyncSet> next_sync_set(const Sight& s, const MemberSight& heir,
 // A standby that could take over now: it streams, with little lag.
 bool is_switchover_target(const Sight& s, const MemberSight& m);
 bool leaving_switchover_can_start(const Sight& s);
+// The primary waits with a restart for another one to take over.
+bool restart_is_awaited(const Sight& s);
+bool restart_switchover_can_start(const Sight& s);
 
 }  // namespace trunkline::replication

@@ -193,6 +193,8 @@ bool is_restless(const GroupState& state, const GroupFacts& facts, TimePoint now
   const Member* primary = primary_member(state);
   if (primary == nullptr) return true;
   const auto host = facts.hosts.find(primary->address.host);
+  const auto seen = facts.nodes.find(primary->id);
+  if (seen != facts.nodes.end() && seen->second.restart_awaited) return true;
   return host == facts.hosts.end() || now - host->second.at > kSilent;
 }
 

@@ -251,5 +251,29 @@ TEST(GroupLease, is_for_the_primary_of_the_term_while_no_failover_is_under_way) 
   EXPECT_EQ(lease(1)->term(), 2u);
 }
 
+// ---- a restart that is awaited -------------------------------------------------------------
+
+TEST(GroupSwitchover, a_primary_that_waits_with_a_restart_hands_over) {
+  Scene s;
+  s.hosts.at(0).set_restart_awaited(true);
+  s.hosts.send(s.group, 0);
+  EXPECT_TRUE(is_restless(s.group.state, s.group.facts, s.group.now));
+  EXPECT_EQ(s.rule(), "restart_switchover");
+  s.group.run();
+  const Failover* started = failover_under_way(s.group.state);
+  ASSERT_NE(started, nullptr);
+  EXPECT_EQ(started->kind, FailoverKind::switchover);
+  EXPECT_EQ(started->from, node(0));
+}
+
+TEST(GroupSwitchover, a_restart_is_awaited_in_vain_where_nobody_can_take_over) {
+  Scene s(2);
+  s.hosts.at(0).set_restart_awaited(true);
+  s.hosts.at(1).set_postgres(v1::POSTGRES_STATE_STARTING);
+  s.hosts.at(0).clear_standbys();
+  s.hosts.send(s.group);
+  EXPECT_NE(s.rule(), "restart_switchover");
+}
+
 }  // namespace
 }  // namespace trunkline::replication::test
