@@ -108,12 +108,19 @@ class UsageFromLog:
         if kind in ("instance_created", "instance_resized"):
             one["sizes"].append((event["version"], body["size"]))
         if kind == "node_placed":
-            self.nodes.setdefault(body["node_id"], {"instance": uuid, "steps": [], "over": False,
-                                                    "created": None})
+            self.nodes.setdefault(body["node_id"], {
+                "instance": uuid, "steps": [], "over": False, "created": None, "rate": {},
+                "spare": body.get("is_replacement", False), "counts_from": 0})
         if kind == "node_created":
             self._node_created(one, self.nodes[body["node_id"]], body, now, event["position"])
         if kind in ("node_removal_started", "node_removed"):
-            self._node_over(self.nodes[body["node_id"]], now)
+            node = self.nodes[body["node_id"]]
+            was_billed = not node["over"] and not node["spare"]
+            self._node_over(node, now)
+            if was_billed and kind == "node_removal_started":
+                self._count_replacements(uuid, now, event["position"], 1)
+        if kind in ("instance_scaled", "instance_activated"):
+            self._count_replacements(uuid, now, event["position"], None)
         if kind in ("instance_deletion_started", "instance_deleted") and not one["over"]:
             one["steps"].append((now, {}))
             one["over"] = True
@@ -143,8 +150,20 @@ class UsageFromLog:
         for version, ordered in instance["sizes"]:
             if version <= int(body["generation"]):
                 size = ordered
-        node["steps"].append((now, {"vcpu_ms": size["cpu"], "ram_mb_ms": size["ram_mb"],
-                                    "storage_gb_ms": size["disk_gb"]}))
+        node["rate"] = {"vcpu_ms": size["cpu"], "ram_mb_ms": size["ram_mb"],
+                        "storage_gb_ms": size["disk_gb"]}
+        if not node["spare"]:
+            node["steps"].append((now, node["rate"]))
+
+    def _count_replacements(self, instance, now, position, at_most):
+        """A node that was placed to replace another one is billed from when that one goes."""
+        spare = sorted(uuid for uuid, node in self.nodes.items()
+                       if node["instance"] == instance and node["spare"] and not node["over"])
+        for uuid in spare[:at_most]:
+            node = self.nodes[uuid]
+            node.update(spare=False, counts_from=position)
+            if node["created"] is not None:
+                node["steps"].append((now, node["rate"]))
 
     def _node_over(self, node, now):
         if not node["over"]:
@@ -194,6 +213,9 @@ class UsageFromLog:
             begin = min(items[uuid]["from"] if uuid in items else born, now)
             key = (node["instance"], uuid)
             used_mb = int(counted.get("used_mb", 0))
+            if node["spare"] or event["position"] < node["counts_from"]:
+                named[uuid] = {"from": now, "used_mb": used_mb, "key": key}
+                continue
             if uuid not in named:
                 self._add_rate(key, "storage_used_mb_ms", used_mb, begin, now)
             for field, unit in NODE_COUNTERS.items():
@@ -214,7 +236,9 @@ class UsageFromLog:
             for uuid, item in items.items():
                 if uuid in named or uuid in body.get("silent", []):
                     continue
-                self._add_rate(item["key"], "storage_used_mb_ms", item["used_mb"],
-                               min(item["from"], now), now)
+                node = self.nodes.get(uuid, {"spare": False, "counts_from": 0})
+                if not node["spare"] and event["position"] >= node["counts_from"]:
+                    self._add_rate(item["key"], "storage_used_mb_ms", item["used_mb"],
+                                   min(item["from"], now), now)
                 item["from"] = now
         items.update(named)

@@ -56,7 +56,10 @@ class InstanceFold {
     instance_.sizes.push_back({version_, to_size(e.size())});
     work_again();
   }
-  void on(const v1::InstanceScaled&) { work_again(); }
+  void on(const v1::InstanceScaled&) {
+    work_again();
+    count_replacements();
+  }
   void on(const v1::InstanceRetried&) { work_again(); }
   void on(const v1::NodePlaced& e) {
     if (NodeState* node = find(e.node_id())) {
@@ -68,6 +71,7 @@ class InstanceFold {
       NodeState placed;
       placed.id = e.node_id();
       placed.host = e.address().host();
+      placed.is_replacement = e.is_replacement();
       instance_.nodes.insert(place, std::move(placed));
       state_.instance_of_node[e.node_id()] = id_;
     }
@@ -81,18 +85,24 @@ class InstanceFold {
       node->created_ms = at_ms_;
       change_.instances.insert(id_);
     }
-    change_rate(node->account, rate_of(size_at(instance_, e.generation())), at_ms_);
+    node->generation = e.generation();
+    bill(*node);
   }
   void on(const v1::NodeRemovalStarted& e) {
     NodeState* node = find(e.node_id());
     if (node == nullptr) return;
+    const bool was_billed = !node->is_replacement && !node->ended_ms;
     end(*node);
+    if (was_billed) count_a_replacement();
     if (instance_.status == InstanceStatus::active) set(InstanceStatus::in_progress);
   }
   void on(const v1::NodeRemoved& e) {
     if (NodeState* node = find(e.node_id())) end(*node);
   }
-  void on(const v1::InstanceActivated&) { set(InstanceStatus::active); }
+  void on(const v1::InstanceActivated&) {
+    set(InstanceStatus::active);
+    count_replacements();
+  }
   void on(const v1::InstanceFailed&) { set(InstanceStatus::error); }
   void end() {
     if (instance_.ended_ms) return;
@@ -103,6 +113,25 @@ class InstanceFold {
   }
 
  private:
+  // What is ordered is billed: a move of a node is not the customer's.
+  void bill(NodeState& node) {
+    if (node.is_replacement || !node.created_ms || node.ended_ms) return;
+    change_rate(node.account, rate_of(size_at(instance_, node.generation)), at_ms_);
+  }
+  bool count_a_replacement() {
+    for (NodeState& node : instance_.nodes) {
+      if (!node.is_replacement || node.ended_ms) continue;
+      node.is_replacement = false;
+      bill(node);
+      change_.instances.insert(id_);
+      return true;
+    }
+    return false;
+  }
+  void count_replacements() {
+    while (count_a_replacement()) {
+    }
+  }
   NodeState* find(const std::string& node_id) {
     const auto found = std::find_if(instance_.nodes.begin(), instance_.nodes.end(),
                                     [&](const NodeState& n) { return n.id == node_id; });

@@ -50,7 +50,7 @@ class MeasuredFold {
     at(used, Meter::read_bytes) = quantity(e.used().read_bytes());
     at(used, Meter::write_bytes) = quantity(e.used().write_bytes());
     at(used, Meter::cpu_seconds) = quantity(e.used().cpu_ms());
-    give(item, used, node->account);
+    if (!node->is_replacement) give(item, used, node->account);
     const v1::NodeUsage& total = e.total();
     remember(item, e.epoch(), {total.transactions(), total.wal_bytes(), total.read_bytes(),
                                total.write_bytes(), total.cpu_ms()});
@@ -114,7 +114,7 @@ class MeasuredFold {
     account.pieces.push_back(quantity_piece(std::min(item.from_ms, at_ms_), at_ms_, used));
   }
   void give_storage(const SourceItem& item, NodeState& node) {
-    if (item.used_mb == 0 || item.from_ms >= at_ms_) return;
+    if (item.used_mb == 0 || item.from_ms >= at_ms_ || node.is_replacement) return;
     node.account.pieces.push_back(rate_piece(item.from_ms, at_ms_, used_storage(item.used_mb)));
   }
 

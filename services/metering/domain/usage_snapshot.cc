@@ -67,6 +67,8 @@ void save(const std::string& id, const InstanceState& instance, Snapshot::Instan
     if (node.created_ms) to->set_created_ms(*node.created_ms);
     if (node.ended_ms) to->set_ended_ms(*node.ended_ms);
     to->set_is_gone(node.is_gone);
+    to->set_is_replacement(node.is_replacement);
+    to->set_generation(node.generation);
     save(node.account, to->mutable_account());
   }
   for (const std::string& source : instance.gone) out->add_gone(source);
@@ -92,6 +94,8 @@ bool load(const Snapshot::Instance& from, InstanceState* instance) {
     if (saved.has_created_ms()) node.created_ms = saved.created_ms();
     if (saved.has_ended_ms()) node.ended_ms = saved.ended_ms();
     node.is_gone = saved.is_gone();
+    node.is_replacement = saved.is_replacement();
+    node.generation = saved.generation();
     is_sound &= load(saved.account(), &node.account);
     instance->nodes.push_back(std::move(node));
   }

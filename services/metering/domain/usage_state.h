@@ -49,6 +49,8 @@ struct NodeState {
   std::optional<int64_t> created_ms;
   std::optional<int64_t> ended_ms;
   bool is_gone = false;  // its host said its last word
+  bool is_replacement = false;  // not billed: one that it is to replace still is
+  uint64_t generation = 0;      // version of the instance that it has reached
   Account account;
   bool operator==(const NodeState&) const = default;
 };

@@ -115,6 +115,48 @@ TEST(UsageFold, ANodeEndsOnceAndDoesNotComeAgain) {
   }
 }
 
+TEST(UsageFold, WhatReplacesANodeIsBilledFromWhenThatOneGoes) {
+  Given given;
+  v1::UsageMeasured measured;
+  *measured.add_nodes() = counted(7, 7, 100, "e1", kOther);
+  v1::InstanceEvent leaves;
+  leaves.mutable_node_removal_started()->set_node_id(kNode);
+  given.created(0);
+  given.placed(1'000);
+  given.node_created(10'000, 1);
+  given.placed(20'000, kOther, "host-b", true);
+  given.node_created(25'000, 1, kOther);
+  given.measured(30'000, measured, "host:host-b");
+  given.instance(40'000, leaves);
+  *measured.mutable_nodes(0) = counted(9, 2, 100, "e1", kOther);
+  given.measured(50'000, measured, "host:host-b");
+  given.closed(kMinuteMs);
+  EXPECT_EQ(given.amount(Meter::vcpu_seconds, 0), 2 * 30'000);
+  EXPECT_EQ(given.amount(Meter::vcpu_seconds, 0, kOther), 2 * 20'000);
+  EXPECT_EQ(given.amount(Meter::transactions, 0, kOther), 2) << "not what the move itself did";
+}
+
+TEST(UsageFold, AReplacementThatIsNotNeededIsNeverBilledOneThatIsOrderedIs) {
+  for (const bool ordered : {false, true}) {
+    Given given;
+    v1::InstanceEvent then;
+    if (ordered) {
+      then.mutable_instance_scaled()->set_nodes_number(2);
+    } else {
+      then.mutable_node_removal_started()->set_node_id(kOther);
+    }
+    given.created(0);
+    given.placed(1'000);
+    given.node_created(10'000, 1);
+    given.placed(20'000, kOther, "host-b", true);
+    given.node_created(25'000, 1, kOther);
+    given.instance(40'000, then);
+    given.closed(kMinuteMs);
+    EXPECT_EQ(given.amount(Meter::vcpu_seconds, 0), 2 * 50'000);
+    EXPECT_EQ(given.amount(Meter::vcpu_seconds, 0, kOther), ordered ? 2 * 20'000 : 0);
+  }
+}
+
 TEST(UsageFold, WhatComesLateForAClosedWindowCorrectsIt) {
   Given given;
   given.created(0);

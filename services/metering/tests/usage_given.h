@@ -38,8 +38,10 @@ class UsageGiven {
     set_size(event.mutable_instance_resized()->mutable_size(), cpu, ram_mb, disk_gb);
     instance(at, event);
   }
-  void placed(int64_t at, const std::string& node = kNode, const std::string& host = "host-a") {
+  void placed(int64_t at, const std::string& node = kNode, const std::string& host = "host-a",
+              bool is_replacement = false) {
     v1::InstanceEvent event;
+    event.mutable_node_placed()->set_is_replacement(is_replacement);
     event.mutable_node_placed()->set_node_id(node);
     event.mutable_node_placed()->mutable_address()->set_host(host);
     instance(at, event);
