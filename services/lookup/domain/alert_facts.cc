@@ -72,8 +72,9 @@ std::string behind(int64_t position, int64_t head) {
 
 void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
   Host& host = hosts_[report.host()];
-  host = {now, report.disk_gb(), report.disk_free_gb(), {}, {}};
+  host = {now, report.disk_gb(), report.disk_free_gb(), {}, {}, {}};
   for (const v1::NodeReport& node : report.nodes()) {
+    host.instances.push_back(node.instance_id());
     look_at_task(node, "box", node.ensure(), &host.wrong);
     look_at_task(node, "role", node.role(), &host.wrong);
     look_at_task(node, "users and databases", node.objects(), &host.wrong);
@@ -85,6 +86,7 @@ void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
                                node.node_id()});
     }
   }
+  std::ranges::sort(host.instances);
 }
 
 void AlertFacts::take(const Document& document) {
@@ -94,11 +96,18 @@ void AlertFacts::take(const Document& document) {
     } else {
       lost_.erase(document.key.uuid);
     }
+    if (document.json.find("\"schedulable\":true") == std::string::npos) {
+      closed_[document.key.uuid] = member(document.json, "name");
+    } else {
+      closed_.erase(document.key.uuid);
+    }
     return;
   }
   if (document.key.kind != DocKind::instance) return;
   Instance instance;
   instance.status = member(document.json, "status");
+  const std::string project = member(document.json, "project_id");
+  if (!project.empty()) instance.group = "project/" + project;
   const std::string_view failover = object(document.json, "failover");
   if (!failover.empty()) {
     instance.failover = member(failover, "rule") + ": " + member(failover, "why");
@@ -112,7 +121,10 @@ void AlertFacts::take(const Document& document) {
 
 void AlertFacts::forget(const DocKey& key) {
   if (key.kind == DocKind::instance) instances_.erase(key.uuid);
-  if (key.kind == DocKind::host) lost_.erase(key.uuid);
+  if (key.kind == DocKind::host) {
+    lost_.erase(key.uuid);
+    closed_.erase(key.uuid);
+  }
 }
 
 void AlertFacts::look_at_host(const std::string& name, const Host& host, const AlertBook& book,
@@ -143,6 +155,35 @@ void AlertFacts::look_at_host(const std::string& name, const Host& host, const A
   }
 }
 
+// All of them are one alert: a host that comes back leaves many at once.
+void AlertFacts::look_at_sharing(TimePoint now, std::vector<Observed>* out) const {
+  const auto is_free_for = [&](const auto& entry, const std::string& instance) {
+    const auto& [name, host] = entry;
+    const bool is_closed =
+        std::ranges::any_of(closed_, [&](const auto& e) { return e.second == name; });
+    return now - host.heard <= kUnheard && !is_closed &&
+           !std::ranges::binary_search(host.instances, instance);
+  };
+  size_t count = 0;
+  std::string first;
+  for (const auto& [name, host] : hosts_) {
+    if (now - host.heard > kUnheard) continue;
+    const std::string* before = nullptr;
+    for (size_t i = 1; i < host.instances.size(); ++i) {
+      const std::string& instance = host.instances[i];
+      if (instance != host.instances[i - 1] || (before && *before == instance)) continue;
+      before = &instance;
+      const bool spreads = std::ranges::any_of(
+          hosts_, [&](const auto& entry) { return is_free_for(entry, instance); });
+      if (spreads && ++count == 1) first = instance + " on " + name;
+    }
+  }
+  if (count == 0) return;
+  out->push_back({"nodes_share_host", "hosts",
+                  std::to_string(count) + (count == 1 ? " instance: " : " instances, one of them: ") +
+                      first});
+}
+
 void AlertFacts::look_at_log(std::vector<Observed>* out) const {
   if (log_.relayed < log_.head) {
     out->push_back({"relay_behind", "log", behind(log_.relayed, log_.head)});
@@ -165,11 +206,12 @@ std::vector<Observed> AlertFacts::wrong(const AlertBook& book, TimePoint now) co
     const std::string subject = "instance/" + uuid;
     if (!instance.failover.empty()) out.push_back({"failover_stuck", subject, instance.failover});
     if (instance.status == "ERROR") {
-      out.push_back({"instance_failed", subject, "status ERROR"});
+      out.push_back({"instance_failed", subject, "status ERROR", instance.group});
     } else if (instance.status != "ACTIVE") {
-      out.push_back({"provisioning_overdue", subject, "status " + instance.status});
+      out.push_back({"provisioning_overdue", subject, "status " + instance.status, instance.group});
     }
   }
+  look_at_sharing(now, &out);
   look_at_log(&out);
   return out;
 }

@@ -53,18 +53,22 @@ class AlertFacts {
     uint64_t disk_free_gb = 0;
     std::vector<Observed> wrong;  // of its nodes, but for levels
     std::vector<Level> lags;
+    std::vector<std::string> instances;  // of its nodes, in order
   };
   struct Instance {
     std::string status;
     std::string failover;  // rule and why, if one is under way
+    std::string group;     // its project
   };
   void look_at_host(const std::string& name, const Host& host, const AlertBook& book,
                     TimePoint now, std::vector<Observed>* out) const;
+  void look_at_sharing(TimePoint now, std::vector<Observed>* out) const;
   void look_at_log(std::vector<Observed>* out) const;
 
   std::map<std::string, Host> hosts_;          // by name
   std::map<std::string, Instance> instances_;  // those that are not at rest
   std::map<std::string, std::string> lost_;    // hosts that are declared lost: uuid to name
+  std::map<std::string, std::string> closed_;  // hosts that take no new nodes: uuid to name
   LogFigures log_;
 };
 

@@ -1,5 +1,7 @@
 #include "lookup/domain/alerts.h"
 
+#include <algorithm>
+
 #include "lookup/domain/json_writer.h"
 
 namespace trunkline::lookup {
@@ -15,6 +17,7 @@ constexpr AlertRule kRules[] = {
   {"host_silent",          Severity::critical, seconds(10),  seconds(5),  "nothing is heard of a host"},
   {"instance_failed",      Severity::critical, seconds(0),   seconds(0),  "an instance is in ERROR"},
   {"lease_near_expiry",    Severity::critical, seconds(2),   seconds(10), "a primary's lease is not renewed in time"},
+  {"nodes_share_host",     Severity::warning,  seconds(120), seconds(5),  "nodes of an instance share a host though another one has none of them"},
   {"objects_drifted",      Severity::warning,  seconds(0),   seconds(60), "somebody changed by SQL what the API manages; it was put right"},
   {"objects_failing",      Severity::warning,  seconds(10),  seconds(0),  "a user or database of an instance is not as ordered"},
   {"poison_events",        Severity::critical, seconds(0),   seconds(0),  "events are put aside because they cannot be projected"},
@@ -42,7 +45,6 @@ const AlertRule* find_alert_rule(std::string_view name) {
 }
 
 std::vector<AlertBook::Change> AlertBook::look(const std::vector<Observed>& wrong, TimePoint now) {
-  std::vector<Change> changes;
   for (auto& [key, entry] : entries_) {
     if (entry.wrong) entry.right_since = now;
     entry.wrong = false;
@@ -53,6 +55,7 @@ std::vector<AlertBook::Change> AlertBook::look(const std::vector<Observed>& wron
     Entry& entry = at->second;
     if (is_new) entry.alert = {observed.rule, observed.subject, {}, now, {}};
     entry.alert.detail = observed.detail;
+    entry.group = observed.group;
     entry.wrong = true;
   }
   for (auto at = entries_.begin(); at != entries_.end();) {
@@ -61,22 +64,57 @@ std::vector<AlertBook::Change> AlertBook::look(const std::vector<Observed>& wron
     if (entry.wrong && !entry.raised && now - entry.alert.since >= rule.raise_after) {
       entry.raised = true;
       entry.alert.raised_at = now;
-      changes.push_back({true, entry.alert});
     }
     // What was never raised is forgotten at once: it must be wrong without a break.
     const bool kept = entry.raised && now - entry.right_since < rule.clear_after;
-    const bool over = !entry.wrong && !kept;
-    if (over && entry.raised) changes.push_back({false, entry.alert});
-    at = over ? entries_.erase(at) : std::next(at);
+    at = !entry.wrong && !kept ? entries_.erase(at) : std::next(at);
   }
+  std::map<Key, Alert> raised = in_groups();
+  std::vector<Change> changes;
+  for (const auto& [key, alert] : raised_) {
+    if (!raised.contains(key)) changes.push_back({false, alert});
+  }
+  for (const auto& [key, alert] : raised) {
+    if (!raised_.contains(key)) changes.push_back({true, alert});
+  }
+  raised_ = std::move(raised);
   return changes;
+}
+
+std::map<AlertBook::Key, Alert> AlertBook::in_groups() const {
+  constexpr size_t kNamed = 5;
+  std::map<Key, Alert> out;
+  std::map<Key, size_t> counts;
+  for (const auto& [key, entry] : entries_) {
+    if (!entry.raised) continue;
+    if (entry.group.empty()) {
+      out[key] = entry.alert;
+      continue;
+    }
+    const Key group{entry.alert.rule, entry.group};
+    const auto [at, is_first] = out.try_emplace(group, entry.alert);
+    Alert& alert = at->second;
+    const size_t count = ++counts[group];
+    if (is_first) {
+      alert.subject = entry.group;
+      alert.detail.clear();
+    }
+    alert.since = std::min(alert.since, entry.alert.since);
+    alert.raised_at = std::min(alert.raised_at, entry.alert.raised_at);
+    if (count <= kNamed) {
+      alert.detail += (is_first ? "" : "; ") + entry.alert.subject + ": " + entry.alert.detail;
+    }
+  }
+  for (const auto& [group, count] : counts) {
+    Alert& alert = out[group];
+    alert.detail = std::to_string(count) + ": " + alert.detail + (count > kNamed ? "; …" : "");
+  }
+  return out;
 }
 
 std::vector<Alert> AlertBook::raised() const {
   std::vector<Alert> alerts;
-  for (const auto& [key, entry] : entries_) {
-    if (entry.raised) alerts.push_back(entry.alert);
-  }
+  for (const auto& [key, alert] : raised_) alerts.push_back(alert);
   return alerts;
 }
 

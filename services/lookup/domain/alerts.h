@@ -31,6 +31,7 @@ struct Observed {
   std::string rule;     // of alert_rules()
   std::string subject;  // "host/host-a", "instance/<uuid>", "node/<uuid>", "log"
   std::string detail;
+  std::string group = {};  // "project/<uuid>": all of a rule and group are one alert
 };
 
 struct Alert {
@@ -51,18 +52,24 @@ class AlertBook {
   // `wrong` is all that is wrong now. `now` is of a clock that does not step.
   std::vector<Change> look(const std::vector<Observed>& wrong, TimePoint now);
 
-  std::vector<Alert> raised() const;  // by rule and subject
+  // By rule and subject; where they have a group, one for all, of that subject, which counts them.
+  std::vector<Alert> raised() const;
   // Wrong at the last look, raised or not: where a level has two marks, which of them counts.
   bool is_wrong(std::string_view rule, std::string_view subject) const;
 
  private:
+  using Key = std::pair<std::string, std::string>;  // rule and subject
   struct Entry {
     Alert alert;
+    std::string group;
     bool raised = false;
     bool wrong = true;
     TimePoint right_since;
   };
-  std::map<std::pair<std::string, std::string>, Entry> entries_;
+  std::map<Key, Alert> in_groups() const;
+
+  std::map<Key, Entry> entries_;
+  std::map<Key, Alert> raised_;  // at the last look
 };
 
 // One JSON object.

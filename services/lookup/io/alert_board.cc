@@ -54,7 +54,7 @@ void AlertBoard::read_documents() {
           std::string("SELECT ") + kDocumentColumns + " FROM " + kSchema +
           ".documents WHERE kind = 'instance'"
           " AND (doc->>'status' <> 'ACTIVE' OR doc->'failover' IS NOT NULL)"
-          " OR kind = 'host' AND doc->>'state' = 'LOST'");
+          " OR kind = 'host'");
       for (const pqxx::row& row : rows) documents.push_back(document_of(row));
     });
     const std::lock_guard lock(mutex_);

@@ -79,6 +79,34 @@ TEST(AlertBook, KeepsSubjectsApartAndTellsTheNewestDetail) {
   EXPECT_EQ(book.raised()[0].detail, "y");
 }
 
+TEST(AlertBook, AllOfAProjectAreOneAlertThatCountsThem) {
+  AlertBook book;
+  std::vector<Observed> wrong = {{"instance_failed", "instance/of-another", "x", "project/q"}};
+  for (int i = 0; i < 75; ++i) {
+    wrong.push_back({"instance_failed", "instance/" + std::to_string(i), "status ERROR",
+                     "project/p"});
+  }
+  EXPECT_EQ(told(book.look(wrong, kStart)), "+instance_failed +instance_failed");
+  ASSERT_EQ(book.raised().size(), 2u);
+  EXPECT_EQ(book.raised()[0].subject, "project/p");
+  EXPECT_TRUE(book.raised()[0].detail.starts_with("75: instance/0: status ERROR; "));
+  EXPECT_LT(book.raised()[0].detail.size(), 300u);
+  wrong.resize(3);
+  EXPECT_EQ(told(book.look(wrong, kStart + 1s)), "") << "the same alert, of fewer";
+  EXPECT_EQ(book.raised()[0].detail, "2: instance/0: status ERROR; instance/1: status ERROR");
+  wrong.resize(1);
+  EXPECT_EQ(told(book.look(wrong, kStart + 2s)), "-instance_failed");
+}
+
+TEST(AlertBook, EachOfAGroupHasATimeOfItsOwn) {
+  AlertBook book;
+  // 180 s: somebody orders all the time, and nothing takes long.
+  for (int i = 0; i < 10; ++i) {
+    const Observed one{"provisioning_overdue", "instance/" + std::to_string(i), "", "project/p"};
+    EXPECT_EQ(told(book.look({one}, kStart + i * 60s)), "");
+  }
+}
+
 TEST(AlertBook, PassesOverARuleThatItDoesNotKnow) {
   AlertBook book;
   EXPECT_EQ(told(book.look({{"no_such_rule", "x", "y"}}, kStart)), "");
@@ -211,6 +239,30 @@ TEST_F(Facts, InstancesThatAreNotAtRest) {
   EXPECT_EQ(rules(), "");
   facts.take(instance("ERROR"));
   facts.forget({DocKind::instance, "i1"});
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Facts, NodesThatShareAHostThoughAnotherOneHasNone) {
+  const auto hear = [&](const char* name, const std::vector<std::string>& instances) {
+    v1::HostReport told;
+    told.set_host(name);
+    for (const auto& id : instances) told.add_nodes()->set_instance_id(id);
+    facts.take(told, kStart);
+  };
+  hear("host-a", {"i1", "i2", "i1"});
+  hear("host-b", {"i1"});
+  EXPECT_EQ(rules(), "") << "there is no third host";
+  hear("host-c", {"i2"});
+  EXPECT_EQ(rules(), "nodes_share_host@hosts");
+  EXPECT_EQ(facts.wrong(book, kStart)[0].detail, "1 instance: i1 on host-a");
+  Document c{{DocKind::host, "h3"}, "", kStart, "",
+             R"({"name":"host-c","schedulable":false,"state":"DRAINING"})"};
+  facts.take(c);
+  EXPECT_EQ(rules(), "");
+  c.json = R"({"name":"host-c","schedulable":true,"state":"IN_SERVICE"})";
+  facts.take(c);
+  EXPECT_EQ(rules(), "nodes_share_host@hosts");
+  hear("host-a", {"i1", "i2"});
   EXPECT_EQ(rules(), "");
 }
 
