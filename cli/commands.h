@@ -17,6 +17,7 @@ void add_databases(CLI::App& app, Session& session);
 void add_versions(CLI::App& app, Session& session);
 void add_hosts(CLI::App& app, Session& session);
 void add_tokens(CLI::App& app, Session& session);
+void add_quotas(CLI::App& app, Session& session);
 void add_operations(CLI::App& app, Session& session);
 void add_usage(CLI::App& app, Session& session);
 void add_invoices(CLI::App& app, Session& session);

@@ -164,7 +164,12 @@ void add_update(CLI::App& group, Session& session) {
       take_given(*command, *order, body);
       if (body.empty()) throw Failure(ExitCode::usage, "say what to change (see --help)");
       const std::string path = instance_path(session, order->instance);
-      return finish_write(session, kFields, session.api().put(path, body), path, order->wait);
+      const auto written = session.api().put(path, body);
+      const bool resizes = body.contains("cpu") || body.contains("ram");
+      if (resizes && text_of(written.document, "nodes_number") == "1") {
+        session.note("its only node restarts to take the new size: sessions end");
+      }
+      return finish_write(session, kFields, written, path, order->wait);
     };
   });
 }

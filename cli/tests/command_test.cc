@@ -309,6 +309,22 @@ TEST_F(CommandTest, HostsAreCordonedByName) {
   EXPECT_EQ(api_.requests().back().body, R"({"schedulable":true})");
 }
 
+TEST_F(CommandTest, AQuotaIsChangedOrMade) {
+  const std::string path = "/v1/quotas/" + kId;
+  const std::string shown = R"({"project_id":")" + kId + R"(","instances":3})";
+  api_.lay_down("PUT " + path, {{200, shown, {}}});
+  EXPECT_EQ(command({"quotas", "set", kId, "--instances", "3"}).code, 0);
+  EXPECT_EQ(api_.requests().back().body, R"({"instances":3})");
+  api_.lay_down("PUT " + path,
+                {{404, R"({"type":"not_found","code":404,"message":"no quota"})", {}}});
+  api_.lay_down("POST /v1/quotas", {{201, shown, {}}});
+  EXPECT_EQ(command({"quotas", "set", kId, "--ram", "4096", "--disk", "9"}).code, 0);
+  EXPECT_EQ(api_.requests().back().body,
+            R"({"disk_size":9,"ram":4096,"uuid":")" + kId + R"("})");
+  EXPECT_EQ(command({"quotas", "set", kId}).code, 1);
+  EXPECT_EQ(command({"quotas", "get", "shop"}).code, 1);
+}
+
 TEST_F(CommandTest, HostsAreDrainedAndDeclaredLost) {
   api_.lay_down("GET /v1/hosts", {{200, R"([{"uuid":")" + kId + R"(","name":"host-a"}])", {}}});
   for (const std::string verb : {"drain", "lost"}) {

@@ -29,6 +29,7 @@ std::string_view command_member(Resource resource) {
     case Resource::version: return "version";
     case Resource::host: return "host";
     case Resource::token: return "token";
+    case Resource::quota: return "quota";
     case Resource::operation:
     case Resource::usage:
     case Resource::invoice:

@@ -294,7 +294,7 @@ Json openapi_schemas() {
          {{"type", "string"}, {"description", "What is wrong, which field, what is allowed"}}}}}};
   for (const Resource resource : {Resource::instance, Resource::user, Resource::database,
                                   Resource::version, Resource::host, Resource::token,
-                                  Resource::operation}) {
+                                  Resource::quota, Resource::operation}) {
     const std::string name(info(resource).schema);
     schemas[name] = resource_schema(resource, Use::answer);
     if (!info(resource).create_message.empty()) {

@@ -205,6 +205,7 @@ v1::Kind kind_of(Resource resource) {
     case Resource::version: return v1::KIND_VERSION;
     case Resource::host: return v1::KIND_HOST;
     case Resource::token: return v1::KIND_TOKEN;
+    case Resource::quota: return v1::KIND_QUOTA;
     case Resource::operation: return v1::KIND_OPERATION;
     case Resource::price_list: return v1::KIND_PRICE_LIST;
     case Resource::webhook: return v1::KIND_WEBHOOK;

@@ -19,6 +19,7 @@ enum class Resource {
   host,
   token,
   operation,
+  quota,
   // of billing.h, with fields of their own
   usage,
   invoice,

@@ -298,6 +298,24 @@ TEST_F(GatewayTest, RefusalsAreCountedForTheAuditLog) {
   EXPECT_EQ(seen["401"], "unknown");
 }
 
+TEST_F(GatewayTest, AQuotaIsOfAProjectAndAdministratorsSetIt) {
+  accept_commands();
+  const json body = {{"uuid", kProject}, {"instances", 3}, {"ram", 4096}};
+  EXPECT_EQ(ask("POST", "/v1/quotas", "member", body).status, 403);
+  EXPECT_EQ(ask("POST", "/v1/quotas", "admin", json{{"instances", 3}}).status, 400);
+  EXPECT_EQ(ask("POST", "/v1/quotas", "admin", json{{"uuid", kProject}, {"cpu", -1}}).status, 400);
+  EXPECT_EQ(peer_->commands().size(), 0u);
+  EXPECT_EQ(ask("POST", "/v1/quotas", "admin", body).status, 202);
+  const auto command = peer_->commands().back();
+  EXPECT_EQ(command.aggregate_id(), kProject);
+  const auto& create = command.quota().create_quota();
+  EXPECT_EQ(create.instances(), 3u);
+  EXPECT_EQ(create.ram_mb(), 4096u);
+  EXPECT_EQ(create.cpu(), 1'000'000u) << "what is not said is no bound";
+  EXPECT_EQ(ask("PUT", std::string("/v1/quotas/") + kProject, "member", body).status, 403);
+  EXPECT_EQ(ask("DELETE", std::string("/v1/quotas/") + kProject, "member").status, 403);
+}
+
 TEST_F(GatewayTest, PutTruthTable) {
   accept_commands();
   struct Row {

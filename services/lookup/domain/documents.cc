@@ -11,6 +11,7 @@ std::string_view to_string(DocKind kind) {
     case DocKind::host: return "host";
     case DocKind::token: return "token";
     case DocKind::route: return "route";
+    case DocKind::quota: return "quota";
   }
   return "";
 }

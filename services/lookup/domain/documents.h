@@ -13,11 +13,14 @@
 namespace trunkline::lookup {
 
 // A route is the read model's own: no resource of REST, its `json` is what route.h makes of it.
-enum class DocKind : uint8_t { instance, user, database, version, host, token, route };
+enum class DocKind : uint8_t { instance, user, database, version, host, token, route, quota };
 
 inline constexpr DocKind kDocKinds[] = {DocKind::instance, DocKind::user, DocKind::database,
                                         DocKind::version,  DocKind::host, DocKind::token,
-                                        DocKind::route};
+                                        DocKind::route,    DocKind::quota};
+
+// The quota of all projects that have none of their own, which everybody may see.
+inline constexpr std::string_view kDefaultQuotaProject = "00000000-0000-0000-0000-000000000000";
 
 // "instance", "user", …: the value of the column `kind`.
 std::string_view to_string(DocKind kind);

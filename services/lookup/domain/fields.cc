@@ -50,6 +50,12 @@ constexpr Field kTokenFields[] = {
     {"expires_at", FieldType::timestamp}, {"created_at", FieldType::timestamp},
     {"updated_at", FieldType::timestamp}};
 
+constexpr Field kQuotaFields[] = {
+    {"uuid", FieldType::text},       {"project_id", FieldType::text},
+    {"instances", FieldType::number}, {"cpu", FieldType::number},
+    {"ram", FieldType::number},      {"disk_size", FieldType::number},
+    {"created_at", FieldType::timestamp}, {"updated_at", FieldType::timestamp}};
+
 std::span<const Field> fields_of(DocKind kind) {
   switch (kind) {
     case DocKind::instance: return kInstanceFields;
@@ -58,6 +64,7 @@ std::span<const Field> fields_of(DocKind kind) {
     case DocKind::version: return kVersionFields;
     case DocKind::host: return kHostFields;
     case DocKind::token: return kTokenFields;
+    case DocKind::quota: return kQuotaFields;
     case DocKind::route: return {};
   }
   return {};

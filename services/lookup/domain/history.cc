@@ -54,6 +54,7 @@ std::string payload_of(const LogEvent& event) {
     case Aggregate::version: return payload_json<v1::VersionEvent>(event.payload);
     case Aggregate::host: return payload_json<v1::HostEvent>(event.payload);
     case Aggregate::token: return payload_json<v1::TokenEvent>(event.payload);
+    case Aggregate::quota: return payload_json<v1::QuotaEvent>(event.payload);
   }
   return {};
 }

@@ -55,6 +55,7 @@ std::string resource_of(const LogEvent& event) {
     case Aggregate::version: return "/v1/types/postgres/versions/" + uuid;
     case Aggregate::host: return "/v1/hosts/" + uuid;
     case Aggregate::token: return "/v1/tokens/" + uuid;
+    case Aggregate::quota: return "/v1/quotas/" + uuid;
   }
   return {};
 }

@@ -23,7 +23,8 @@ constexpr AggregateName kAggregates[] = {{"instance", Aggregate::instance},
                                          {"group", Aggregate::group},
                                          {"version", Aggregate::version},
                                          {"host", Aggregate::host},
-                                         {"token", Aggregate::token}};
+                                         {"token", Aggregate::token},
+                                         {"quota", Aggregate::quota}};
 
 // Reads the payload into a message that is reused (its memory too). Returns what is wrong with it.
 template <class Message>
@@ -97,6 +98,7 @@ View make_view(const StreamRef& stream) {
     case Aggregate::version: return with_id(VersionView());
     case Aggregate::host: return with_id(HostView());
     case Aggregate::token: return with_id(TokenView());
+    case Aggregate::quota: return with_id(QuotaView());
   }
   return InstanceView();
 }
@@ -137,6 +139,10 @@ std::optional<std::string> project(View& view, const LogEvent& event,
     case Aggregate::token: {
       auto& token = std::get<TokenView>(view);
       return parse_and_apply<v1::TokenEvent>(token, token.version, event, touched);
+    }
+    case Aggregate::quota: {
+      auto& quota = std::get<QuotaView>(view);
+      return parse_and_apply<v1::QuotaEvent>(quota, quota.version, event, touched);
     }
   }
   return std::nullopt;

@@ -26,7 +26,7 @@ struct LogEvent {
   TimePoint recorded_at;
 };
 
-enum class Aggregate : uint8_t { instance, group, version, host, token };
+enum class Aggregate : uint8_t { instance, group, version, host, token, quota };
 
 struct StreamRef {
   Aggregate aggregate = Aggregate::instance;

@@ -16,6 +16,7 @@ class GroupEvent;
 class VersionEvent;
 class HostEvent;
 class TokenEvent;
+class QuotaEvent;
 }  // namespace trunkline::v1
 
 namespace trunkline::lookup {
@@ -31,6 +32,8 @@ std::optional<std::string> apply(VersionView& view, const v1::VersionEvent& even
 std::optional<std::string> apply(HostView& view, const v1::HostEvent& event, TimePoint at,
                                  Touched* touched);
 std::optional<std::string> apply(TokenView& view, const v1::TokenEvent& event, TimePoint at,
+                                 Touched* touched);
+std::optional<std::string> apply(QuotaView& view, const v1::QuotaEvent& event, TimePoint at,
                                  Touched* touched);
 
 inline void touch(Touched* touched, DocKind kind, const std::string& uuid,

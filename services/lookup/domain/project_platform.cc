@@ -109,4 +109,29 @@ std::optional<std::string> apply(TokenView& view, const v1::TokenEvent& event, T
   return std::nullopt;
 }
 
+std::optional<std::string> apply(QuotaView& view, const v1::QuotaEvent& event, TimePoint at,
+                                 Touched* touched) {
+  using Case = v1::QuotaEvent::BodyCase;
+  switch (event.body_case()) {
+    case Case::kQuotaSet: {
+      const auto& e = event.quota_set();
+      if (!view.is_set) view.created_at = at;
+      view.is_set = true;
+      view.instances = e.instances();
+      view.cpu = e.cpu();
+      view.ram_mb = e.ram_mb();
+      view.disk_gb = e.disk_gb();
+      break;
+    }
+    case Case::kQuotaDeleted:
+      if (!view.is_set) return "no quota is set";
+      view.is_set = false;
+      break;
+    case Case::BODY_NOT_SET: return "the event is empty";
+  }
+  view.updated_at = at;
+  touch(touched, DocKind::quota, view.id);
+  return std::nullopt;
+}
+
 }  // namespace trunkline::lookup

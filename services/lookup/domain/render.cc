@@ -83,9 +83,9 @@ Endpoints nodes_as_endpoints(const InstanceView& view) {
 
 // The proxies' never move, whoever is primary and whether there is one.
 Endpoints endpoints_of(const InstanceView& view, const Rendering& rendering) {
-  const bool stable =
-      !rendering.endpoint_address.empty() && view.read_write_port != 0 && view.read_only_port != 0;
-  if (!stable) return nodes_as_endpoints(view);
+  if (rendering.endpoint_address.empty()) return nodes_as_endpoints(view);
+  // One that was ordered when no port was left: it is reached by its name on the shared port only.
+  if (view.read_write_port == 0 || view.read_only_port == 0) return {};
   return {Endpoint{rendering.endpoint_address, view.read_write_port},
           Endpoint{rendering.endpoint_address, view.read_only_port}};
 }
@@ -251,6 +251,21 @@ std::string token_json(const TokenView& view) {
   return out;
 }
 
+std::string quota_json(const QuotaView& view) {
+  std::string out;
+  JsonWriter json(out);
+  json.begin_object();
+  json.text("uuid", view.id);
+  json.text("project_id", view.id);
+  json.number("instances", view.instances);
+  json.number("cpu", view.cpu);
+  json.number("ram", view.ram_mb);
+  json.number("disk_size", view.disk_gb);
+  put_times(json, view.created_at, view.updated_at);
+  json.end_object();
+  return out;
+}
+
 std::optional<Document> document_of(const InstanceView& view, const DocKey& key,
                                     const Rendering& rendering) {
   if (!view.created || view.deleted) return std::nullopt;
@@ -293,6 +308,11 @@ std::optional<Document> document_of(const TokenView& view, const DocKey& key, co
   return Document{key, view.project_id, view.created_at, view.sha256, token_json(view)};
 }
 
+std::optional<Document> document_of(const QuotaView& view, const DocKey& key, const Rendering&) {
+  if (!view.is_set) return std::nullopt;
+  return Document{key, view.id, view.created_at, {}, quota_json(view)};
+}
+
 }  // namespace
 
 std::optional<Document> render(const View& view, const DocKey& key, const Rendering& rendering) {
@@ -320,6 +340,8 @@ std::vector<DocKey> document_keys(const View& view) {
     one(host->registered, DocKind::host, host->id);
   } else if (const auto* token = std::get_if<TokenView>(&view)) {
     one(token->created && !token->revoked, DocKind::token, token->id);
+  } else if (const auto* quota = std::get_if<QuotaView>(&view)) {
+    one(quota->is_set, DocKind::quota, quota->id);
   }
   return keys;
 }

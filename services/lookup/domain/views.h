@@ -142,6 +142,19 @@ struct TokenView {
   int64_t version = 0;
 };
 
-using View = std::variant<InstanceView, VersionView, HostView, TokenView>;
+// What a project may have; that of the nil UUID is for all that have none of their own.
+struct QuotaView {
+  std::string id;  // of the project
+  bool is_set = false;
+  uint32_t instances = 0;
+  uint32_t cpu = 0;
+  uint32_t ram_mb = 0;
+  uint32_t disk_gb = 0;
+  TimePoint created_at;
+  TimePoint updated_at;
+  int64_t version = 0;
+};
+
+using View = std::variant<InstanceView, VersionView, HostView, TokenView, QuotaView>;
 
 }  // namespace trunkline::lookup

@@ -73,6 +73,10 @@ std::string visible(Statement& statement, DocKind kind, const v1::Scope& scope,
   if (of_project && !scope.all_projects()) {
     where += " AND project_id = " + statement.parameter(scope.project_id());
   }
+  if (kind == DocKind::quota && !scope.all_projects()) {
+    where += " AND project_id IN (" + statement.parameter(scope.project_id()) + ", '" +
+             std::string(kDefaultQuotaProject) + "')";
+  }
   if (!instance_id.empty()) {
     where += " AND parent = " + statement.parameter(instance_id) + "::uuid";
   }

@@ -61,6 +61,7 @@ std::vector<RecordedEvent> LogAccess::view_events(const StreamRef& stream, int64
     case Aggregate::version: events = read("version"); break;
     case Aggregate::host: events = read("host"); break;
     case Aggregate::token: events = read("token"); break;
+    case Aggregate::quota: events = read("quota"); break;
   }
   std::erase_if(events, [&](const RecordedEvent& event) { return event.position > up_to; });
   std::sort(events.begin(), events.end(),

@@ -369,6 +369,9 @@ size_t Projector::retry_poison(const std::string& stream) {
     if (std::holds_alternative<TokenView>(view)) {
       change.removals.push_back({DocKind::token, std::string(ref->uuid)});
     }
+    if (std::holds_alternative<QuotaView>(view)) {
+      change.removals.push_back({DocKind::quota, std::string(ref->uuid)});
+    }
     for (const DocKey& key : document_keys(view)) {
       if (auto document = render(view, key, options_.rendering)) {
         change.upserts.push_back(std::move(*document));

@@ -35,6 +35,7 @@ std::optional<DocKind> doc_kind(v1::Kind kind) {
     case v1::KIND_VERSION: return DocKind::version;
     case v1::KIND_HOST: return DocKind::host;
     case v1::KIND_TOKEN: return DocKind::token;
+    case v1::KIND_QUOTA: return DocKind::quota;
     default: return std::nullopt;
   }
 }
@@ -42,6 +43,7 @@ std::optional<DocKind> doc_kind(v1::Kind kind) {
 bool may_see(const v1::Scope& scope, DocKind kind, const std::string& project_id) {
   if (scope.all_projects() || kind == DocKind::version) return true;
   if (kind == DocKind::host || kind == DocKind::token) return false;
+  if (kind == DocKind::quota && project_id == kDefaultQuotaProject) return true;
   return !project_id.empty() && scope.project_id() == project_id;
 }
 
@@ -251,6 +253,7 @@ std::string QueryService::shown(Connections& own, const Document& document) {
     case DocKind::user:
     case DocKind::version:
     case DocKind::token:
+    case DocKind::quota:
     case DocKind::route: return document.json;
   }
   return document.json;

@@ -3,7 +3,7 @@
 namespace trunkline::lookup {
 namespace {
 
-constexpr int kFormat = 3;
+constexpr int kFormat = 4;
 
 std::string with_schema(std::string sql, const std::string& schema) {
   for (size_t at = sql.find('$'); at != std::string::npos; at = sql.find('$', at)) {

@@ -181,6 +181,41 @@ TEST(Documents, TokenKeepsItsHashBesideTheDocument) {
   EXPECT_EQ(document->json.find(hash), std::string::npos);
 }
 
+TEST(Documents, AQuotaIsOfItsProjectAndGoesWhenItIsTakenAway) {
+  const std::string project_id = id("project"), stream = "quota-" + project_id;
+  const DocKey key{DocKind::quota, project_id};
+  View view = make_view({Aggregate::quota, project_id});
+  v1::QuotaEvent set, gone;
+  set.mutable_quota_set()->set_instances(3);
+  set.mutable_quota_set()->set_ram_mb(4096);
+  gone.mutable_quota_deleted();
+  const auto take = [&](int64_t version, const v1::QuotaEvent& event, const char* type) {
+    const std::string payload = event.SerializeAsString();
+    return project(view, {version, stream, version, type, 1, payload, {}}, nullptr);
+  };
+  ASSERT_EQ(take(1, set, "quota_set"), std::nullopt);
+  const auto document = render(view, key, {});
+  ASSERT_TRUE(document);
+  EXPECT_EQ(document->project_id, project_id);
+  const auto json = nlohmann::json::parse(document->json);
+  EXPECT_EQ(json["project_id"], project_id);
+  EXPECT_EQ(json["instances"], 3);
+  EXPECT_EQ(json["cpu"], 0);
+  EXPECT_EQ(json["ram"], 4096);
+  EXPECT_EQ(document_keys(view), std::vector<DocKey>{key});
+  ASSERT_EQ(take(2, gone, "quota_deleted"), std::nullopt);
+  EXPECT_FALSE(render(view, key, {}));
+  EXPECT_TRUE(document_keys(view).empty());
+}
+
+TEST(Documents, ANodesAddressIsNoEndpointWhereThereAreProxies) {
+  Given given = running_pair();
+  EXPECT_TRUE(given.document().contains("endpoints"));
+  given.rendering.endpoint_address = "127.0.0.10";
+  EXPECT_FALSE(given.document().contains("endpoints")) << "it was ordered when no port was left";
+  EXPECT_TRUE(given.document()["ipsv4"].empty());
+}
+
 TEST(Projection, AnEventThatWasSeenChangesNothing) {
   Given given = running_pair();
   const std::string before = given.text(), stream = "instance-" + kInstance,
