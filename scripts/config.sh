@@ -157,7 +157,9 @@ write_service_configs() {
   common_config provisioner provisioner |
     jq --arg dsn "$(log_dsn tl_provisioner trunkline_log)" --arg digest "$(token_digest)" \
       --argjson versions "$(bootstrap_versions)" \
-      '. + {log_dsn: $dsn, admin_token_sha256: $digest, bootstrap_versions: $versions}' |
+      --argjson instances "${TRUNKLINE_QUOTA_INSTANCES:-1000}" \
+      '. + {log_dsn: $dsn, admin_token_sha256: $digest, bootstrap_versions: $versions,
+            default_quota: {instances: $instances}}' |
     write_private "$home/etc/provisioner.json" "$service_user"
   common_config replication replication |
     jq --arg dsn "$(log_dsn tl_replication trunkline_log)" '. + {log_dsn: $dsn}' |

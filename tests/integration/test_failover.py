@@ -53,6 +53,17 @@ class Failover(SurvivorTest):
         self.assert_nothing_lost(result)
         self.survivor.await_all_streaming()
 
+    def test_a_change_of_ram_is_not_seen_by_clients(self):
+        work = self.workload()
+        for ram in (1024, 512):
+            self.survivor.customer.change(self.survivor.uuid, ram=ram)
+            self.survivor.await_all_streaming()
+            self.assertEqual(self.survivor.sql("show shared_buffers"), f"{ram // 4}MB")
+        result = work.finish()
+        self.assert_nothing_lost(result)
+        self.assertEqual(result["errors"], {})
+        self.assertNotIn("standby_lost", self.survivor.event_types(), "nobody was rebuilt")
+
     def test_a_frozen_host_is_failed_over_and_comes_back_as_a_standby(self):
         old = self.survivor.primary()
         work = self.workload()

@@ -213,14 +213,44 @@ class Instances(PlatformTest):
         c.wait_active(first)
         self.removed_without_trace(first)
 
-    def test_what_does_not_fit_says_so_and_can_be_deleted(self):
-        c = self.customer
-        uuid = c.order(cpu=128, ram=1048576)
-        failed = wait_for(lambda: (lambda i: i if i["status"] == "ERROR" else None)(c.get(uuid)),
-                          60, "ERROR")
-        self.assertEqual(failed["error"]["code"], "no_capacity")
-        self.assertIn("host-a", failed["error"]["message"])
-        c.delete(uuid)
+    def refused(self, customer, method, path, body):
+        with self.assertRaises(Refused) as caught:
+            customer.call(method, path, body)
+        self.assertEqual(caught.exception.status, 409)
+        return caught.exception.body["type"], caught.exception.body["message"]
+
+    def test_what_does_not_fit_is_refused_before_anything_is_made(self):
+        admin, project = self.customer, "22222222-2222-4333-8444-555555555555"
+        member = Customer(self.platform, admin.call("POST", "/v1/tokens", {
+            "name": "small", "role": "member", "project_id": project})["token"])
+        uuid = member.order()
+        order = {"name": "big", "cpu": 128, "ram": 1048576, "disk_size": 8, "nodes_number": 1,
+                 "version": member.version()}
+        for method, path, body in (
+                ("POST", INSTANCES, order),
+                ("PUT", f"{INSTANCES}/{uuid}", {"cpu": 128, "ram": 1048576, "disk_size": 1024})):
+            kind, message = self.refused(member, method, path, body)
+            self.assertEqual(kind, "no_capacity")
+            self.assertRegex(message, r"missing cpu \d+, ram \d+ MB")
+            self.assertNotIn("host-a", message)
+            self.assertIn("host-a", self.refused(admin, method, path, body)[1])
+        self.assertEqual([i["uuid"] for i in member.call("GET", INSTANCES)], [uuid])
+        member.wait_active(uuid)
+
+        quota = {"uuid": project, "instances": 1, "ram": 1024}
+        admin.call("POST", "/v1/quotas", quota)
+        self.assertEqual(member.call("GET", f"/v1/quotas/{project}")["ram"], 1024)
+        self.assertEqual({q["uuid"] for q in member.call("GET", "/v1/quotas")},
+                         {project, "00000000-0000-0000-0000-000000000000"})
+        kind, message = self.refused(member, "POST", INSTANCES, {**order, "cpu": 1, "ram": 512})
+        self.assertEqual(kind, "quota_exceeded")
+        self.assertIn("instances 1 of 1 in use, 1 more wanted", message)
+        kind, message = self.refused(member, "PUT", f"{INSTANCES}/{uuid}", {"nodes_number": 3})
+        self.assertIn("ram 512 MB of 1024 MB in use, 1024 MB more wanted", message)
+        self.assertEqual(member.change(uuid, ram=1024)["ram"], 1024)
+        admin.call("DELETE", f"/v1/quotas/{project}")
+        member.wait_active(uuid)
+        self.removed_without_trace(uuid)
 
     def test_a_database_or_user_of_another_project_is_not_there(self):
         admin = self.customer

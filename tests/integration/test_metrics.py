@@ -258,10 +258,18 @@ class Metrics(unittest.TestCase):
         self.assertEqual(len(shown[0]["nodes"]), 2)
         self.assertGreaterEqual(fleet["instances"]["by_status"]["ACTIVE"], 1)
         # What needs somebody's eyes comes first, though it is the newest.
-        tenant = self.tenants[1]
-        failed = tenant.order(cpu=128, ram=1048576)
+        tenant, admin = self.tenants[1], Customer(self.platform)
+        hosts = [host["uuid"] for host in admin.call("GET", "/v1/hosts")]
+
+        def schedulable(word):
+            for host in hosts:
+                admin.call("PUT", f"/v1/hosts/{host}", {"schedulable": word})
+        self.addCleanup(schedulable, True)
+        schedulable(False)
+        failed = tenant.order()
         self.addCleanup(tenant.delete, failed)
         wait_for(lambda: tenant.get(failed)["status"] == "ERROR", 60, "ERROR")
+        schedulable(True)
         instances = Customer(self.platform).call("GET", "/v1/admin/fleet")["instances"]
         self.assertEqual(instances["shown"][0]["uuid"], failed)
         self.assertEqual(instances["by_status"]["ERROR"], 1)

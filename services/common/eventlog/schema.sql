@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS log.writer (
 INSERT INTO log.writer VALUES
   ('instance', 'tl_provisioner'), ('host', 'tl_provisioner'), ('version', 'tl_provisioner'),
   ('token', 'tl_provisioner'), ('group', 'tl_replication'), ('usage', 'tl_metering'),
-  ('pricelist', 'tl_metering'), ('webhook', 'tl_metering')
+  ('pricelist', 'tl_metering'), ('webhook', 'tl_metering'), ('quota', 'tl_provisioner')
 ON CONFLICT DO NOTHING;
 
 CREATE OR REPLACE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -62,7 +62,13 @@ void Fleet::set_instance(const InstanceState& instance) {
     instances_.erase(known);
   }
   const bool places = instance.exists() && wanted_nodes(instance) < instance.spec.nodes_number;
-  if (!places) release(instance.id);
+  if (!places) release_places(instance.id);
+  release_growth(instance.id);
+  if (instance.exists() && instance.nodes.size() > instance.spec.nodes_number) {
+    moving_.insert(instance.id);
+  } else {
+    moving_.erase(instance.id);
+  }
   const NodeId primary = primary_of(instance);
   std::vector<Use> uses;
   for (const Node& node : instance.nodes) {
@@ -79,7 +85,7 @@ void Fleet::set_instance(const InstanceState& instance) {
 
 void Fleet::reserve(const InstanceId& instance, const std::vector<Address>& addresses,
                     const Size& size, TimePoint until) {
-  release(instance);
+  release_places(instance);
   Reservation reservation;
   reservation.until = until;
   for (const Address& address : addresses) {
@@ -90,7 +96,34 @@ void Fleet::reserve(const InstanceId& instance, const std::vector<Address>& addr
   reservations_.emplace(instance, std::move(reservation));
 }
 
+void Fleet::hold_growth(const InstanceId& instance,
+                        const std::vector<std::pair<HostName, Size>>& more, TimePoint until) {
+  release_growth(instance);
+  for (const auto& [host, size] : more) {
+    hosts_[host].cpu += size.cpu;
+    hosts_[host].ram_mb += size.ram_mb;
+    hosts_[host].disk_gb += size.disk_gb;
+  }
+  growths_.emplace(instance, Growth{more, until});
+}
+
+void Fleet::release_growth(const InstanceId& instance) {
+  const auto found = growths_.find(instance);
+  if (found == growths_.end()) return;
+  for (const auto& [host, size] : found->second.more) {
+    hosts_[host].cpu -= size.cpu;
+    hosts_[host].ram_mb -= size.ram_mb;
+    hosts_[host].disk_gb -= size.disk_gb;
+  }
+  growths_.erase(found);
+}
+
 void Fleet::release(const InstanceId& instance) {
+  release_places(instance);
+  release_growth(instance);
+}
+
+void Fleet::release_places(const InstanceId& instance) {
   const auto found = reservations_.find(instance);
   if (found == reservations_.end()) return;
   for (const Use& use : found->second.uses) subtract(use);
@@ -101,6 +134,9 @@ void Fleet::expire_reservations(TimePoint now) {
   std::vector<InstanceId> expired;
   for (const auto& [instance, reservation] : reservations_) {
     if (reservation.until <= now) expired.push_back(instance);
+  }
+  for (const auto& [instance, growth] : growths_) {
+    if (growth.until <= now) expired.push_back(instance);
   }
   for (const InstanceId& instance : expired) release(instance);
 }

@@ -31,6 +31,8 @@ inline constexpr uint64_t kRamOvercommit = 4;
 inline constexpr uint64_t kDiskOvercommit = 16;
 // A host whose disk has less than this left, by its own report, takes no new node.
 inline constexpr uint64_t kMinDiskFreeGb = 2;
+// Moves that only spread nodes over hosts, of so many instances at a time.
+inline constexpr size_t kMaxSpreading = 2;
 
 struct HostUse {
   HostState host;                            // as it registered
@@ -48,6 +50,8 @@ struct HostUse {
   uint64_t cpu_limit() const { return host.cpu * kCpuOvercommit; }
   uint64_t ram_limit_mb() const { return host.ram_mb * kRamOvercommit; }
   uint64_t disk_limit_gb() const { return host.disk_gb * kDiskOvercommit; }
+  // What a node is given must be there for it alone: its shared buffers are memory from its start on.
+  uint64_t largest_ram_mb() const { return host.ram_mb; }
   bool is_port_free(uint32_t port) const {
     return !ports.contains(port) && !blocked_ports.contains(port);
   }
@@ -67,6 +71,10 @@ class Fleet {
   // `until`. One reservation an instance: a new one replaces it.
   void reserve(const InstanceId& instance, const std::vector<Address>& addresses, const Size& size,
                TimePoint until);
+  // Holds what nodes that are there will have more, in the same way.
+  void hold_growth(const InstanceId& instance, const std::vector<std::pair<HostName, Size>>& more,
+                   TimePoint until);
+  // Ends both.
   void release(const InstanceId& instance);
   void expire_reservations(TimePoint now);
 
@@ -75,6 +83,8 @@ class Fleet {
                                         const v1::PlaceNodes& command) const;
 
   const std::map<HostName, HostUse>& hosts() const { return hosts_; }
+  // Instances that have more nodes than are ordered: some of them move.
+  size_t moving() const { return moving_.size(); }
 
  private:
   struct Use {
@@ -86,12 +96,20 @@ class Fleet {
     std::vector<Use> uses;
     TimePoint until;
   };
+  struct Growth {
+    std::vector<std::pair<HostName, Size>> more;
+    TimePoint until;
+  };
+  void release_places(const InstanceId& instance);
+  void release_growth(const InstanceId& instance);
   void add(const Use& use);
   void subtract(const Use& use);
 
   std::map<HostName, HostUse> hosts_;
   std::unordered_map<InstanceId, std::vector<Use>> instances_;
   std::map<InstanceId, Reservation> reservations_;
+  std::map<InstanceId, Growth> growths_;
+  std::set<InstanceId> moving_;
 };
 
 }  // namespace trunkline::provisioner

@@ -48,6 +48,7 @@ InstanceDecision create_instance(const InstanceState& state, const v1::CreateIns
   if (auto b = check_size(to_size(c.size()))) return *b;
   if (auto b = check_nodes(c.nodes_number(), c.sync_replica_number())) return *b;
   if (auto b = check_version(c, facts.version)) return *b;
+  if (facts.refusal) return *facts.refusal;
   v1::InstanceEvent event;
   auto& e = *event.mutable_instance_created();
   e.set_project_id(c.project_id());
@@ -63,16 +64,15 @@ InstanceDecision create_instance(const InstanceState& state, const v1::CreateIns
   return accept(Events{std::move(event)});
 }
 
-InstanceDecision update_instance(const InstanceState& state, const v1::UpdateInstance& c) {
+InstanceDecision update_instance(const InstanceState& state, const v1::UpdateInstance& c,
+                                 const InstanceFacts& facts) {
   const InstanceSpec& spec = state.spec;
   const std::string name = c.has_name() ? c.name() : spec.name;
   const std::string description = c.has_description() ? c.description() : spec.description;
-  const Size size{.cpu = c.has_cpu() ? c.cpu() : spec.size.cpu,
-                  .ram_mb = c.has_ram_mb() ? c.ram_mb() : spec.size.ram_mb,
-                  .disk_gb = c.has_disk_gb() ? c.disk_gb() : spec.size.disk_gb};
-  const uint32_t nodes = c.has_nodes_number() ? c.nodes_number() : spec.nodes_number;
-  const uint32_t sync =
-      c.has_sync_replica_number() ? c.sync_replica_number() : spec.sync_replica_number;
+  const Wanted wanted = wanted_by(state, c);
+  const Size& size = wanted.size;
+  const uint32_t nodes = wanted.nodes_number;
+  const uint32_t sync = wanted.sync_replica_number;
   if (auto b = check_name(name)) return *b;
   if (auto b = check_description(description)) return *b;
   if (auto b = check_size(size)) return *b;
@@ -81,6 +81,7 @@ InstanceDecision update_instance(const InstanceState& state, const v1::UpdateIns
                                                  std::to_string(spec.size.disk_gb) + " GB");
   }
   if (auto b = check_nodes(nodes, sync)) return *b;
+  if (facts.refusal && wants_more(state, wanted)) return *facts.refusal;
 
   Events events;
   if (name != spec.name || description != spec.description) {
@@ -135,12 +136,13 @@ InstanceDecision place_nodes(const InstanceState& state, const v1::PlaceNodes& c
     if (node_id_of(state.id, ordinal++).str() != node.node_id()) return ignore("placed already");
   }
   if (wanted_nodes(state) + static_cast<uint32_t>(c.nodes_size()) >
-      nodes_to_have(state, facts.drained)) {
+      nodes_to_have(state, facts.left)) {
     return ignore("fewer nodes are ordered now");
   }
   std::set<InstanceFacts::HostPort> taken(facts.taken.begin(), facts.taken.end());
   for (const Node& node : state.nodes) taken.insert({node.address.host, node.address.port});
   Events events;
+  uint32_t wanted = wanted_nodes(state);
   for (const auto& node : c.nodes()) {
     const v1::NodeAddress& address = node.address();
     if (auto b = check_address(address)) return *b;
@@ -151,6 +153,7 @@ InstanceDecision place_nodes(const InstanceState& state, const v1::PlaceNodes& c
     auto& e = *events.emplace_back().mutable_node_placed();
     e.set_node_id(node.node_id());
     *e.mutable_address() = address;
+    e.set_is_replacement(wanted++ >= state.spec.nodes_number);
   }
   return accept(std::move(events));
 }
@@ -198,7 +201,8 @@ InstanceDecision start_node_removal(const InstanceState& state, const v1::StartN
     return conflict("primary_must_stay", "node " + c.node_id() + " is the primary");
   }
   if (state.status == InstanceStatus::error) return ignore("the instance waits for a retry");
-  const bool makes_fewer = c.why() == kScaledDown || c.why() == kHostDrained;
+  const bool makes_fewer =
+      c.why() == kScaledDown || c.why() == kHostDrained || c.why() == kHostShared;
   if (makes_fewer && wanted_nodes(state) <= state.spec.nodes_number) {
     return ignore("the node is ordered again");
   }
@@ -243,6 +247,22 @@ Rejection instance_not_found(const InstanceState& state) {
 
 }  // namespace
 
+Wanted wanted_by(const InstanceState& state, const v1::UpdateInstance& c) {
+  const InstanceSpec& spec = state.spec;
+  return {.size = {.cpu = c.has_cpu() ? c.cpu() : spec.size.cpu,
+                   .ram_mb = c.has_ram_mb() ? c.ram_mb() : spec.size.ram_mb,
+                   .disk_gb = c.has_disk_gb() ? c.disk_gb() : spec.size.disk_gb},
+          .nodes_number = c.has_nodes_number() ? c.nodes_number() : spec.nodes_number,
+          .sync_replica_number =
+              c.has_sync_replica_number() ? c.sync_replica_number() : spec.sync_replica_number};
+}
+
+bool wants_more(const InstanceState& state, const Wanted& wanted) {
+  const Size& size = state.spec.size;
+  return wanted.size.cpu > size.cpu || wanted.size.ram_mb > size.ram_mb ||
+         wanted.size.disk_gb > size.disk_gb || wanted.nodes_number > state.spec.nodes_number;
+}
+
 Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::InstanceCommand& command,
                                    const InstanceFacts& facts, TimePoint now) {
   const Body body = command.body_case();
@@ -258,7 +278,7 @@ Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::Instanc
   }
   switch (body) {
     case Body::kCreateInstance: return create_instance(state, command.create_instance(), facts);
-    case Body::kUpdateInstance: return update_instance(state, command.update_instance());
+    case Body::kUpdateInstance: return update_instance(state, command.update_instance(), facts);
     case Body::kDeleteInstance: return delete_instance(state);
     case Body::kCreateUser: return create_user(state, command.create_user());
     case Body::kUpdateUser: return update_user(state, command.update_user());

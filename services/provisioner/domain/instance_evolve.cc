@@ -57,6 +57,7 @@ void on_placed(InstanceState& state, const v1::NodePlaced& e) {
   node.ordinal = state.nodes_placed++;
   node.address = to_address(e.address());
   node.ensure_generation = state.version;
+  node.is_replacement = e.is_replacement();
   state.nodes.push_back(std::move(node));
 }
 
@@ -92,7 +93,10 @@ void on_activated(InstanceState& state) {
   state.status = InstanceStatus::active;
   state.failure.reset();
   state.relocations = 0;
-  for (Node& node : state.nodes) node.failure.reset();
+  for (Node& node : state.nodes) {
+    node.failure.reset();
+    node.is_replacement = false;
+  }
 }
 
 void on_failed(InstanceState& state, const v1::InstanceFailed& e) {
@@ -233,6 +237,7 @@ void apply(InstanceState& state, const v1::InstanceEvent& event, TimePoint at) {
     case Body::kInstanceResized: return on_resized(state, event.instance_resized());
     case Body::kInstanceScaled:
       state.spec.nodes_number = event.instance_scaled().nodes_number();
+      for (Node& node : state.nodes) node.is_replacement = false;
       state.spec.sync_replica_number = event.instance_scaled().sync_replica_number();
       return;
     case Body::kNodePlaced: return on_placed(state, event.node_placed());
@@ -282,8 +287,10 @@ void evolve(InstanceState& state, const v1::InstanceEvent& event, TimePoint reco
   apply(state, event, recorded_at);
   const bool anew = begins_work(event.body_case());
   if (anew) begin_work(state);
+  // A running instance changes node by node.
+  const bool goes_on = event.body_case() == Body::kNodeCreated && state.group.ever_open;
   const Step step = step_of(state);
-  if (step == state.step && !anew) return;
+  if (step == state.step && !anew && !goes_on) return;
   state.step = step;
   state.step_started_at = recorded_at;
 }

@@ -23,6 +23,11 @@ bool awaits_detach(const InstanceState& state, const Node& node) {
   return member != state.group.members.end() && member->second != Membership::detached;
 }
 
+bool serves(const v1::NodeReport& report) {
+  return report.postgres() == v1::POSTGRES_STATE_OPEN ||
+         report.postgres() == v1::POSTGRES_STATE_RECOVERING;
+}
+
 class Reaction {
  public:
   Reaction(const InstanceState& state, const ReportBook& reports, const Watch& watch)
@@ -93,12 +98,33 @@ class Reaction {
       return;
     }
     const v1::TaskReport& task = at.node->ensure();
-    if (needs_task(node.ensure_generation, task)) return send(node, ensure_task(state_, node));
+    if (needs_task(node.ensure_generation, task)) {
+      if (may_change(node, *at.node)) send(node, ensure_task(state_, node));
+      return;
+    }
     if (task.generation() == node.ensure_generation && !node.is_up_to_date() &&
         task.state() == v1::TASK_STATE_SUCCEEDED) {
       return record_created(node);
     }
     if (is_working(state_)) look_at_failure(node, *at.node);
+  }
+
+  // Whether a node that serves may be restarted now: standbys in the order of their placement, then
+  // the primary, each when those before it are done and the standbys that count are attached.
+  bool may_change(const Node& node, const v1::NodeReport& report) const {
+    if (!state_.group.ever_open || !serves(report)) return true;
+    const NodeId& primary = state_.group.primary;
+    for (const Node& other : state_.nodes) {
+      if (!other.is_wanted() || other.id == node.id) continue;
+      const Seen at = seen(other);
+      const bool is_before =
+          node.id == primary || (other.id != primary && other.ordinal < node.ordinal);
+      const bool is_told = at.node && at.node->ensure().generation() == other.ensure_generation;
+      if (!other.is_up_to_date() && (is_before || is_told)) return false;
+      const bool counts = other.id != primary && state_.group.streaming.contains(other.id);
+      if (counts && (!at.node || !at.node->wal_receiver_streaming())) return false;
+    }
+    return true;
   }
 
   void record_created(const Node& node) {
@@ -180,6 +206,7 @@ class Reaction {
     const Node* primary = find_node(state_, state_.group.primary);
     if (wanted <= state_.spec.nodes_number || !primary || !primary->is_wanted()) return;
     if (has_wanted_node_on(state_, watch_.left.drained)) return leave_drained_host(*primary);
+    if (spreads()) return leave_shared_host(*primary);
     for (auto node = state_.nodes.rbegin(); node != state_.nodes.rend(); ++node) {
       if (wanted <= state_.spec.nodes_number) return;
       if (!node->is_wanted() || node->id == primary->id) continue;
@@ -203,6 +230,23 @@ class Reaction {
     start_removal(*leaves, kHostDrained);
   }
 
+  // One that is placed beside as many as are ordered takes the place of one that shares its host.
+  bool spreads() const {
+    return node_that_shares(state_) != nullptr &&
+           std::ranges::any_of(state_.nodes, [](const Node& node) {
+             return node.is_wanted() && node.is_replacement;
+           });
+  }
+  void leave_shared_host(const Node& primary) {
+    const Node& leaves = *node_that_shares(state_);
+    if (has_removing_nodes(state_) || !state_.group.primary_open) return;
+    for (const Node& node : state_.nodes) {
+      const bool has_data = node.id == primary.id || state_.group.streaming.contains(node.id);
+      if (node.is_wanted() && node.id != leaves.id && !has_data) return;
+    }
+    start_removal(leaves, kHostShared);
+  }
+
   void leave_lost_hosts() {
     if (!is_working(state_) && state_.status != InstanceStatus::active) return;
     for (const Node& node : state_.nodes) {
@@ -213,7 +257,7 @@ class Reaction {
 
   void place() {
     const uint32_t wanted = wanted_nodes(state_);
-    const uint32_t to_have = nodes_to_have(state_, watch_.left.drained);
+    const uint32_t to_have = nodes_to_have(state_, watch_.left);
     const bool replaces = to_have > state_.spec.nodes_number;
     const bool may = is_working(state_) || (replaces && state_.status == InstanceStatus::active);
     if (!may || wanted >= to_have) return;
@@ -223,6 +267,8 @@ class Reaction {
     needs.count = to_have - wanted;
     needs.size = state_.spec.size;
     needs.image = state_.spec.image;
+    needs.spreads = wanted >= state_.spec.nodes_number &&
+                    !has_wanted_node_on(state_, watch_.left.drained);
     for (const Node& node : state_.nodes) {
       const bool stays = node.is_wanted() && !watch_.left.drained.contains(node.address.host);
       if (stays) needs.used_hosts.push_back(node.address.host);
@@ -382,7 +428,7 @@ class Reaction {
   // replaced serve meanwhile.
   bool is_forming_replacement() const {
     return state_.step == Step::removing_nodes && !has_removing_nodes(state_) &&
-           has_wanted_node_on(state_, watch_.left.drained);
+           (has_wanted_node_on(state_, watch_.left.drained) || spreads());
   }
 
   std::string waits_for(NodeId* waiting_node) const {
@@ -423,7 +469,12 @@ class Reaction {
     if (group.primary.empty()) return "replication has not assigned a primary";
     const Node* primary = find_node(state_, group.primary);
     const std::string where = primary ? " on " + primary->address.host.str() : "";
-    if (!group.primary_open) return "primary " + group.primary.str() + where + " is not open";
+    if (!group.primary_open) {
+      const Seen at = primary ? seen(*primary) : Seen{};
+      const std::string& why = at.node ? at.node->role().failure().message() : "";
+      return "primary " + group.primary.str() + where + " is not open" +
+             (why.empty() ? "" : ": " + why);
+    }
     return "replication has not settled " + std::to_string(state_.spec.nodes_number) +
            " nodes, " + std::to_string(state_.spec.sync_replica_number) + " of them synchronous";
   }
@@ -446,6 +497,7 @@ std::vector<Action> react(const InstanceState& state, const ReportBook& reports,
 bool is_at_rest(const InstanceState& state, const LeftHosts& left) {
   if (state.status == InstanceStatus::none || state.status == InstanceStatus::deleted) return true;
   if (has_wanted_node_on(state, left.drained) || has_wanted_node_on(state, left.lost)) return false;
+  if (is_crowded(state, left)) return false;
   return state.status == InstanceStatus::active &&
          state.applied_objects_version >= state.objects_version && !has_removing_nodes(state);
 }

@@ -70,13 +70,34 @@ bool has_wanted_node_on(const InstanceState& state, const std::set<HostName>& ho
   });
 }
 
-uint32_t nodes_to_have(const InstanceState& state, const std::set<HostName>& drained) {
-  const bool replaces = has_wanted_node_on(state, drained) && !has_removing_nodes(state);
+const Node* node_that_shares(const InstanceState& state) {
+  std::map<HostName, uint32_t> counts;
+  for (const Node& node : state.nodes) {
+    if (node.is_wanted()) ++counts[node.address.host];
+  }
+  for (auto node = state.nodes.rbegin(); node != state.nodes.rend(); ++node) {
+    if (!node->is_wanted() || node->id == state.group.primary) continue;
+    if (counts[node->address.host] > 1) return &*node;
+  }
+  return nullptr;
+}
+
+bool is_crowded(const InstanceState& state, const LeftHosts& hosts) {
+  if (state.nodes.size() < 2 || !state.group.primary_open || !node_that_shares(state)) return false;
+  return std::ranges::any_of(hosts.open, [&](const HostName& host) {
+    return !has_wanted_node_on(state, {host});
+  });
+}
+
+uint32_t nodes_to_have(const InstanceState& state, const LeftHosts& hosts) {
+  const bool replaces = !has_removing_nodes(state) && (has_wanted_node_on(state, hosts.drained) ||
+                                                       is_crowded(state, hosts));
   return state.spec.nodes_number + (replaces ? 1 : 0);
 }
 
 bool is_relocation(std::string_view why) {
-  return why != kScaledDown && why != kHostDrained && why != kHostLost && why != kDeleted;
+  return why != kScaledDown && why != kHostDrained && why != kHostShared && why != kHostLost &&
+         why != kDeleted;
 }
 
 bool holds_data(const InstanceState& state, const NodeId& id) {

@@ -96,6 +96,7 @@ struct Node {
   std::optional<FailureNote> failure;
   std::string removal_why;          // of phase removing
   TimePoint removal_started_at;
+  bool is_replacement = false;      // placed beside as many as are ordered: another one is to go
 
   bool is_wanted() const { return phase != NodePhase::removing; }
   bool is_up_to_date() const { return created_generation >= ensure_generation; }
@@ -202,12 +203,17 @@ Step step_of(const InstanceState& state);
 struct LeftHosts {
   std::set<HostName> drained;
   std::set<HostName> lost;
+  std::set<HostName> open;  // take new nodes
   bool operator==(const LeftHosts&) const = default;
 };
 bool has_wanted_node_on(const InstanceState& state, const std::set<HostName>& hosts);
-// The number that is ordered, and one more while a node is to leave one of these hosts: its
-// replacement comes first. One at a time; not while an earlier one is still going.
-uint32_t nodes_to_have(const InstanceState& state, const std::set<HostName>& drained);
+// Two of its nodes are on one host, though another host takes nodes and has none of them.
+bool is_crowded(const InstanceState& state, const LeftHosts& hosts);
+// The newest node, but the primary, that shares its host with another one; null: none does.
+const Node* node_that_shares(const InstanceState& state);
+// The number that is ordered, and one more while a node is to leave a host that is drained or that
+// it shares: its replacement comes first. One at a time; not while an earlier one is still going.
+uint32_t nodes_to_have(const InstanceState& state, const LeftHosts& hosts);
 // The box of this node holds the instance's data: it is never given up or made anew.
 bool holds_data(const InstanceState& state, const NodeId& id);
 // Every wanted node is at its newest generation, there are as many as ordered and no others.
@@ -225,6 +231,7 @@ bool is_relocation(std::string_view why);
 inline constexpr std::string_view kScaledDown = "scaled_down";
 inline constexpr std::string_view kHostDrained = "host_drained";
 inline constexpr std::string_view kHostLost = "host_lost";
+inline constexpr std::string_view kHostShared = "host_shared";
 inline constexpr std::string_view kDeleted = "deleted";
 inline constexpr std::string_view kPortInUse = "port_in_use";
 // Of a database that somebody dropped by SQL: it stays like this until its owner says what to do.

@@ -9,7 +9,8 @@
 // Of the places found for a new instance its first node, which becomes its first primary, takes the
 // one whose host has the fewest primaries: so a host that is lost takes its share of them, no more.
 // Nodes of one instance never share a host while there are as many hosts as nodes (full ones
-// counted): rather than that, nothing is placed. With fewer hosts than nodes they share.
+// counted): rather than that, nothing is placed. With fewer hosts than nodes they share; those are
+// spread over hosts that are there later, a few instances at a time.
 // A port is the lowest one from 5432 upwards that no node on the host has.
 #pragma once
 
@@ -36,12 +37,14 @@ struct Needs {
   // Time is up: places are taken that sharing a host makes worse than they need be, and a failure
   // that may pass counts.
   bool last_chance = false;
+  bool spreads = false;  // only a host that has none of its nodes is any better; it can wait
 };
 
-// Codes: no_hosts, no_schedulable_host, hosts_silent, no_host_for_image, no_capacity. The message
-// says what is missing on which host.
+// Codes: no_hosts, no_schedulable_host, hosts_silent, no_host_for_image, no_capacity. The message is
+// for the customer and says how much is missing.
 struct NoPlacement {
   FailureNote failure;
+  std::string by_host;    // what each host lacks, by name: for administrators
   bool may_pass = false;  // a silent host, or one that has yet to register, may make it possible
 };
 
@@ -53,6 +56,12 @@ PlaceOutcome place(const Fleet& fleet, const Needs& needs, TimePoint now);
 // Nothing: it may become possible, ask again. Release the reservation if the command is not
 // accepted.
 std::optional<v1::InstanceCommand> answer_needs(Fleet& fleet, const Needs& needs, TimePoint now);
+
+// Whether an order, or a change of one, can be had now: what it needs is held until set_instance(),
+// release() or kReservationLasts. Else what stands against it for good; what may pass does not.
+std::optional<NoPlacement> hold_order(Fleet& fleet, const Needs& needs, TimePoint now);
+std::optional<NoPlacement> hold_growth(Fleet& fleet, const InstanceState& instance, const Size& to,
+                                       uint32_t nodes_number, TimePoint now);
 
 inline constexpr seconds kReservationLasts{15};
 

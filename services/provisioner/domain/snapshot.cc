@@ -33,6 +33,7 @@ void write_node(const Node& node, v1::InstanceSnapshot::Node* m) {
   write_failure(node.failure, m);
   m->set_removal_why(node.removal_why);
   m->set_removal_started_unix_us(to_unix_us(node.removal_started_at));
+  m->set_is_replacement(node.is_replacement);
 }
 
 bool read_node(const v1::InstanceSnapshot::Node& m, Node* node) {
@@ -44,6 +45,7 @@ bool read_node(const v1::InstanceSnapshot::Node& m, Node* node) {
   node->failure = read_failure(m);
   node->removal_why = m.removal_why();
   node->removal_started_at = from_unix_us(m.removal_started_unix_us());
+  node->is_replacement = m.is_replacement();
   return read_enum(m.phase(), NodePhase::removing, &node->phase);
 }
 
@@ -309,6 +311,27 @@ std::optional<TokenState> from_snapshot(const v1::TokenSnapshot& m) {
   state.role = m.role();
   state.name = m.name();
   if (m.expires_unix_us() != 0) state.expires_at = from_unix_us(m.expires_unix_us());
+  return state;
+}
+
+v1::QuotaSnapshot to_snapshot(const QuotaState& state) {
+  v1::QuotaSnapshot m;
+  m.set_id(state.id);
+  m.set_version(state.version);
+  m.set_is_set(state.is_set);
+  m.set_instances(state.quota.instances);
+  m.set_cpu(state.quota.cpu);
+  m.set_ram_mb(state.quota.ram_mb);
+  m.set_disk_gb(state.quota.disk_gb);
+  return m;
+}
+
+std::optional<QuotaState> from_snapshot(const v1::QuotaSnapshot& m) {
+  QuotaState state(m.id());
+  state.version = m.version();
+  state.is_set = m.is_set();
+  state.quota = {.instances = m.instances(), .cpu = m.cpu(), .ram_mb = m.ram_mb(),
+                 .disk_gb = m.disk_gb()};
   return state;
 }
 

@@ -6,6 +6,7 @@
 
 #include "provisioner/domain/host_aggregate.h"
 #include "provisioner/domain/instance_state.h"
+#include "provisioner/domain/quota_aggregate.h"
 #include "provisioner/domain/token_aggregate.h"
 #include "provisioner/domain/version_aggregate.h"
 #include "trunkline/v1/snapshot_provisioner.pb.h"
@@ -26,5 +27,8 @@ std::optional<VersionState> from_snapshot(const v1::VersionSnapshot& m);
 
 v1::TokenSnapshot to_snapshot(const TokenState& state);
 std::optional<TokenState> from_snapshot(const v1::TokenSnapshot& m);
+
+v1::QuotaSnapshot to_snapshot(const QuotaState& state);
+std::optional<QuotaState> from_snapshot(const v1::QuotaSnapshot& m);
 
 }  // namespace trunkline::provisioner

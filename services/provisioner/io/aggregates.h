@@ -6,6 +6,7 @@
 #include "provisioner/domain/host_aggregate.h"
 #include "provisioner/domain/instance_decide.h"
 #include "provisioner/domain/instance_evolve.h"
+#include "provisioner/domain/quota_aggregate.h"
 #include "provisioner/domain/token_aggregate.h"
 #include "provisioner/domain/version_aggregate.h"
 #include "trunkline/v1/instance.pb.h"
@@ -13,7 +14,7 @@
 
 namespace trunkline::provisioner {
 
-// One aggregate out of its names: all four are decided and folded by overloads.
+// One aggregate out of its names: all are decided and folded by overloads.
 template <class StateOf, class IdOf, class CommandOf, class EventOf, class FactsOf>
 struct AggregateOf {
   using State = StateOf;
@@ -45,6 +46,11 @@ struct VersionAggregate
 struct TokenAggregate
     : AggregateOf<TokenState, std::string, v1::TokenCommand, v1::TokenEvent, TokenFacts> {
   static constexpr const char* kName = "token";
+};
+
+struct QuotaAggregate
+    : AggregateOf<QuotaState, std::string, v1::QuotaCommand, v1::QuotaEvent, QuotaFacts> {
+  static constexpr const char* kName = "quota";
 };
 
 }  // namespace trunkline::provisioner

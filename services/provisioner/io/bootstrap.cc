@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/ids.h"
+#include "provisioner/domain/quota_aggregate.h"
 
 namespace trunkline::provisioner {
 namespace {
@@ -51,6 +52,23 @@ v1::Command command_for(const std::string& what) {
   return command;
 }
 
+// What the configuration says of it becomes the default once; what administrators say later stands.
+void bootstrap_quota(runtime::ServiceHost& host, const nlohmann::json& config) {
+  const auto given = config.find("default_quota");
+  if (given == config.end()) return;
+  const auto number = [&](const char* name, uint32_t most) {
+    return given->value(name, most);
+  };
+  v1::Command command = command_for("quota/" + given->dump());
+  command.set_aggregate_id(kDefaultQuotaId);
+  auto* create = command.mutable_quota()->mutable_create_quota();
+  create->set_instances(number("instances", kMaxQuotaInstances));
+  create->set_cpu(number("cpu", kMaxQuotaCpu));
+  create->set_ram_mb(number("ram", kMaxQuotaRamMb));
+  create->set_disk_gb(number("disk_size", kMaxQuotaDiskGb));
+  decide(host, command);
+}
+
 }  // namespace
 
 void bootstrap(runtime::ServiceHost& host, const nlohmann::json& config) {
@@ -63,6 +81,7 @@ void bootstrap(runtime::ServiceHost& host, const nlohmann::json& config) {
     body->set_image(version.value("image", std::string()));
     decide(host, command);
   }
+  bootstrap_quota(host, config);
   const std::string digest = config.value("admin_token_sha256", std::string());
   if (!digest.empty()) {
     v1::Command command = command_for("token/" + digest);

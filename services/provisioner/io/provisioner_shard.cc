@@ -54,6 +54,7 @@ ProvisionerShard::ProvisionerShard(const std::string& log_dsn, bus::Bus& bus, Re
       hosts_(log_, bus),
       versions_(log_, bus),
       tokens_(log_, bus),
+      quotas_(log_, bus),
       tasks_(bus) {}
 
 void ProvisionerShard::load(const v1::ServiceSnapshot::Aggregate& aggregate) {
@@ -65,6 +66,8 @@ void ProvisionerShard::load(const v1::ServiceSnapshot::Aggregate& aggregate) {
     registry_.set_host(load_shell<v1::HostSnapshot>(hosts_, aggregate));
   } else if (aggregate.aggregate() == VersionAggregate::kName) {
     registry_.set_version(load_shell<v1::VersionSnapshot>(versions_, aggregate));
+  } else if (aggregate.aggregate() == QuotaAggregate::kName) {
+    registry_.set_quota(load_shell<v1::QuotaSnapshot>(quotas_, aggregate));
   } else if (aggregate.aggregate() == TokenAggregate::kName) {
     load_shell<v1::TokenSnapshot>(tokens_, aggregate);
   }
@@ -75,6 +78,7 @@ void ProvisionerShard::clear() {
   hosts_.entries().clear();
   versions_.entries().clear();
   tokens_.entries().clear();
+  quotas_.entries().clear();
   restless_.clear();
   registry_.forget_instances();
 }
@@ -84,6 +88,7 @@ void ProvisionerShard::save(v1::ServiceSnapshot* snapshot) {
   save_shell(hosts_, HostAggregate::kName, snapshot);
   save_shell(versions_, VersionAggregate::kName, snapshot);
   save_shell(tokens_, TokenAggregate::kName, snapshot);
+  save_shell(quotas_, QuotaAggregate::kName, snapshot);
 }
 
 InstanceState* ProvisionerShard::state_of(const std::string& uuid) {
@@ -102,6 +107,8 @@ void ProvisionerShard::on_event(const eventlog::RecordedEvent& event) {
     if (hosts_.apply(event)) registry_.set_host(hosts_.at(uuid).state);
   } else if (aggregate == VersionAggregate::kName) {
     if (versions_.apply(event)) registry_.set_version(versions_.at(uuid).state);
+  } else if (aggregate == QuotaAggregate::kName) {
+    if (quotas_.apply(event)) registry_.set_quota(quotas_.at(uuid).state);
   } else if (aggregate == TokenAggregate::kName) {
     tokens_.apply(event);
   }
@@ -176,10 +183,15 @@ v1::CommandAnswer ProvisionerShard::decide(const v1::Command& command) {
   switch (command.body_case()) {
     case v1::Command::kInstance: {
       const InstanceId id(command.aggregate_id());
-      auto answer = instances_.handle(command, command.instance(),
-                                      registry_.facts_for(id, command.instance()), true);
-      const bool refused = command.instance().has_create_instance() && !answer.has_accepted();
-      if (refused) registry_.not_created(id);
+      const auto* known = instances_.find(command.aggregate_id());
+      const InstanceState none(id);
+      const auto facts = registry_.facts_for(known == nullptr ? none : known->state,
+                                             command.instance(),
+                                             command.origin().role() == "admin", runtime::now());
+      auto answer = instances_.handle(command, command.instance(), facts, true);
+      const bool holds = command.instance().has_create_instance() ||
+                         command.instance().has_update_instance();
+      if (holds && !answer.has_accepted()) registry_.not_accepted(id);
       return answer;
     }
     case v1::Command::kHost: {
@@ -195,10 +207,14 @@ v1::CommandAnswer ProvisionerShard::decide(const v1::Command& command) {
     }
     case v1::Command::kToken:
       return tokens_.handle(command, command.token(), {}, true);
+    case v1::Command::kQuota: {
+      auto answer = quotas_.handle(command, command.quota(), {}, true);
+      if (answer.has_accepted()) registry_.set_quota(quotas_.at(command.aggregate_id()).state);
+      return answer;
+    }
     case v1::Command::kGroup:  // replication's
     case v1::Command::kPriceList:  // metering's
     case v1::Command::kWebhook:
-    case v1::Command::kQuota:
     case v1::Command::BODY_NOT_SET:
       break;
   }
@@ -266,7 +282,8 @@ bool ProvisionerShard::issue(const std::string& uuid, const v1::InstanceCommand&
   *command.mutable_instance() = body;
   v1::CommandAnswer answer;
   try {
-    answer = instances_.handle(command, body, registry_.facts_for(InstanceId(uuid), body), false);
+    const auto facts = registry_.facts_for(*state_of(uuid), body, false, runtime::now());
+    answer = instances_.handle(command, body, facts, false);
   } catch (const eventlog::LogUnavailable& error) {
     // Whether it was appended or not, the next fold and the next tick show what is left to do.
     spdlog::warn("instance {} waits for the log: {}", uuid, error.what());

@@ -63,6 +63,7 @@ class ProvisionerShard : public runtime::ShardLogic {
   runtime::AggregateShell<HostAggregate> hosts_;
   runtime::AggregateShell<VersionAggregate> versions_;
   runtime::AggregateShell<TokenAggregate> tokens_;
+  runtime::AggregateShell<QuotaAggregate> quotas_;
   runtime::TaskSender tasks_;
   ReportBook reports_;
   std::unordered_map<std::string, Cause> causes_;

@@ -11,6 +11,7 @@
 #include "provisioner/domain/endpoint_ports.h"
 #include "provisioner/domain/fleet.h"
 #include "provisioner/domain/placement.h"
+#include "provisioner/domain/project_use.h"
 #include "provisioner/domain/version_aggregate.h"
 #include "trunkline/v1/report.pb.h"
 
@@ -22,15 +23,18 @@ class Registry {
 
   void set_host(const HostState& host);
   void set_version(const VersionState& version);
+  void set_quota(const QuotaState& quota);
   void set_instance(const InstanceState& instance);
   void forget_instances();  // before a new fold
 
   void host_reported(const v1::HostReport& report, TimePoint received_at);
   std::map<HostName, TimePoint> hosts_reported_at() const;
 
-  // Of a CreateInstance, ports are held for it until set_instance(), or not_created().
-  InstanceFacts facts_for(const InstanceId& instance, const v1::InstanceCommand& command);
-  void not_created(const InstanceId& instance);
+  // What an order or a change of one needs is held for it until set_instance(), or not_accepted().
+  // Administrators are told which hosts lack what.
+  InstanceFacts facts_for(const InstanceState& instance, const v1::InstanceCommand& command,
+                          bool of_admin, TimePoint now);
+  void not_accepted(const InstanceId& instance);
   VersionFacts facts_for(const VersionId& version) const;
 
   LeftHosts left_hosts() const;
@@ -43,8 +47,16 @@ class Registry {
   void expire_reservations(TimePoint now);
 
  private:
+  std::optional<Rejection> hold_order(const InstanceState& instance,
+                                      const v1::CreateInstance& order, const std::string& image,
+                                      bool of_admin, TimePoint now);
+  std::optional<Rejection> hold_growth(const InstanceState& instance,
+                                       const v1::UpdateInstance& change, bool of_admin,
+                                       TimePoint now);
+
   mutable std::mutex mutex_;
   Fleet fleet_;
+  ProjectUse projects_;
   EndpointPorts ports_;
   const EndpointPorts::Range range_;
   LeftHosts left_;

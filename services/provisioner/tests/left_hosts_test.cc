@@ -129,14 +129,14 @@ TEST_F(LeftHostsReact, NoMoreThanOneMoreIsPlaced) {
   running(2, 1);
   left_.drained = {kHostB};
   InstanceFacts facts = offered();
-  facts.drained = {kHostB};
+  facts.left.drained = {kHostB};
   const auto outcome = [&](const Command& command, const InstanceFacts& given) {
     return trunkline::testing::describe(provisioner::decide(state_, command, given, now_));
   };
   EXPECT_EQ(outcome(place(2, 1), facts).rfind("accepted", 0), 0u);
   EXPECT_EQ(outcome(place(2, 1), offered()).rfind("ignored", 0), 0u);
   EXPECT_EQ(outcome(place(2, 2), facts).rfind("ignored", 0), 0u);
-  facts.drained = {kHostC};
+  facts.left.drained = {kHostC};
   EXPECT_EQ(outcome(place(2, 1), facts).rfind("ignored", 0), 0u);
 }
 
@@ -270,6 +270,58 @@ TEST(EndpointPorts, AreRecordedWithTheOrder) {
   scene.when(create(), facts).then("accepted: instance_created");
   EXPECT_EQ(scene.state().spec.read_write_port, 20006u);
   EXPECT_EQ(scene.state().spec.read_only_port, 20007u);
+}
+
+// ---- spreading -----------------------------------------------------------------------------
+
+// Nodes 0, 1 and 2 on host-a, host-a and host-c.
+class SharedHostReact : public LeftHostsReact {
+ protected:
+  void SetUp() override {
+    running(3, 1);
+    find_node(state_, NodeId(node_id(1)))->address.host = kHostA;
+    find_node(state_, NodeId(node_id(1)))->address.port = 5433;
+    shared_ = true;
+    left_.open = {kHostA, kHostB, kHostC};
+  }
+};
+
+TEST_F(SharedHostReact, IsSpreadAgainWithoutAGap) {
+  EXPECT_FALSE(is_at_rest(state_, left_));
+  EXPECT_THAT(outline(), ElementsAre("place 1 to spread"));
+  placed_and_made(3);
+  find_node(state_, NodeId(node_id(3)))->address.host = kHostB;
+  EXPECT_THAT(outline(), IsEmpty()) << "the new one does not stream yet";
+  const TimePoint then = now_;
+  now_ += seconds(3600);
+  EXPECT_THAT(outline(), IsEmpty()) << "it may take as long as it takes";
+  now_ = then;
+  streams(3);
+  EXPECT_THAT(outline(), ElementsAre("start_node_removal 1 host_shared"));
+  decide(start_removal(1, kHostShared));
+  membership(4, 1, 1);
+  detached(1);
+  reports_.erase(1);
+  now_ += seconds(2);
+  decide(node_removed(1));
+  EXPECT_FALSE(is_crowded(state_, left_));
+  EXPECT_THAT(outline(), IsEmpty());
+}
+
+TEST_F(SharedHostReact, StaysWhereNoOtherHostTakesNodes) {
+  left_.open = {kHostA, kHostC};
+  EXPECT_TRUE(is_at_rest(state_, left_));
+  EXPECT_THAT(outline(), IsEmpty());
+}
+
+TEST_F(SharedHostReact, WaitsForAPrimary) {
+  failover_started(0);
+  EXPECT_THAT(outline(), IsEmpty());
+}
+
+TEST_F(SharedHostReact, ThePrimaryIsNotTheOneThatGoes) {
+  opened(1);
+  EXPECT_EQ(node_that_shares(state_)->id.str(), node_id(0));
 }
 
 }  // namespace

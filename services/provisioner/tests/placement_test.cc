@@ -123,9 +123,14 @@ TEST(Placement, Table) {
        }, "b:5432 c:5432 b:5433"},
       {"cpu to the last", [](auto& w) { w.needs.size.cpu = 2 * kCpuOvercommit; }, "a:5432"},
       {"cpu beyond", [](auto& w) { w.needs.size.cpu = 2 * kCpuOvercommit + 1; }, "no_capacity"},
-      {"ram to the last", [](auto& w) { w.needs.size.ram_mb = 8192 * kRamOvercommit; }, "a:5432"},
-      {"ram beyond", [](auto& w) { w.needs.size.ram_mb = 8192 * kRamOvercommit + 1; },
+      {"one node with all the ram of a host", [](auto& w) { w.needs.size.ram_mb = 8192; },
+       "a:5432"},
+      {"one node with more than any host has", [](auto& w) { w.needs.size.ram_mb = 8193; },
        "no_capacity"},
+      {"spread: only to a host without one", [](auto& w) {
+         w.needs.used_hosts = {HostName("a"), HostName("b"), HostName("c")};
+         w.needs.spreads = true;
+       }, "no_capacity"},
       {"disk to the last", [](auto& w) { w.needs.size.disk_gb = 100 * kDiskOvercommit; },
        "a:5432"},
       {"disk beyond", [](auto& w) { w.needs.size.disk_gb = 100 * kDiskOvercommit + 1; },
@@ -161,7 +166,11 @@ TEST(Placement, SaysWhatIsMissingWhere) {
   world.fill(fleet);
   fleet.set_instance(instance_on("x", {{'a', 5432}}));
   const auto outcome = place(fleet, world.needs, kNow);
-  const std::string& message = std::get<NoPlacement>(outcome).failure.message;
+  const std::string& message = std::get<NoPlacement>(outcome).by_host;
+  EXPECT_EQ(std::get<NoPlacement>(outcome).failure.message,
+            "no place for 1 node with image postgresql-15: for a node there is missing cpu 33, "
+            "ram 57344 MB")
+      << "a customer is told no host's name";
   EXPECT_THAT(message, HasSubstr("1 node with image postgresql-15"));
   EXPECT_THAT(message, HasSubstr("a: cpu 31 of 32 left, 64 needed, "
                                  "ram 31744 MB of 32768 MB left, 65536 MB needed"));
@@ -342,6 +351,131 @@ TEST(AnswerNeeds, WaitsWhileItMayPassAndFailsOtherwise) {
   ASSERT_TRUE(failed && failed->has_record_step_failed());
   EXPECT_EQ(failed->record_step_failed().step(), "placing");
   EXPECT_EQ(failed->record_step_failed().failure().code(), "hosts_silent");
+}
+
+// ---- orders and growth ---------------------------------------------------------------------
+
+// "" or what a customer is told.
+std::string grow(Fleet& fleet, const InstanceState& instance, const Size& to, uint32_t nodes) {
+  const auto none = hold_growth(fleet, instance, to, nodes, kNow);
+  return none ? none->failure.code + ": " + none->failure.message : "";
+}
+
+TEST(Growth, IsCheckedAsAnOrderIs) {
+  // Three nodes of {1, 1024, 10}; each host has 32 cpu, 32768 MB and 1600 GB to promise.
+  struct Row {
+    const char* name;
+    Size to;
+    uint32_t nodes;
+    void (*change)(ThreeHosts&, Fleet&);
+    const char* expected;
+  };
+  const auto nothing = [](ThreeHosts&, Fleet&) {};
+  const auto b_is_busy = [](ThreeHosts&, Fleet& fleet) {
+    fleet.set_instance(instance_on("y", {{'b', 5433}}, {30, 4096, 1500}));
+  };
+  const Row rows[] = {
+      {"as it is", {1, 1024, 10}, 3, nothing, ""},
+      {"the most", {32, 8192, 1600}, 3, nothing, ""},
+      {"cpu", {33, 1024, 10}, 3, nothing, "cpu 1"},
+      {"ram of one node", {1, 8193, 10}, 3, nothing, "ram 1 MB"},
+      {"ram 1 TB, cpu 128", {128, 1048576, 1024}, 3, nothing, "cpu 96, ram 1040384 MB"},
+      {"disk", {1, 1024, 1601}, 3, nothing, "disk_size 1 GB"},
+      {"one host is busy", {2, 1024, 90}, 3, b_is_busy, ""},
+      {"one host is too busy", {3, 1024, 110}, 3, b_is_busy, "cpu 1, disk_size 10 GB"},
+      {"smaller on a host that is too busy", {1, 512, 10}, 3, b_is_busy, ""},
+      {"a node more, and no host for it", {1, 1024, 10}, 4,
+       [](ThreeHosts& w, Fleet& fleet) {
+         for (HostState state : w.hosts) {
+           state.cpu = 0;
+           fleet.set_host(state);
+         }
+       },
+       "cpu 1"},
+      {"a node more that shares", {1, 1024, 10}, 4, nothing, ""},
+      {"its host is silent", {2, 1024, 10}, 3,
+       [](ThreeHosts&, Fleet& fleet) { fleet.host_reported(HostName("a"), TimePoint{}, 50); }, ""},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    ThreeHosts world;
+    Fleet fleet;
+    world.fill(fleet);
+    InstanceState x = instance_on("x", {{'a', 5432}, {'b', 5432}, {'c', 5432}});
+    x.spec.image = "postgresql-15";
+    fleet.set_instance(x);
+    row.change(world, fleet);
+    const auto promised = [&](char name) {
+      const HostUse& use = fleet.hosts().at(HostName(std::string(1, name)));
+      return std::tuple(use.cpu, use.ram_mb, use.disk_gb, use.nodes);
+    };
+    const auto before = promised('a');
+    const std::string outcome = grow(fleet, x, row.to, row.nodes);
+    if (*row.expected == '\0') {
+      EXPECT_EQ(outcome, "");
+    } else {
+      EXPECT_TRUE(outcome.starts_with("no_capacity: ") && outcome.ends_with(row.expected))
+          << outcome;
+      EXPECT_EQ(promised('a'), before) << "nothing is held for what is refused";
+    }
+    fleet.release(x.id);
+    EXPECT_EQ(promised('a'), before);
+  }
+}
+
+TEST(Growth, TwoAtOnceDoNotBothGetTheLast) {
+  ThreeHosts world;
+  world.hosts.resize(1);
+  Fleet fleet;
+  world.fill(fleet);
+  InstanceState x = instance_on("x", {{'a', 5432}}), y = instance_on("y", {{'a', 5433}});
+  fleet.set_instance(x);
+  fleet.set_instance(y);
+  EXPECT_EQ(grow(fleet, x, {20, 1024, 10}, 1), "");
+  EXPECT_NE(grow(fleet, y, {20, 1024, 10}, 1), "");
+  fleet.release(x.id);
+  EXPECT_EQ(grow(fleet, y, {20, 1024, 10}, 1), "");
+  fleet.expire_reservations(kNow + kReservationLasts);
+  EXPECT_EQ(grow(fleet, x, {20, 1024, 10}, 1), "") << "what never came is not held for ever";
+  x.spec.size = {20, 1024, 10};
+  fleet.set_instance(x);
+  EXPECT_EQ(fleet.hosts().at(HostName("a")).cpu, 21u) << "recorded, not held beside";
+}
+
+TEST(Order, IsRefusedAtOnceIfItNeverFitsAndHeldIfItDoes) {
+  ThreeHosts world;
+  world.needs.count = 3;
+  world.needs.size = {20, 1024, 10};
+  Fleet fleet;
+  world.fill(fleet);
+  EXPECT_FALSE(hold_order(fleet, world.needs, kNow));
+  Needs other = world.needs;
+  other.instance = InstanceId(uuid_from_name("other"));
+  ASSERT_TRUE(hold_order(fleet, other, kNow));
+  EXPECT_EQ(hold_order(fleet, other, kNow)->failure.message,
+            "no place for 3 nodes with image postgresql-15: for a node there is missing cpu 8");
+  const auto placed = answer_needs(fleet, world.needs, kNow);
+  ASSERT_TRUE(placed && placed->has_place_nodes()) << "its own reservation is not in its way";
+  fleet.host_reported(HostName("c"), TimePoint{}, 50);
+  EXPECT_FALSE(hold_order(fleet, other, kNow)) << "a silent host may make it possible";
+}
+
+TEST(Spreading, IsPaced) {
+  ThreeHosts world;
+  world.needs.used_hosts = {HostName("a"), HostName("a")};
+  world.needs.spreads = true;
+  Fleet fleet;
+  world.fill(fleet);
+  const auto move = [&](const char* name) {
+    InstanceState moving = instance_on(name, {{'a', 6000}, {'b', 6000}});
+    moving.spec.nodes_number = 1;
+    fleet.set_instance(moving);
+  };
+  move("x");
+  EXPECT_TRUE(answer_needs(fleet, world.needs, kNow));
+  fleet.release(kInstance);
+  move("y");
+  EXPECT_FALSE(answer_needs(fleet, world.needs, kNow)) << "two move already";
 }
 
 }  // namespace

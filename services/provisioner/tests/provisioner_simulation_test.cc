@@ -90,7 +90,8 @@ TEST(ProvisionerSimulation, EveryLifeConverges) {
   // A simulation that never meets a thing proves nothing about it.
   for (const char* what : {"instance_failed", "instance_retried", "instance_deleted",
                            "node_removal_started", "node_removed", "database_activated",
-                           "restart", "orphan", "drain", "undrain", "lost", "switchover"}) {
+                           "restart", "orphan", "drain", "undrain", "lost", "switchover",
+                           "switchover for a restart", "change of a node that serves", "spread"}) {
     EXPECT_GT(counts[what], 0u) << what;
   }
 }

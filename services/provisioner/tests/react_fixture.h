@@ -37,7 +37,7 @@ class React : public ::testing::Test {
   }
   void decide(const Command& command) {
     InstanceFacts facts = offered();
-    facts.drained = left_.drained;
+    facts.left = left_;
     state_ = play(state_, command, facts);
     now_ = std::max(now_, kStart + seconds(state_.version));
   }
@@ -118,6 +118,13 @@ class React : public ::testing::Test {
     group(event);
   }
 
+  // Which node's report is on which host: node i on the i-th, unless node 1 shares host-a, and node
+  // 3 is placed on host-b then.
+  bool is_on(uint32_t ordinal, uint32_t host) const {
+    if (shared_ && ordinal == 1) return host == 0;
+    if (shared_ && ordinal == 3) return host == 1;
+    return ordinal == host;
+  }
   std::vector<Action> actions() {
     ReportBook book;
     for (uint32_t i = 0; i < 8; ++i) {
@@ -126,7 +133,9 @@ class React : public ::testing::Test {
       host.set_host("host-" + std::string(1, static_cast<char>('a' + i)));
       host.set_agent_id("agent");
       host.set_sequence(1);
-      if (reports_.contains(i)) *host.add_nodes() = reports_.at(i);
+      for (const auto& [ordinal, node] : reports_) {
+        if (is_on(ordinal, i)) *host.add_nodes() = node;
+      }
       book.take(host, now_ - report_age_);
     }
     return react(state_, book, {now_, watching_since_, left_});
@@ -137,7 +146,8 @@ class React : public ::testing::Test {
     for (const Action& action : actions()) {
       if (const auto* need = std::get_if<NeedPlacement>(&action)) {
         out.push_back("place " + std::to_string(need->needs.count) +
-                      (need->needs.last_chance ? " now" : ""));
+                      (need->needs.last_chance ? " now" : "") +
+                      (need->needs.spreads ? " to spread" : ""));
       } else if (const auto* send = std::get_if<SendTask>(&action)) {
         const char* what = send->task.has_ensure_node()   ? "ensure "
                            : send->task.has_remove_node() ? "remove "
@@ -191,6 +201,7 @@ class React : public ::testing::Test {
   std::map<uint32_t, v1::NodeReport> reports_;
   std::set<uint32_t> silent_;
   LeftHosts left_;
+  bool shared_ = false;
   TimePoint now_ = kStart;
   milliseconds report_age_{100};
   TimePoint watching_since_ = kStart - seconds(3600);

@@ -26,8 +26,15 @@ void World::take_task(Agent& agent, const v1::Task& task) {
         state->exists()) {
       violation("an empty box is made in the place of the primary's data");
     }
+    const bool serves = box_is_ready(box.instance, task.node_id());
     box.address = task.ensure_node().address();
     box.generation = task.ensure_node().generation();
+    if (serves) look_at_change(task.node_id(), box);
+    box.changed_under = group.primary;
+    if (serves && group.open && group.primary == task.node_id() && group.members.size() > 1) {
+      box.awaits_restart = true;
+      box.restarts_at = now_ + seconds(20);
+    }
     if (now_ < agent.failing_until && rng_.chance(50)) box.doomed_generation = box.generation;
     box.done_at = now_ + rng_.up_to(400);
     return;
@@ -49,6 +56,11 @@ v1::HostReport World::report_of(Agent& agent) {
     auto& node = *report.add_nodes();
     node.set_node_id(id);
     node.set_instance_id(states_[box.instance].id.str());
+    const bool is_primary = groups_[box.instance].primary == id;
+    if (box_is_ready(box.instance, id) || box.awaits_restart) {
+      node.set_postgres(is_primary ? v1::POSTGRES_STATE_OPEN : v1::POSTGRES_STATE_RECOVERING);
+      node.set_wal_receiver_streaming(!is_primary);
+    }
     auto& ensure = *node.mutable_ensure();
     ensure.set_generation(box.generation);
     if (now_ >= box.done_at) {
@@ -85,6 +97,10 @@ void World::run_agent(Agent& agent) {
     const bool failing = now_ < agent.failing_until && now_ < box.done_at;
     if (failing) box.done_at = std::max(box.done_at, agent.failing_until + milliseconds(1));
     if (box.doomed_generation == box.generation) box.done_at = now_ + seconds(1);
+    if (box.awaits_restart) {
+      box.awaits_restart = now_ < box.restarts_at;
+      box.done_at = now_ + milliseconds(1) + (box.awaits_restart ? seconds(1) : seconds(0));
+    }
     if (box.has_data && box.removing && states_[box.instance].exists() &&
         groups_[box.instance].primary == id) {
       violation("the primary's box is removed");
@@ -102,6 +118,28 @@ World::Box* World::find_box(const std::string& node) {
     if (box != agent.boxes.end()) return &box->second;
   }
   return nullptr;
+}
+
+bool World::primary_awaits_restart(size_t instance) const {
+  for (const auto& [name, agent] : agents_) {
+    const auto box = agent.boxes.find(groups_[instance].primary);
+    if (box != agent.boxes.end()) return box->second.awaits_restart;
+  }
+  return false;
+}
+
+// Where nothing goes wrong, no two nodes that served are restarted by one change at a time.
+void World::look_at_change(const std::string& node, const Box& box) {
+  if (!is_calm_ || !groups_[box.instance].ever_open) return;
+  ++counts_["change of a node that serves"];
+  for (const auto& [name, agent] : agents_) {
+    for (const auto& [id, other] : agent.boxes) {
+      const bool same_round = other.instance == box.instance && id != node &&
+                              other.generation == box.generation && !other.removing &&
+                              other.changed_under == groups_[box.instance].primary;
+      if (same_round && now_ < other.done_at) violation("two nodes restart at once");
+    }
+  }
 }
 
 bool World::box_is_ready(size_t instance, const std::string& node) const {

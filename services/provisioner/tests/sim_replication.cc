@@ -77,12 +77,14 @@ bool World::look_at_standbys(size_t instance) {
 bool World::switch_over(size_t instance) {
   Group& group = groups_[instance];
   const auto member = group.members.find(group.primary);
-  if (member == group.members.end() || !member->second) return false;
+  if (member == group.members.end()) return false;
+  const bool restarts = primary_awaits_restart(instance);
+  if (!member->second && !restarts) return false;
   const auto heir = std::ranges::find_if(group.order, [&](const std::string& id) {
     return group.streaming.contains(id) && group.members.contains(id) && !group.members.at(id);
   });
   if (heir == group.order.end()) return false;
-  ++counts_["switchover"];
+  ++counts_[member->second ? "switchover" : "switchover for a restart"];
   group.heir = *heir;
   group.open = group.settled = false;
   v1::GroupEvent event;
@@ -117,6 +119,10 @@ void World::run_replication(size_t instance) {
   if (!group.open) {
     if (!group.heir.empty()) {
       group.streaming.erase(group.heir);
+      if (Box* old = find_box(group.primary); old && old->awaits_restart) {
+        old->awaits_restart = false;
+        old->done_at = now_ + rng_.up_to(400);
+      }
       group.primary = std::exchange(group.heir, {});
       event.mutable_primary_assigned()->set_node_id(group.primary);
       return append(instance, event);

@@ -46,6 +46,7 @@ World::World(uint64_t seed, uint32_t hosts, uint32_t instances)
     agent.host.disk_gb = 1000;
     agent.host.images = {"postgresql-15"};
     fleet_.set_host(agent.host);
+    left_.open.insert(agent.host.name);
     agents_.emplace(agent.host.name, std::move(agent));
   }
   for (uint32_t i = 0; i < instances; ++i) {
@@ -76,7 +77,7 @@ void World::append(size_t instance, const v1::GroupEvent& event) {
 bool World::decide_and_append(size_t instance, const v1::InstanceCommand& command) {
   InstanceFacts facts = offered();
   if (command.has_place_nodes()) {
-    facts.drained = left_.drained;
+    facts.left = left_;
     facts.taken = fleet_.taken_by_others(states_[instance].id, command.place_nodes());
   }
   const auto decision = decide(states_[instance], command, facts, now_);
@@ -102,6 +103,10 @@ void World::look_at_event(size_t instance, const v1::InstanceEvent& event) {
     const bool in_use = groups_[instance].members.contains(id) &&
                         !groups_[instance].detached.contains(id);
     if (in_use && state.group.ever_open) violation("a node goes that replication has not let go");
+  }
+  if (event.has_node_removal_started() &&
+      event.node_removal_started().why() == kHostShared) {
+    ++counts_["spread"];
   }
   if (event.has_instance_activated()) {
     for (const Node& node : state.nodes) {
@@ -293,6 +298,8 @@ void World::set_service(Agent& agent, HostService service) {
   agent.host.schedulable = service == HostService::in_service;
   left_.drained.erase(agent.host.name);
   left_.lost.erase(agent.host.name);
+  left_.open.erase(agent.host.name);
+  if (service == HostService::in_service) left_.open.insert(agent.host.name);
   if (service == HostService::draining) left_.drained.insert(agent.host.name);
   if (service == HostService::lost) left_.lost.insert(agent.host.name);
   fleet_.set_host(agent.host);
@@ -385,6 +392,7 @@ std::string World::why_not_converged() const {
     if (state.exists() && state.nodes.size() != state.spec.nodes_number) return "nodes differ";
     if (state.exists() && has_wanted_node_on(state, left_.drained)) return "a host is not left";
     if (state.exists() && has_wanted_node_on(state, left_.lost)) return "a lost host is not left";
+    if (state.exists() && is_crowded(state, left_)) return "nodes share a host";
     for (const Node& node : state.nodes) wanted[node.id.str()] = node.address.host.str();
   }
   for (const auto& [name, agent] : agents_) {

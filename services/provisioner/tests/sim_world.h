@@ -39,13 +39,19 @@ struct Faults {
   uint64_t provisioner_dies = 0;  // a decision
   uint64_t replication_sleeps = 0;  // a step
   uint64_t max_delay_ms = 50;
+  bool any() const {
+    return loss + repeat + host_fails + agent_dies + provisioner_dies + replication_sleeps > 0;
+  }
 };
 
 class World {
  public:
   World(uint64_t seed, uint32_t hosts, uint32_t instances);
 
-  void set_faults(const Faults& faults) { faults_ = faults; }
+  void set_faults(const Faults& faults) {
+    faults_ = faults;
+    if (faults.any()) is_calm_ = false;
+  }
   // Time goes on by up to half a second; everybody does what there is to do.
   void step();
   // A customer does something, good or bad.
@@ -79,6 +85,9 @@ class World {
     TimePoint done_at;
     uint64_t doomed_generation = 0;  // fails at this one for ever
     bool has_data = false;
+    bool awaits_restart = false;  // a primary, until another node is, or for so long
+    TimePoint restarts_at;
+    std::string changed_under;    // the primary when it was told its newest generation
     bool removing = false;
     TimePoint removed_at;
     v1::ApplyObjects objects;
@@ -139,6 +148,8 @@ class World {
   void set_service(Agent& agent, HostService service);
   void read_order(size_t instance);
   bool box_is_ready(size_t instance, const std::string& node) const;
+  bool primary_awaits_restart(size_t instance) const;
+  void look_at_change(const std::string& node, const Box& box);
   Box* find_box(const std::string& node);
   bool objects_match(const InstanceState& state, const Box& box) const;
 
@@ -160,6 +171,7 @@ class World {
   std::vector<std::string> violations_;
   std::map<std::string, size_t> counts_;
   bool quiet_ = true;
+  bool is_calm_ = true;  // nothing ever went wrong
   uint32_t names_ = 0;
 };
 

@@ -48,6 +48,7 @@ InstanceState full_instance() {
   scene.after(step_failed("placing", "no_capacity"));
   InstanceState state = scene.state();
   state.nodes[1].failure = FailureNote{"disk_full", "it is full"};
+  state.nodes[2].is_replacement = true;
   uint64_t version = 0;
   v1::GroupEvent event;
   auto& members = *event.mutable_group_membership_changed();
@@ -143,6 +144,13 @@ TEST(Snapshot, SmallAggregatesRoundTrip) {
   token.expires_at = kStart;
   expect_round_trip(token);
   expect_all_set(to_snapshot(token));
+
+  QuotaState quota("p");
+  quota.version = 2;
+  quota.is_set = true;
+  quota.quota = {.instances = 1, .cpu = 2, .ram_mb = 3, .disk_gb = 4};
+  expect_round_trip(quota);
+  expect_all_set(to_snapshot(quota));
 }
 
 }  // namespace
