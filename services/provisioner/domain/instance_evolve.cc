@@ -1,6 +1,7 @@
 #include "provisioner/domain/instance_evolve.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "provisioner/domain/conversions.h"
 #include "trunkline/v1/group.pb.h"
@@ -284,11 +285,14 @@ bool begins_work(Body body) {
 
 void evolve(InstanceState& state, const v1::InstanceEvent& event, TimePoint recorded_at) {
   ++state.version;
+  // A running instance changes node by node, and each has the time of a step.
+  const Node* made = event.has_node_created()
+                         ? find_node(std::as_const(state), NodeId(event.node_created().node_id()))
+                         : nullptr;
+  const bool goes_on = made != nullptr && made->created_generation > 0;
   apply(state, event, recorded_at);
   const bool anew = begins_work(event.body_case());
   if (anew) begin_work(state);
-  // A running instance changes node by node.
-  const bool goes_on = event.body_case() == Body::kNodeCreated && state.group.ever_open;
   const Step step = step_of(state);
   if (step == state.step && !anew && !goes_on) return;
   state.step = step;
