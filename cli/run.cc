@@ -57,8 +57,8 @@ std::unique_ptr<CLI::App> make_app(Session& session) {
   add_common_options(*app, session);
   for (const auto add :
        {add_instances, add_failovers, add_users, add_databases, add_versions, add_hosts,
-        add_tokens, add_quotas, add_operations, add_usage, add_invoices, add_price_lists, add_webhooks,
-        add_log, add_logs, add_audit, add_status, add_completion}) {
+        add_tokens, add_quotas, add_operations, add_usage, add_invoices, add_price_lists,
+        add_webhooks, add_log, add_logs, add_audit, add_status, add_completion}) {
     add(*app, session);
   }
   return app;
