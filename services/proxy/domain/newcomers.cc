@@ -8,7 +8,7 @@ NewcomerLimits limits_within(NewcomerLimits wanted, uint64_t connections) {
   const auto at_most = [](uint64_t value, uint64_t most) {
     return std::max<uint64_t>(std::min(value, most), 1);
   };
-  const uint64_t in_all = at_most(wanted.in_all, connections / 2);
+  const uint64_t in_all = at_most(wanted.in_all, connections / 4);
   // No address alone takes all places, nor do three together.
   return {in_all, at_most(wanted.an_address, in_all / 4)};
 }

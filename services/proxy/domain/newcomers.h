@@ -10,11 +10,11 @@ namespace trunkline::proxy {
 using PeerAddress = uint32_t;  // IPv4
 
 struct NewcomerLimits {
-  uint64_t in_all = 8'000;
+  uint64_t in_all = 5'000;
   uint64_t an_address = 1'000;
 };
 
-// So few that `connections` still holds as many others.
+// So few that three quarters of `connections` are for those who have proven who they are.
 NewcomerLimits limits_within(NewcomerLimits wanted, uint64_t connections);
 
 class Newcomers {

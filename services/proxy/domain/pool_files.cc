@@ -1,6 +1,8 @@
 #include "proxy/domain/pool_files.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 
 #include "proxy/domain/scram.h"
 
@@ -10,6 +12,10 @@ namespace {
 constexpr size_t kMostUserBytes = 63;  // PostgreSQL's NAMEDATALEN - 1
 constexpr uint32_t kUnlimitedServers = 100;
 constexpr uint32_t kMostServersEach = 100;
+// The comment tells it from a client's.
+constexpr std::string_view kReset = "DISCARD ALL -- by the pool";
+constexpr size_t kMostValueBytes = 255;
+constexpr size_t kMostNameBytes = 63;  // the server cuts an application's name, too
 
 std::string quoted(std::string_view text, char quote) {
   std::string out(1, quote);
@@ -26,7 +32,57 @@ bool fits(std::string_view user) {
          std::none_of(user.begin(), user.end(), is_control);
 }
 
+std::string in_lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  return out;
+}
+
+// Those that PgBouncer carries from server to server.
+bool is_followed(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kNames{"client_encoding", "datestyle", "timezone",
+                                                   "standard_conforming_strings"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+// All values above 0 show numbers alike, and 1 is the default.
+bool is_like_the_default(std::string_view float_digits) {
+  int value = 0;
+  const auto [end, error] =
+      std::from_chars(float_digits.data(), float_digits.data() + float_digits.size(), value);
+  return error == std::errc() && end == float_digits.data() + float_digits.size() && value > 0;
+}
+
 }  // namespace
+
+std::string pool_reset() { return simple_query(kReset); }
+
+PoolStartup pool_startup(const std::vector<std::pair<std::string, std::string>>& parameters) {
+  PoolStartup out;
+  std::vector<std::pair<std::string, std::string>> passed;
+  for (const auto& [written, value] : parameters) {
+    const std::string name = in_lower_case(written);
+    if (name == "user" || name == "database") {
+      passed.emplace_back(name, value);
+    } else if (name == "application_name") {
+      passed.emplace_back(name, value.substr(0, kMostNameBytes));
+    } else if (is_followed(name)) {
+      passed.emplace_back(name, value);
+      if (value.size() > kMostValueBytes) {
+        out.refusal = {"22023", "invalid value for parameter \"" + name + "\": it is longer than " +
+                                    std::to_string(kMostValueBytes) + " bytes"};
+      }
+    } else if (name != "extra_float_digits" || !is_like_the_default(value)) {
+      const std::string what = name == "options" ? "start-up options \"" + value + "\""
+                                                 : "start-up parameter \"" + written + "\"";
+      out.refusal = {"0A000", what + " cannot be set at the pooled port, where sessions share "
+                                     "servers: ALTER ROLE or ALTER DATABASE ... SET does it, or "
+                                     "use the endpoint's own port"};
+    }
+  }
+  out.packet = startup_packet(passed);
+  return out;
+}
 
 PoolLimits pool_limits(uint32_t connections) {
   if (connections == 0) connections = kUnlimitedServers;
@@ -49,14 +105,15 @@ std::string pool_config(std::string_view folder, const PoolLimits& limits) {
   out +=
       "admin_users =\n"
       "stats_users =\n"
-      "pool_mode = transaction\n";
+      "pool_mode = transaction\n"
+      "server_reset_query_always = 1\n";
+  out += "server_reset_query = " + std::string(kReset) + "\n";
   // The proxy counts clients; one that has gone may still have its place here for a moment.
   out += "max_client_conn = " + std::to_string(limits.clients + 100) + "\n";
   out += "default_pool_size = " + std::to_string(limits.servers_each) + "\n";
   out += "max_db_connections = " + std::to_string(limits.servers) + "\n";
   out += "max_user_connections = " + std::to_string(limits.servers) + "\n";
   out +=
-      "ignore_startup_parameters = extra_float_digits, options\n"
       "server_tls_sslmode = disable\n"
       "server_connect_timeout = 30\n"
       "server_login_retry = 0.2\n"

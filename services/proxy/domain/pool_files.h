@@ -8,6 +8,10 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include "proxy/domain/wire.h"
 
 namespace trunkline::proxy {
 
@@ -28,6 +32,17 @@ struct PoolLimits {
 PoolLimits pool_limits(uint32_t connections);
 
 std::string pool_config(std::string_view folder, const PoolLimits& limits);
+
+// What PgBouncer sends to a server that a client gives back, as a message. What a client leaves
+// behind must not be the next one's: a connection on which this fails is closed.
+std::string pool_reset();
+
+// A client's start-up parameters for its pool, as a packet; or why they cannot be honoured there.
+struct PoolStartup {
+  std::string packet;
+  Refusal refusal;  // an empty sqlstate: none
+};
+PoolStartup pool_startup(const std::vector<std::pair<std::string, std::string>>& parameters);
 
 // PgBouncer's auth_file. Users that it cannot hold are left out.
 std::string pool_users(const std::map<std::string, std::string, std::less<>>& verifiers);

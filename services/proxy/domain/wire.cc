@@ -20,20 +20,28 @@ std::string message(char type, std::string_view body) {
   return out;
 }
 
-std::string fatal(const Refusal& refusal) {
+namespace {
+
+std::string report(const char* severity, const Refusal& refusal) {
   std::string body;
   const auto field = [&body](char code, std::string_view value) {
     body.push_back(code);
     body += value;
     body.push_back('\0');
   };
-  field('S', "FATAL");
-  field('V', "FATAL");
+  field('S', severity);
+  field('V', severity);
   field('C', refusal.sqlstate);
   field('M', refusal.text);
   body.push_back('\0');
   return message('E', body);
 }
+
+}  // namespace
+
+std::string fatal(const Refusal& refusal) { return report("FATAL", refusal); }
+
+std::string error_report(const Refusal& refusal) { return report("ERROR", refusal); }
 
 std::string authentication(uint32_t code, std::string_view data) {
   std::string body;

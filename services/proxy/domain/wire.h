@@ -29,6 +29,7 @@ struct Refusal {
   std::string text;
 };
 std::string fatal(const Refusal& refusal);
+std::string error_report(const Refusal& refusal);  // after which the connection goes on
 
 // AuthenticationRequest with `code`.
 std::string authentication(uint32_t code, std::string_view data = {});

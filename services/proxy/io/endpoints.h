@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proxy/domain/route_view.h"
+#include "proxy/io/statement_store.h"
 #include "trunkline/v1/route.pb.h"
 
 namespace trunkline::proxy {
@@ -45,8 +46,11 @@ class Endpoint {
                                         std::shared_ptr<const RouteView>* seen);
   void leave(const NodeId& node);
 
+  StatementTexts& statement_texts() { return statement_texts_; }
+
  private:
   const EndpointName name_;
+  StatementStore statement_texts_;
   mutable std::mutex mutex_;
   std::shared_ptr<const RouteView> route_;
   std::map<NodeId, uint64_t> sessions_;

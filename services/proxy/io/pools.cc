@@ -284,12 +284,24 @@ void Pools::bury(Pool& pool) {
   set_state(pool, State::coming);
 }
 
+bool Pools::is_crowded() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<size_t>(std::count_if(pools_.begin(), pools_.end(), [](const auto& each) {
+           return each.second->process != nullptr;
+         })) >= options_.most;
+}
+
 void Pools::start(Pool& pool) {
   if (access(options_.program.c_str(), X_OK) != 0) {
     if (!std::exchange(complained_, true)) {
       spdlog::error("no connection pools: there is no {}", options_.program);
     }
     set_state(pool, State::impossible);
+    pool.not_before = steady_clock::now() + kAfterFailure;
+    return;
+  }
+  if (is_crowded()) {
+    set_state(pool, State::crowded);
     pool.not_before = steady_clock::now() + kAfterFailure;
     return;
   }

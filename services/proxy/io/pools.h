@@ -24,11 +24,12 @@ struct PoolOptions {
   std::string program = "/usr/sbin/pgbouncer";
   std::string user = "nobody";  // if this process is root: PgBouncer refuses to be
   std::chrono::milliseconds idle_time{60'000};
+  size_t most = 1'000;  // that run at once
 };
 
 class Pools {
  public:
-  enum class State { coming, up, impossible };
+  enum class State { coming, up, impossible, crowded };
   // Called on the pools' own thread, with a socket that listens for connections of the endpoint's
   // pool and belongs to who is called; and when the endpoint is gone.
   using Opened = std::function<void(const EndpointName&, int fd)>;
@@ -48,6 +49,7 @@ class Pools {
   std::string folder(const EndpointName& name) const;  // where it listens (kPoolClientPort)
   void route_changed(const RouteView& now);
   size_t running() const;
+  size_t most() const { return options_.most; }
 
  private:
   using Key = std::pair<InstanceId, EndpointKind>;
@@ -65,6 +67,8 @@ class Pools {
 
   void set_state(Pool& pool, State state);
   void wake() const;
+
+  bool is_crowded() const;
 
   const PoolOptions options_;
   const EndpointTable& endpoints_;

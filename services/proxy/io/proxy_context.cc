@@ -64,10 +64,34 @@ void NewcomerPlace::reset() {
   context->newcomers.go(address_);
 }
 
+SharedPlace& SharedPlace::operator=(SharedPlace&& other) noexcept {
+  reset();
+  context_ = std::exchange(other.context_, nullptr);
+  shares_ = other.shares_;
+  who_ = other.who_;
+  return *this;
+}
+
+void SharedPlace::reset() {
+  ProxyContext* const context = std::exchange(context_, nullptr);
+  if (context == nullptr) return;
+  const std::lock_guard lock(context->shares_mutex);
+  shares_->give_back(who_);
+}
+
+SharedPlace ProxyContext::take(Shares& of, const InstanceId& who, uint64_t* share) {
+  const std::lock_guard lock(shares_mutex);
+  if (of.take(who)) return SharedPlace(*this, of, who);
+  *share = of.share();
+  return {};
+}
+
 ProxyContext::ProxyContext(ProxyOptions chosen)
     : options(std::move(chosen)),
       most_connections(std::min(options.most_connections, raise_descriptor_limit())),
       traffic(options.traffic_file),
+      session_shares(most_connections - most_connections / 4),
+      waiting_shares(options.most_waiting),
       newcomers(limits_within(options.newcomers, most_connections)) {
   if (!options.tls_certificate_file.empty()) {
     client_tls = server_context(options.tls_certificate_file, options.tls_key_file);

@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "proxy/domain/newcomers.h"
+#include "proxy/domain/pool_files.h"
+#include "proxy/domain/shares.h"
 #include "proxy/io/endpoints.h"
 #include "proxy/io/pools.h"
 #include "proxy/io/tls.h"
@@ -34,7 +36,7 @@ struct ProxyOptions {
   unsigned threads = 0;              // 0: one for two processors
   uint64_t most_connections = 20'000;  // at most what descriptors allow
   uint64_t most_waiting = 2'000;     // for a primary
-  NewcomerLimits newcomers;          // at most what leaves half of the connections to others
+  NewcomerLimits newcomers;          // at most what leaves three quarters of the connections
   std::chrono::milliseconds startup_time{10'000};
   std::chrono::milliseconds login_time{15'000};
   std::chrono::milliseconds wait_when_down{10'000};
@@ -86,6 +88,28 @@ class NewcomerPlace {
   PeerAddress address_ = 0;
 };
 
+// One instance's place among those that all share, until it is reset or destroyed.
+class SharedPlace {
+ public:
+  SharedPlace() = default;
+  SharedPlace(SharedPlace&& other) noexcept
+      : context_(std::exchange(other.context_, nullptr)),
+        shares_(other.shares_),
+        who_(other.who_) {}
+  SharedPlace& operator=(SharedPlace&& other) noexcept;
+  ~SharedPlace() { reset(); }
+  void reset();
+  explicit operator bool() const { return context_ != nullptr; }
+
+ private:
+  friend struct ProxyContext;
+  SharedPlace(ProxyContext& context, Shares& shares, InstanceId who)
+      : context_(&context), shares_(&shares), who_(std::move(who)) {}
+  ProxyContext* context_ = nullptr;
+  Shares* shares_ = nullptr;
+  InstanceId who_;
+};
+
 struct ProxyContext {
   explicit ProxyContext(ProxyOptions chosen);
   const ProxyOptions options;
@@ -93,10 +117,16 @@ struct ProxyContext {
   EndpointTable endpoints;
   TrafficMeter traffic;
   Pools* pools = nullptr;  // if there is a pooled port
+  const std::string pool_reset = proxy::pool_reset();  // a message that only pools send
   CancelKeys cancel_keys;
   TlsContext client_tls;  // null: none
   TlsContext node_tls;    // null: none
   std::string certificate_hash;
+  // Takes a place for `who`; none: it has its share, which `share` then is.
+  SharedPlace take(Shares& of, const InstanceId& who, uint64_t* share);
+  std::mutex shares_mutex;
+  Shares session_shares;  // what newcomers leave
+  Shares waiting_shares;
   std::mutex newcomers_mutex;
   Newcomers newcomers;
   std::atomic<uint64_t> connections = 0;

@@ -240,7 +240,8 @@ void ProxyServer::accept_from(Listener& listener) {
       refuse(fd, {"53300", "sorry, too many clients already"});
       continue;
     }
-    if (!take_newcomer(address)) {
+    const bool is_ours = listener.entrance.way == Way::from_pool;
+    if (!is_ours && !take_newcomer(address)) {
       refuse(fd, {"53300", "too many connections are not authenticated yet"});
       continue;
     }

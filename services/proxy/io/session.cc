@@ -18,7 +18,8 @@ Session::Session(Worker& worker, ClientPeer peer, Entrance entrance)
       context_(worker.context),
       loopback_(peer.loopback),
       accepted_fd_(peer.fd),
-      newcomer_(context_, peer.address),
+      newcomer_(entrance.way == Way::from_pool ? NewcomerPlace()
+                                               : NewcomerPlace(context_, peer.address)),
       entrance_(std::move(entrance)),
       client_(worker.loop, this, &Session::on_events),
       server_(worker.loop, this, &Session::on_events) {}
@@ -75,6 +76,7 @@ void Session::close() {
     dismiss();
     pool_place_.reset();
   }
+  share_.reset();
   worker_.bury(this);
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "proxy/domain/carried.h"
+#include "proxy/domain/pooled_statements.h"
 #include "proxy/domain/route_view.h"
 #include "proxy/domain/scram.h"
 #include "proxy/domain/startup.h"
@@ -72,8 +73,14 @@ class Session {
   void leave_place();
 
   // session_pool.cc
-  Task<std::string> connect_to_pool(NodeSession* out);  // as connect_to_node()
+  using Parameters = std::vector<std::pair<std::string, std::string>>;
+  Task<std::string> connect_to_pool(const Parameters& parameters,
+                                    NodeSession* out);  // as connect_to_node()
   bool is_pooled() const { return entrance_.way == Way::pooled; }
+  void take_from_pooled(std::string_view bytes);
+  void take_held();
+  void pass_to_pooled(std::string_view bytes);
+  bool fails_to_reset(std::string_view bytes);
 
   // session_forward.cc
   void enter_forwarding();
@@ -108,6 +115,7 @@ class Session {
   Task<void> task_;
 
   std::shared_ptr<Endpoint> endpoint_;
+  SharedPlace share_;            // of all that proxies can hold
   bool admitted_ = false;
   EndpointMeter* meter_ = nullptr;  // once there is something to count; a pool counts for its own
   Worker::EndpointSessions::iterator place_in_worker_;
@@ -120,6 +128,11 @@ class Session {
   std::optional<Placed> placed_;
   std::optional<PoolPlace> pool_place_;  // if it is pooled
   std::optional<CancelKeys::Key> cancel_key_;
+
+  std::unique_ptr<PooledStatements> statements_;  // if it is pooled
+  std::string held_;             // what a pooled client said too early
+  bool resetting_ = false;       // a pool has sent its reset to the server
+  std::string reset_answer_;     // so far
 
   Traffic traffic_;
   Backlog to_server_;

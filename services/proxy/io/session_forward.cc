@@ -97,7 +97,8 @@ bool Session::flush(Backlog& backlog, Stream& to) {
   backlog = {};
   if (&to == &server_ && client_ended_) server_.shut_down_writing();
   update_wants();
-  return true;
+  if (&to == &server_) take_held();
+  return phase_ == Phase::forwarding;
 }
 
 void Session::put(Backlog& backlog, Stream& to, std::string_view bytes) {
@@ -119,7 +120,7 @@ void Session::put(Backlog& backlog, Stream& to, std::string_view bytes) {
 }
 
 void Session::pump_client() {
-  if (!to_server_.empty() || client_ended_) return;
+  if (!to_server_.empty() || !held_.empty() || client_ended_) return;
   const ssize_t got = client_.read(client_.loop().scratch(), Loop::kScratchBytes);
   if (got == Stream::kAgain) return;
   if (got == Stream::kBroken) {
@@ -137,6 +138,11 @@ void Session::pump_client() {
     return;
   }
   const std::string_view bytes(client_.loop().scratch(), static_cast<size_t>(got));
+  if (statements_) {
+    take_from_pooled(bytes);
+    return;
+  }
+  if (entrance_.way == Way::from_pool && bytes == context_.pool_reset) resetting_ = true;
   if (!traffic_.from_client(bytes)) {
     end_with(kBroken);
     return;
@@ -159,12 +165,20 @@ void Session::pump_server() {
     return;
   }
   std::string_view bytes(server_.loop().scratch(), static_cast<size_t>(got));
+  if (resetting_ && fails_to_reset(bytes)) {
+    close();
+    return;
+  }
   const size_t allowed = traffic_.from_server(bytes);
   const bool all = allowed == bytes.size();
   bytes = bytes.substr(0, allowed);
   if (meter_ != nullptr) meter_->count_bytes(0, bytes.size());
-  put(to_client_, client_, bytes);
-  if (phase_ == Phase::closed) return;
+  if (statements_) {
+    pass_to_pooled(bytes);
+  } else {
+    put(to_client_, client_, bytes);
+  }
+  if (phase_ != Phase::forwarding) return;
   if (!all) {
     if (traffic_.commit_in_doubt()) ++context_.commits_in_doubt;
     end_with(traffic_.commit_in_doubt() ? kInDoubt : kBroken);
@@ -179,7 +193,7 @@ void Session::update_wants() {
   uint32_t server = 0;
   if (!to_client_.empty()) client |= EPOLLOUT;
   if (!to_server_.empty()) server |= EPOLLOUT;
-  if (to_server_.empty() && !client_ended_) client |= EPOLLIN | EPOLLRDHUP;
+  if (to_server_.empty() && held_.empty() && !client_ended_) client |= EPOLLIN | EPOLLRDHUP;
   if (to_client_.empty()) server |= EPOLLIN | EPOLLRDHUP;
   // With no interest a hang-up would still be told, again and again.
   client_.want(client == 0 ? static_cast<uint32_t>(EPOLLET) : client);

@@ -57,11 +57,16 @@ Task<void> Session::log_in() {
   if (reads) company_ = company_of(packet);
   place_in_worker_ = worker_.enroll(*endpoint_, this);
   std::string answer = std::move(sasl_last_) + authentication(kOk);
-  admitted_ = endpoint_->admit(entrance_.way);
+  uint64_t share = 0;
+  share_ = context_.take(context_.session_shares, endpoint_->name().instance, &share);
+  admitted_ = share_ && endpoint_->admit(entrance_.way);
   NodeSession node;
   std::string last_words;
-  if (admitted_ && is_pooled()) {
-    last_words = co_await connect_to_pool(&node);
+  if (!share_) {
+    last_words = fatal({"53300", "the proxy has no more connections for this instance: its share "
+                                 "of those that all instances use is " + std::to_string(share)});
+  } else if (admitted_ && is_pooled()) {
+    last_words = co_await connect_to_pool(packet.parameters, &node);
   } else if (admitted_) {
     last_words = co_await connect_to_node(std::chrono::steady_clock::now(), true, &node);
   } else {

@@ -51,6 +51,7 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
   struct Waiting {
     std::atomic<uint64_t>& count;
     bool counted = false;
+    SharedPlace share;
     ~Waiting() {
       if (counted) --count;
     }
@@ -85,7 +86,13 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
     if (std::chrono::steady_clock::now() >= until) co_return not_now();
     if (bounded_by_state && !waiting.counted) {
       waiting.counted = true;
-      if (++context_.waiting > context_.options.most_waiting) co_return not_now();
+      ++context_.waiting;
+      uint64_t share = 0;
+      waiting.share = context_.take(context_.waiting_shares, endpoint_->name().instance, &share);
+      if (!waiting.share) {
+        co_return fatal({"53300", "too many clients of this instance wait for its server: its "
+                                  "share of all that may wait is " + std::to_string(share)});
+      }
     }
     pause_client();
     const bool again_soon = node || !unreachable.empty();

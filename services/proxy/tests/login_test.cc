@@ -169,6 +169,28 @@ TEST_F(Login, authenticated_clients_are_no_newcomers) {
   }
 }
 
+TEST_F(Login, one_instance_takes_no_place_from_another) {
+  ProxyOptions options;
+  options.most_connections = 40;
+  options.newcomers.an_address = 40;
+  start(std::move(options));
+  v1::Route other = route(v1::ROUTE_STATE_OPEN, 1);
+  other.set_instance_id("22222222-2222-4333-8444-555555555555");
+  proxy_->endpoints().take(other);
+  std::vector<Client> greedy;
+  while (PQstatus((greedy.emplace_back(connect())).get()) == CONNECTION_OK) {
+    ASSERT_LT(greedy.size(), 40u);
+  }
+  EXPECT_EQ(greedy.size(), 21u);  // two thirds of what is not for newcomers, and a refusal
+  EXPECT_STREQ(PQparameterStatus(greedy[0].get(), "server_encoding"), "UTF8");
+  EXPECT_THAT(PQerrorMessage(greedy.back().get()),
+              ::testing::HasSubstr("its share of those that all instances use is 15"));
+  EXPECT_EQ(value(connect("options='-c trunkline.endpoint=" + other.instance_id() + "'"),
+                  "SELECT 1"), "1");
+  greedy.clear();
+  EXPECT_TRUE(await([&] { return value(connect(), "SELECT 1") == "1"; }));
+}
+
 TEST_F(Login, what_is_no_packet_is_refused) {
   start();
   for (const std::string& bytes :

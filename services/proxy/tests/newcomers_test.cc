@@ -28,13 +28,13 @@ TEST(Newcomers, are_bounded_in_all_and_forgotten_when_they_went) {
   EXPECT_TRUE(newcomers.come(5));
 }
 
-TEST(Newcomers, leave_half_of_the_connections_to_others) {
+TEST(Newcomers, leave_three_quarters_of_the_connections_to_others) {
   const NewcomerLimits wide = limits_within({8'000, 1'000}, 20'000);
-  EXPECT_EQ(wide.in_all, 8'000u);
+  EXPECT_EQ(wide.in_all, 5'000u);
   EXPECT_EQ(wide.an_address, 1'000u);
   const NewcomerLimits narrow = limits_within({8'000, 1'000}, 400);
-  EXPECT_EQ(narrow.in_all, 200u);
-  EXPECT_EQ(narrow.an_address, 50u);
+  EXPECT_EQ(narrow.in_all, 100u);
+  EXPECT_EQ(narrow.an_address, 25u);
   const NewcomerLimits none = limits_within({8'000, 1'000}, 0);
   EXPECT_EQ(none.in_all, 1u);
   EXPECT_EQ(none.an_address, 1u);

@@ -62,5 +62,34 @@ TEST(PoolFiles, complaints_are_told_from_news) {
   EXPECT_FALSE(is_pool_complaint("2026-01-01 00:00:00.000 UTC [1] LOG process up"));
 }
 
+TEST(PoolFiles, what_a_client_leaves_in_a_session_is_not_the_next_ones) {
+  const std::string text = pool_config("/p", {500, 30, 20});
+  EXPECT_THAT(text, HasSubstr("\nserver_reset_query_always = 1\n"));
+  const std::string reset = pool_reset();
+  EXPECT_THAT(text, HasSubstr("\nserver_reset_query = " +
+                              reset.substr(kHeader, reset.size() - kHeader - 1) + "\n"));
+}
+
+TEST(PoolFiles, a_start_up_parameter_is_honoured_or_refused) {
+  const auto refused = [](const std::string& name, const std::string& value) {
+    return pool_startup({{"user", "app"}, {name, value}}).refusal;
+  };
+  EXPECT_EQ(pool_startup({{"user", "app"}, {"database", "shop"}, {"TimeZone", "UTC"},
+                          {"extra_float_digits", "2"}}).packet,
+            startup_packet({{"user", "app"}, {"database", "shop"}, {"timezone", "UTC"}}));
+  for (const char* name : {"client_encoding", "DateStyle", "TimeZone", "application_name",
+                           "standard_conforming_strings"}) {
+    EXPECT_EQ(refused(name, "x").sqlstate, "") << name;
+  }
+  EXPECT_EQ(refused("options", "-c search_path=a").sqlstate, "0A000");
+  EXPECT_THAT(refused("options", "-c search_path=a").text, HasSubstr("search_path=a"));
+  EXPECT_THAT(refused("statement_timeout", "1").text, HasSubstr("statement_timeout"));
+  EXPECT_EQ(refused("extra_float_digits", "-3").sqlstate, "0A000");
+  EXPECT_EQ(refused("extra_float_digits", "0").sqlstate, "0A000");
+  EXPECT_EQ(refused("TimeZone", std::string(5000, 'x')).sqlstate, "22023");
+  // A long name is cut, as by the server.
+  EXPECT_LT(pool_startup({{"application_name", std::string(9000, 'x')}}).packet.size(), 200u);
+}
+
 }  // namespace
 }  // namespace trunkline::proxy
