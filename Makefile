@@ -35,6 +35,7 @@ clean-state: ## remove the home with all instances (refused while it runs)
 	@scripts/clean_state.sh
 
 test: build-all ## unit and integration tests
+	@scripts/setup.sh test
 	@scripts/test.sh
 
 sanitize: setup ## the unit tests under ASan and UBSan, then under TSan

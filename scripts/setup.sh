@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that are missing, and nothing else; with none missing it needs no
 # root. Servers that it installs are kept from starting on their own: ours run from the home.
 # Safe to interrupt and to repeat, also in the middle of an installation.
-# usage: setup.sh [bench]    docs/dependencies.md says what each package is for.
+# usage: setup.sh [test|bench]    docs/dependencies.md says what each package is for.
 source "$(dirname "$0")/common.sh"
 # What packages and this script put into the system is for everybody to read.
 umask 022
@@ -15,6 +15,12 @@ run_packages=(nats-server postgresql-15 postgresql-client-15 pgbouncer curl jq o
   ca-certificates procps util-linux iproute2 python3)
 bench_packages=(wrk haproxy patroni python3-etcd etcd-server pg-auto-failover-cli
   postgresql-15-auto-failover)
+
+# Real drivers, for tests/integration/test_drivers.py.
+test_packages=(python3-psycopg python3-asyncpg python3-sqlalchemy python3-greenlet
+  libpostgresql-jdbc-java libhikaricp-java libslf4j-java golang-github-jackc-pgx-v4-dev)
+# Of which any will do: COMMAND PACKAGE.
+test_tools=(go golang-go javac default-jdk-headless node nodejs npm npm)
 
 missing_of() {
   { dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true; } |
@@ -149,6 +155,12 @@ log=$repo/build/setup.log
   die "made for Debian 12; docs/dependencies.md lists what to install by hand"
 packages=("${build_packages[@]}" "${run_packages[@]}")
 [[ ${1:-} != bench ]] || packages+=("${bench_packages[@]}")
+if [[ ${1:-} == test ]]; then
+  packages+=("${test_packages[@]}")
+  for ((i = 0; i < ${#test_tools[@]}; i += 2)); do
+    command -v "${test_tools[i]}" >/dev/null || packages+=("${test_tools[i + 1]}")
+  done
+fi
 mapfile -t missing < <(missing_of "${packages[@]}")
 if ((${#missing[@]})); then
   step packages "installing ${#missing[@]}: ${missing[*]}"
