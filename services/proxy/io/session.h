@@ -77,6 +77,7 @@ class Session {
   Task<std::string> connect_to_pool(const Parameters& parameters,
                                     NodeSession* out);  // as connect_to_node()
   bool is_pooled() const { return entrance_.way == Way::pooled; }
+  bool has_lost_user() const;
   void take_from_pooled(std::string_view bytes);
   void take_held();
   void pass_to_pooled(std::string_view bytes);

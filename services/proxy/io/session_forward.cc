@@ -30,7 +30,12 @@ void Session::on_route_change() {
     route_event_.fire();
     return;
   }
-  if (phase_ != Phase::forwarding || !placed_) return;
+  if (phase_ != Phase::forwarding) return;
+  if (is_pooled() && has_lost_user()) {
+    end_with(kMoved);
+    return;
+  }
+  if (!placed_) return;
   const auto route = endpoint_->route();
   switch (fate_of(*route, *placed_)) {
     case Fate::stay:

@@ -68,6 +68,13 @@ Task<std::string> Session::connect_to_pool(const Parameters& parameters, NodeSes
   co_return report;
 }
 
+// Its pool's connections end with the user, too; who is between two transactions would stay.
+bool Session::has_lost_user() const {
+  const auto route = endpoint_->route();
+  return route->state == RouteView::State::gone ||
+         (!route->verifiers.empty() && !route->verifiers.contains(user_));
+}
+
 void Session::take_from_pooled(std::string_view bytes) {
   std::string out;
   const size_t taken = statements_->from_client(bytes, out);

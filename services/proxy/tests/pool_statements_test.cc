@@ -220,6 +220,16 @@ TEST_F(PoolStatements, a_server_that_ends_in_a_transaction_is_one_error) {
   EXPECT_EQ(std::string(PQerrorMessage(client.get())).find("conn crashed"), std::string::npos);
 }
 
+TEST_F(PoolStatements, a_pooled_session_ends_with_its_user) {
+  const Client client = pooled();
+  EXPECT_EQ(value(client, "SELECT 1"), "1");
+  v1::Route without = route(v1::ROUTE_STATE_OPEN, 1);
+  without.set_connections(2);
+  without.mutable_users(0)->set_name("another");
+  proxy_->endpoints().take(without);
+  EXPECT_EQ(value(client, "SELECT 1"), "!57P01");
+}
+
 TEST_F(PoolStatements, a_copy_goes_through_and_leaves_no_one_waiting) {
   as_master("CREATE TABLE c (a int); GRANT ALL ON c TO app");
   const Client client = pooled();
