@@ -1,6 +1,6 @@
 #include "provisioner/domain/host_aggregate.h"
 
-#include <algorithm>
+#include "base/host_name.h"
 
 namespace trunkline::provisioner {
 namespace {
@@ -11,19 +11,10 @@ Rejection bad_value(std::string rule, std::string message) {
   return reject(RejectionBlame::bad_value, std::move(rule), std::move(message));
 }
 
-// A host's name is a token of bus subjects and a directory's name.
-bool is_host_name(const std::string& name) {
-  constexpr size_t kMaxBytes = 63;
-  return !name.empty() && name.size() <= kMaxBytes && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '_';
-  });
-}
-
 HostDecision register_host(const HostState& state, const v1::RegisterHost& c) {
   if (!is_host_name(c.name())) {
     return bad_value("host_name_malformed",
-                     "name must be 1 to 63 letters, digits, dashes and underscores");
+                     std::string("name must be ") + kHostNameRule);
   }
   if (host_uuid(HostName(c.name())) != state.id) {
     return bad_value("host_name_mismatch", "host " + state.id + " is not named " + c.name());

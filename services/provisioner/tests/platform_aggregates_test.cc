@@ -58,6 +58,7 @@ TEST(RegisterHost, EachRuleOneFactAway) {
       {[](auto&) {}, "accepted: host_registered"},
       {[](auto& c) { c.clear_name(); }, "rejected: host_name_malformed (bad_value)"},
       {[](auto& c) { c.set_name("host.a"); }, "rejected: host_name_malformed (bad_value)"},
+      {[](auto& c) { c.set_name("Host-a"); }, "rejected: host_name_malformed (bad_value)"},
       {[](auto& c) { c.set_name("host-*"); }, "rejected: host_name_malformed (bad_value)"},
       {[](auto& c) { c.set_name("../a"); }, "rejected: host_name_malformed (bad_value)"},
       {[](auto& c) { c.set_name("host-b"); }, "rejected: host_name_mismatch (bad_value)"},

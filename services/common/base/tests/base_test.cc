@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/host_name.h"
 #include "base/ids.h"
 
 namespace trunkline {
@@ -24,6 +25,17 @@ TEST(Uuid, OfANameIsStableAndVersionFive) {
   EXPECT_EQ(uuid[14], '5');
   EXPECT_EQ(uuid, uuid_from_name("host/host-a"));
   EXPECT_NE(uuid, uuid_from_name("host/host-b"));
+}
+
+TEST(HostName, OneRuleForAll) {
+  for (const char* name : {"host-a", "a", "0", "db_1", "h2-"}) {
+    EXPECT_TRUE(is_host_name(name)) << name;
+  }
+  for (const char* name : {"", "a.b", "Host", "-a", "_a", "a b", "a/b", "host-*", "../a"}) {
+    EXPECT_FALSE(is_host_name(name)) << name;
+  }
+  EXPECT_TRUE(is_host_name(std::string(63, 'a')));
+  EXPECT_FALSE(is_host_name(std::string(64, 'a')));
 }
 
 TEST(Clock, Rfc3339RoundTrips) {
