@@ -14,9 +14,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <list>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "telemetry/metrics.h"
 
@@ -25,6 +27,8 @@ namespace {
 
 constexpr std::chrono::seconds kPatience{1};
 constexpr size_t kLongestHead = 8192;
+constexpr size_t kMostVisits = 64;
+constexpr int kLookMs = 100;
 
 double resident_bytes() {
   long pages = 0, resident = 0;
@@ -92,39 +96,42 @@ sockaddr_in address_of(const std::string& listen) {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-// The request's head, or "" if it does not come in time or is none.
-std::string read_head(int fd) {
+using Clock = std::chrono::steady_clock;
+
+// One request, as far as it has come.
+struct Visit {
+  int fd = -1;
+  Clock::time_point until;
   std::string head;
-  char buffer[2048];
-  const auto until = std::chrono::steady_clock::now() + kPatience;
-  while (head.find("\r\n\r\n") == std::string::npos) {
-    const ssize_t n = ::recv(fd, buffer, sizeof buffer, 0);
-    if (n <= 0 || head.size() > kLongestHead || std::chrono::steady_clock::now() > until) return "";
-    head.append(buffer, static_cast<size_t>(n));
-  }
-  return head;
-}
+  std::string answer;  // empty: the head is not complete yet
+  size_t sent = 0;
+};
 
-void send_all(int fd, const std::string& text) {
-  for (size_t at = 0; at < text.size();) {
-    const ssize_t n = ::send(fd, text.data() + at, text.size() - at, MSG_NOSIGNAL);
-    if (n <= 0) return;
-    at += static_cast<size_t>(n);
-  }
-}
-
-void answer(int fd) {
-  const timeval patience{std::chrono::seconds(kPatience).count(), 0};
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  const std::string head = read_head(fd);
-  if (head.empty()) return;
+std::string answer_to(const std::string& head) {
   const bool found = head.starts_with("GET /metrics ") || head.starts_with("GET /metrics?");
   const std::string body = found ? metrics_text() : "see /metrics\n";
-  send_all(fd, std::string("HTTP/1.1 ") + (found ? "200 OK" : "404 Not Found") +
-                   "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-                   "Content-Length: " +
-                   std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body);
+  return std::string("HTTP/1.1 ") + (found ? "200 OK" : "404 Not Found") +
+         "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: " +
+         std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
+}
+
+// Goes on with it as far as the socket lets; false when it is over.
+bool proceed(Visit& visit) {
+  while (visit.answer.empty()) {
+    char buffer[2048];
+    const ssize_t n = ::recv(visit.fd, buffer, sizeof buffer, 0);
+    if (n < 0) return errno == EAGAIN || errno == EINTR;
+    if (n == 0 || visit.head.size() > kLongestHead) return false;
+    visit.head.append(buffer, static_cast<size_t>(n));
+    if (visit.head.find("\r\n\r\n") != std::string::npos) visit.answer = answer_to(visit.head);
+  }
+  while (visit.sent < visit.answer.size()) {
+    const ssize_t n = ::send(visit.fd, visit.answer.data() + visit.sent,
+                             visit.answer.size() - visit.sent, MSG_NOSIGNAL);
+    if (n < 0) return errno == EAGAIN || errno == EINTR;
+    visit.sent += static_cast<size_t>(n);
+  }
+  return false;
 }
 
 }  // namespace
@@ -141,7 +148,7 @@ struct MetricsServer::Impl {
     const int one = 1;
     ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (::bind(listener, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 ||
-        ::listen(listener, 16) != 0) {
+        ::listen(listener, 128) != 0) {
       const int error = errno;
       ::close(listener);
       errno = error;
@@ -157,19 +164,52 @@ struct MetricsServer::Impl {
     ::close(listener);
     ::close(stop);
   }
+  // Nobody waits for a client that says nothing: each is asked only when its socket is ready, and
+  // the one that has been there longest goes when there are too many.
   void run() {
+    std::list<Visit> visits;  // oldest first
     while (true) {
-      pollfd fds[2] = {{listener, POLLIN, 0}, {stop, POLLIN, 0}};
-      if (::poll(fds, 2, -1) < 0 && errno != EINTR) return;
-      if (fds[1].revents != 0) return;
-      const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+      std::vector<pollfd> fds = {{listener, POLLIN, 0}, {stop, POLLIN, 0}};
+      for (const Visit& visit : visits) {
+        fds.push_back({visit.fd, static_cast<short>(visit.answer.empty() ? POLLIN : POLLOUT), 0});
+      }
+      const int patience = visits.empty() ? -1 : kLookMs;
+      if (::poll(fds.data(), fds.size(), patience) < 0 && errno != EINTR) break;
+      if (fds[1].revents != 0) break;
+      const auto now = Clock::now();
+      size_t at = 2;
+      for (auto visit = visits.begin(); visit != visits.end(); ++at) {
+        const bool ready = fds[at].revents != 0;
+        const bool goes_on = ready ? proceed(*visit) : now < visit->until;
+        if (!goes_on || now >= visit->until) {
+          ::close(visit->fd);
+          visit = visits.erase(visit);
+        } else {
+          ++visit;
+        }
+      }
+      if (fds[0].revents != 0) accept_all(visits, now);
+    }
+    for (const Visit& visit : visits) ::close(visit.fd);
+  }
+  void accept_all(std::list<Visit>& visits, Clock::time_point now) {
+    for (size_t i = 0; i < kMostVisits; ++i) {
+      const int fd = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
       if (fd < 0) {
         // Out of descriptors: without a pause this would spin.
-        if (errno == EMFILE || errno == ENFILE) ::poll(&fds[1], 1, 100);
+        pollfd stopping{stop, POLLIN, 0};
+        if (errno == EMFILE || errno == ENFILE) ::poll(&stopping, 1, 100);
+        return;
+      }
+      Visit visit{fd, now + kPatience, {}, {}, 0};
+      if (!proceed(visit)) {  // its request came with it
+        ::close(fd);
         continue;
       }
-      answer(fd);
-      ::close(fd);
+      visits.push_back(std::move(visit));
+      if (visits.size() <= kMostVisits) continue;
+      ::close(visits.front().fd);
+      visits.pop_front();
     }
   }
 };

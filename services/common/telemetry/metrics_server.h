@@ -1,5 +1,5 @@
-// GET /metrics on a loopback address, for Prometheus. One thread, one request at a time; a client
-// that is slow is left after a second.
+// GET /metrics on a loopback address, for Prometheus. One thread, which waits for no client: of the
+// 64 that are served at once the oldest goes when another comes, and each after a second.
 #pragma once
 
 #include <memory>

@@ -7,6 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <memory>
+#include <vector>
+
 #include "telemetry/metrics_server.h"
 
 namespace trunkline::telemetry {
@@ -121,6 +125,33 @@ TEST(MetricsServer, ShowsThePageAndOneThatFindsNoPlaceHarmsNobody) {
   const std::string page = get(port);
   EXPECT_NE(page.find("200 OK"), std::string::npos) << page;
   EXPECT_NE(page.find("process_resident_memory_bytes "), std::string::npos) << page;
+}
+
+int connected(uint16_t port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  ::inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+  EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  return fd;
+}
+
+TEST(MetricsServer, SilentSocketsHoldUpNobody) {
+  uint16_t port = 0;
+  ::close(listener(&port));
+  const MetricsServer server("127.0.0.1:" + std::to_string(port));
+  ASSERT_TRUE(server.up());
+  std::vector<int> silent;
+  for (int i = 0; i < 200; ++i) {
+    silent.push_back(connected(port));
+    if (i % 2 == 0) EXPECT_EQ(::send(silent.back(), "GET /m", 6, MSG_NOSIGNAL), 6);
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 0; i < 5; ++i) EXPECT_NE(get(port).find("200 OK"), std::string::npos);
+  // One after the other they would each have had a second.
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
+  for (const int fd : silent) ::close(fd);
 }
 
 }  // namespace
