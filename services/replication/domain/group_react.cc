@@ -11,6 +11,18 @@
 namespace trunkline::replication {
 namespace {
 
+// No part of the document: what a primary's host knows is renewed with each standby that it gets,
+// and the others are told in time for their own promotion.
+void add_peers(const GroupState& state, const Member& member, v1::AssignRole* out) {
+  for (const Member& other : state.members) {
+    if (other.id == member.id || other.detach != DetachPhase::attached) continue;
+    auto* peer = out->add_peers();
+    peer->set_node_id(other.id.str());
+    peer->set_host(other.address.host.str());
+    peer->set_address(other.address.address);
+  }
+}
+
 void fill(const RoleDocument& document, uint64_t generation, v1::AssignRole* out) {
   out->set_generation(generation);
   out->set_term(document.term);
@@ -115,6 +127,7 @@ std::vector<HostTask> tasks(const InstanceId& instance, const GroupState& state)
     task.task.set_instance_id(instance.str());
     task.task.set_node_id(member.id.str());
     fill(*document, member.role_generation, task.task.mutable_assign_role());
+    add_peers(state, member, task.task.mutable_assign_role());
   }
   return out;
 }

@@ -83,6 +83,11 @@ TEST(GroupTasks, say_what_each_member_shall_be) {
   EXPECT_EQ(standby.upstream_node_id(), node(0).str());
   EXPECT_EQ(standby.upstream().address(), "127.0.0.10");
   EXPECT_EQ(standby.upstream().port(), 5432u);
+  // Each knows the others, by node and host: a standby may be the next to be copied from.
+  ASSERT_EQ(primary.peers_size(), 2);
+  EXPECT_EQ(primary.peers(0).node_id(), node(1).str());
+  EXPECT_EQ(primary.peers(1).host() + primary.peers(1).address(), "host-c127.0.0.12");
+  EXPECT_EQ(standby.peers(0).host(), "host-a");
 }
 
 // Until the leaving node is no voter any more.
@@ -109,6 +114,7 @@ TEST(GroupTasks, nothing_is_asked_of_nodes_that_are_going) {
   const auto out = tasks(kInstance, group.state);
   ASSERT_EQ(out.size(), 1u);
   EXPECT_THAT(out[0].task.assign_role().standby_node_ids(), IsEmpty());
+  EXPECT_EQ(out[0].task.assign_role().peers_size(), 0);
   group.handle(membership(1, 0, {0}, {}, true));
   EXPECT_THAT(tasks(kInstance, group.state), IsEmpty());
 }
