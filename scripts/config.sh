@@ -46,7 +46,9 @@ nats_config() {
 listen: "$bus_listen:$nats_port"
 server_name: "trunkline-$home_hash"
 max_payload: 1MB
-max_connections: 256
+# Who has not said who he is within a second goes, so silent sockets never fill these.
+max_connections: 8192
+authorization { timeout: 1 }
 max_control_line: 4KB
 write_deadline: "5s"
 logtime: true
@@ -55,7 +57,7 @@ jetstream {
   max_memory_store: 64MB
   max_file_store: 8GB
 }
-# Accounts only and no no_auth_user: who has no password is refused.
+# Users are in accounts only, and there is no no_auth_user: who has no password is refused.
 system_account: SYS
 accounts {
   SYS { users: [] }
@@ -218,11 +220,13 @@ write_service_configs() {
 log_postgres_settings() {
   cat <<END
 # Written by scripts/run.sh at every start.
-listen_addresses = '127.0.0.1'
+listen_addresses = ''
 port = $log_port
 unix_socket_directories = '$socket_dir/log'
 unix_socket_permissions = 0700
 max_connections = 60
+superuser_reserved_connections = 5
+authentication_timeout = 5s
 shared_buffers = 64MB
 max_wal_size = 512MB
 min_wal_size = 64MB
@@ -244,9 +248,9 @@ END
 
 log_postgres_hba() {
   cat <<END
-# Written by scripts/run.sh at every start. Who may be whom by the socket: pg_ident.conf.
-local all             all                     peer map=trunkline
-host  trunkline_log   tl_reader 127.0.0.1/32  scram-sha-256
+# Written by scripts/run.sh at every start. Only the socket, whose directory is the services' own;
+# who may be whom: pg_ident.conf.
+local all  all  peer map=trunkline
 END
 }
 
@@ -313,7 +317,7 @@ process_list() {
     '{ready: {unix: $unix}, stop_signal: "INT", stop_deadline_ms: 30000,
       prepare: $ARGS.positional}' \
     --args -- "$home/bin/log_database.sh" "$bin/psql" "$socket_dir/log" "$log_port" \
-    "$home/bin/log_schema.sql" "$home/secrets/log-reader.password")" \
+    "$home/bin/log_schema.sql")" \
     "$bin/postgres" -D "$home/log-postgres"
   for service in lookup provisioner replication metering api-gateway; do
     process $service "$service_user" '{"level": 1}' \

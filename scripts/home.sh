@@ -122,7 +122,7 @@ make_secrets() {
   for user in gateway provisioner replication metering billing lookup proxy "${hosts[@]/#/agent-}"; do
     make_once "$home/secrets/nats-$user.password" random_password
   done
-  make_once "$home/secrets/log-reader.password" random_password
+  rm -f "$home/secrets/log-reader.password"  # of homes whose log listened on a port
   make_once "$home/secrets/proxy-salts.secret" random_password
   make_once "$home/secrets/webhook-master.secret" random_password
   make_once "$home/admin.token" random_token

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Roles, databases and schema of the log's PostgreSQL; run by the supervisor whenever that server
 # has come up with the platform. Safe to repeat. Needs the peer login of postgres on the socket.
-# Arguments: PSQL SOCKET_DIR PORT SCHEMA_FILE READER_PASSWORD_FILE
+# Arguments: PSQL SOCKET_DIR PORT SCHEMA_FILE
 set -euo pipefail
-psql=$1 socket_dir=$2 port=$3 schema_file=$4 password_file=$5
+psql=$1 socket_dir=$2 port=$3 schema_file=$4
 
 run() { # DATABASE: the SQL comes on standard input
   PGOPTIONS='-c client_min_messages=warning -c log_min_error_statement=panic' \
@@ -30,7 +30,7 @@ BEGIN
     CREATE ROLE tl_owner NOLOGIN;
   END IF;
 END \$\$;
-ALTER ROLE tl_reader PASSWORD '$(cat "$password_file")';
+ALTER ROLE tl_reader PASSWORD NULL;  -- of homes whose log listened on a port
 ALTER ROLE tl_reader SET default_transaction_read_only = on;
 SELECT 'CREATE DATABASE trunkline_log OWNER tl_owner'
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'trunkline_log') \gexec

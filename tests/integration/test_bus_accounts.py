@@ -1,5 +1,7 @@
 """Who may say and hear what on the bus: each user its own subjects, anonymous nothing."""
 
+import contextlib
+import socket
 import unittest
 
 from platform_fixture import NatsRefused, PlatformTest
@@ -119,6 +121,18 @@ class BusAccounts(PlatformTest):
             with self.subTest(user=user):
                 with self.assertRaises(NatsRefused):
                     self.platform.nats(user, password)
+
+    def test_silent_sockets_keep_no_service_out(self):
+        with contextlib.ExitStack() as silent:
+            sockets = [silent.enter_context(contextlib.closing(socket.create_connection(
+                ("127.0.0.1", self.platform.port_base + 1), 10))) for _ in range(600)]
+            with self.connect("lookup") as connection:
+                connection.flush()
+            # None stays for long.
+            for each in sockets:
+                each.settimeout(10)
+                while each.recv(4096):
+                    pass
 
     def test_every_user_has_its_own_password(self):
         passwords = {self.platform.secret(f"nats-{user}.password") for user in SERVICES + AGENTS}

@@ -29,11 +29,8 @@ class Failover(SurvivorTest):
         self.addCleanup(self.survivor.remove)
 
     def owner_of_replication(self):
-        dsn = (f"host=127.0.0.1 port={self.platform.port_base + 2} dbname=trunkline_log"
-               " user=tl_reader")
-        return self.platform.psql(dsn, "SELECT owner FROM log.ownership"
-                                  " WHERE name = 'replication'",
-                                  self.platform.secret("log-reader.password"))
+        return self.platform.psql(self.platform.run_json()["log_dsn"],
+                                  "SELECT owner FROM log.ownership WHERE name = 'replication'")
 
     def start_another(self, service):
         """A second process of a service, beside the one that the supervisor keeps."""

@@ -40,14 +40,12 @@ class RunFile(PlatformTest):
                 self.platform.psql(dsn + " options='-c default_transaction_read_only=off'",
                                    statement)
 
-    def test_tcp_needs_the_readers_password_and_only_admits_the_reader(self):
-        tcp = f"host=127.0.0.1 port={self.platform.port_base + 2} dbname=trunkline_log"
-        password = self.platform.secret("log-reader.password")
-        self.assertEqual(self.platform.psql(tcp + " user=tl_reader", "SELECT 1", password), "1")
-        for user, word in [("tl_reader", "wrong"), ("tl_provisioner", password),
-                           ("postgres", password)]:
-            with self.assertRaises(AssertionError, msg=user):
-                self.platform.psql(f"{tcp} user={user}", "SELECT 1", word)
+    def test_the_log_has_no_port_that_others_could_fill(self):
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", self.platform.port_base + 2), 5).close()
+        dsn = self.platform.run_json()["log_dsn"]
+        self.assertEqual(self.platform.psql(dsn, "SHOW listen_addresses"), "")
+        self.assertEqual(self.platform.psql(dsn, "SHOW superuser_reserved_connections"), "5")
 
     def test_secrets_are_private(self):
         home = self.platform.home
