@@ -104,7 +104,11 @@ class Peers:
         bin_dir = postgres_bin()
         subprocess.run([bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
                         "--no-sync"], check=True, stdout=subprocess.DEVNULL, cwd="/", **run)
-        (data / "pg_hba.conf").write_text("local all all trust\nhost all all all scram-sha-256\n")
+        (data / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n"
+                                          "host all all all scram-sha-256\n")
+        # Where our proxy looks for the socket of a node of its machine.
+        (self.folder / "sockets" / "host").mkdir(parents=True)
+        (self.folder / "sockets" / "host" / INSTANCE).symlink_to(data)
         port = self.ports["direct"] = free_port()
         self.start([str(bin_dir / "postgres"), "-D", str(data), "-p", str(port), "-k", str(data),
                     "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-c",
@@ -168,7 +172,8 @@ ignore_startup_parameters = options
         config = self.write(f"{name}.json", json.dumps({
             "service": "proxy", "home": str(self.folder), "state_dir": str(state),
             "nats": {"url": f"nats://127.0.0.1:{free_port()}", "user": "none", "password": "none"},
-            "listen_address": "127.0.0.1", "port": shared}))
+            "listen_address": "127.0.0.1", "port": shared,
+            "node_sockets": str(self.folder / "sockets")}))
         # The user that it runs as may not reach the build.
         program = shutil.copy(REPO / "build" / "bin" / "trunkline-proxy", state)
         child = self.start([str(program), "--config", config])

@@ -42,6 +42,8 @@ load_home() {
   metrics_address=127.$((port_base >> 8)).$((port_base & 255)).9
   api=http://127.0.0.1:$rest_port
   pid_dir=$home/run
+  home_uid_name=${home//\\/\\\\}
+  home_uid_name=${home_uid_name// /\\040}  # one word of a line
   supervisor_log=$home/logs/supervisor.log
   processes_file=$home/etc/processes.json
 }

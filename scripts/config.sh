@@ -147,6 +147,18 @@ bootstrap_versions() {
 
 token_digest() { tr -d '\n' <"$home/admin.token" | sha256sum | cut -d' ' -f1; }
 
+# HOST: a user for each node, where root runs this; and who besides reaches the nodes' sockets.
+nodes_apart() {
+  if as_root; then
+    jq -n --argjson first "$(first_uid_of "$1")" --argjson count "$uids_of_a_host" \
+      --arg group "$(id -gn "$service_user")" --arg proxy "$proxy_address" \
+      '{node_uids: {first: $first, count: $count}, client_group: $group,
+        client_addresses: [$proxy]}'
+  else
+    echo '{}'
+  fi
+}
+
 write_service_configs() {
   local host
   common_config api-gateway gateway |
@@ -192,12 +204,14 @@ write_service_configs() {
   common_config proxy proxy "$(bus_address)" |
     jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$home/proxy-tls" \
       --argjson pooled "$pooled_port" --arg pools "$socket_dir/pools" \
+      --arg nodes "$([[ -n ${TRUNKLINE_NETWORK:-} ]] || printf %s "$socket_dir")" \
       --argjson pool_idle "${TRUNKLINE_POOL_IDLE_MS:-60000}" \
       --rawfile secret "$home/secrets/proxy-salts.secret" \
       '. + {listen_address: $listen, port: $port, mock_secret: ($secret | rtrimstr("\n")),
             pooled_port: $pooled, pool_dir: $pools, pool_idle_ms: $pool_idle,
             tls_cert: "\($tls)/proxy.crt", tls_key: "\($tls)/proxy.key",
-            backend_ca: "\($tls)/ca.crt"}' |
+            backend_ca: "\($tls)/ca.crt", backend_cert: "\($tls)/client.crt",
+            backend_key: "\($tls)/client.key", node_sockets: $nodes}' |
     write_private "$home/etc/proxy.json" "$service_user"
   for host in "${hosts[@]}"; do
     common_config agent "agent-$host" "$(bus_address)" "$host" |
@@ -206,10 +220,11 @@ write_service_configs() {
         --arg user "$(as_root && echo "$node_user")" --arg keeper "$home/bin/trunkline-keeper" \
         --argjson stats "${TRUNKLINE_STATS_INTERVAL_MS:-10000}" \
         --argjson capacity "${TRUNKLINE_HOST_CAPACITY:-"{}"}" \
+        --argjson apart "$(nodes_apart "$host")" \
         '. + {cpu: 0, ram_mb: 0, disk_gb: 0} + $capacity +
              {host: $host, zone: $zone, address: $address,
               socket_dir: $sockets, node_user: $user, keeper: $keeper,
-              stats_interval_ms: $stats}' |
+              stats_interval_ms: $stats} + $apart' |
       write_private "$home/etc/agent-$host.json" "$(id -un)"
   done
   write_metrics_targets

@@ -73,7 +73,7 @@ make_home() {
   install -d -o "$me" -g "$(id -gn "$service_user")" -m 0710 "$home/proxy-tls"
   for host in "${hosts[@]}"; do
     owned_dir "$me" "$traverse" "$home/hosts/$host"
-    install -d -o "$me" -g "$(id -gn "$node_user")" -m 0710 "$home/hosts/$host/tls"
+    owned_dir "$me" 0700 "$home/hosts/$host/tls"  # the agent's alone
   done
 }
 
@@ -94,7 +94,7 @@ choose_socket_dir() {
   install -d -m "$traverse" "$socket_dir"
   owned_dir "$service_user" 0700 "$socket_dir/log"
   owned_dir "$service_user" 0700 "$socket_dir/pools"
-  for host in "${hosts[@]}"; do owned_dir "$node_user" "$traverse" "$socket_dir/$host"; done
+  for host in "${hosts[@]}"; do owned_dir "$(id -un)" "$traverse" "$socket_dir/$host"; done
   ln -sfn "$socket_dir" "$home/run/socket_dir"
 }
 
@@ -147,37 +147,101 @@ make_ca() {
   fi
 }
 
-# DIR FILE OWNER NAME ADDRESS [MORE NAMES]: FILE.key and FILE.crt for the address, good for both
-# ends of a connection, and the CA's certificate beside them.
+# DIR FILE OWNER SUBJECT EXTENSIONS: FILE.key and FILE.crt with these extensions (lines of a
+# configuration of openssl's), and the CA's certificate beside them; made again when they are to end
+# or to say something else.
 make_certificate() {
-  local dir=$1 file=$1/$2 owner=$3 name=$4 address=$5 names="IP:$5${6:+,$6}" work
+  local dir=$1 file=$1/$2 owner=$3 subject=$4 work
   if [[ -s $file.key && -s $file.crt ]] && cmp -s "$home/tls/ca.crt" "$dir/ca.crt" &&
     openssl x509 -checkend 2592000 -noout -in "$file.crt" >/dev/null &&
-    [[ $(openssl x509 -checkip "$address" -noout -in "$file.crt") == *"does match"* ]]; then
+    [[ $(cat "$file.made_for" 2>/dev/null) == "$subject"$'\n'"$5" ]]; then
     return 0
   fi
   work=$(mktemp -d "$home/tls/new.XXXXXX")
   openssl ecparam -name prime256v1 -genkey -noout -out "$work/key"
-  printf '%s\n' "subjectAltName=$names" extendedKeyUsage=serverAuth,clientAuth \
-    basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature >"$work/extensions"
-  openssl req -new -key "$work/key" -subj "/CN=$name" -out "$work/csr"
+  printf '%s\n' "$5" >"$work/extensions"
+  openssl req -new -key "$work/key" -subj "$subject" -out "$work/csr"
   openssl x509 -req -in "$work/csr" -CA "$home/tls/ca.crt" -CAkey "$home/tls/ca.key" \
     -set_serial "0x$(openssl rand -hex 16)" -sha256 -days 1825 -extfile "$work/extensions" \
     -out "$work/crt" 2>/dev/null
   write_private "$dir/ca.crt" "$owner" <"$home/tls/ca.crt"
   write_private "$file.crt" "$owner" <"$work/crt"
   write_private "$file.key" "$owner" <"$work/key"
+  printf '%s\n%s\n' "$subject" "$5" | write_private "$file.made_for" "$owner"
   rm -rf "$work"
 }
 
+# With its own certificate a host's agent makes those of its nodes, and none that is another host's.
+issuer_extensions() { # HOST ADDRESS
+  printf '%s\n' basicConstraints=critical,CA:TRUE,pathlen:0 keyUsage=critical,keyCertSign \
+    "nameConstraints=critical,permitted;DNS:$1,permitted;IP:$2/255.255.255.255,permitted;dirName:host" \
+    '[host]' "OU=$1"
+}
+
+# KIND NAMES: of one that is no issuer, for one end of a connection.
+end_extensions() {
+  printf '%s\n' ${2:+"subjectAltName=$2"} "extendedKeyUsage=$1" \
+    basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature
+}
+
 make_certificates() {
-  local host
+  local host dir
   make_ca
   for host in "${hosts[@]}"; do
-    make_certificate "$home/hosts/$host/tls" host "$node_user" "$host" "$(host_address "$host")"
+    dir=$home/hosts/$host/tls
+    make_certificate "$dir" issuer "$(id -un)" "/OU=$host/CN=issuer of $host" \
+      "$(issuer_extensions "$host" "$(host_address "$host")")"
+    rm -f "$dir"/host.{key,crt}  # of the release before: all nodes could read them
   done
-  make_certificate "$home/proxy-tls" proxy "$service_user" trunkline-proxy "$proxy_address" \
-    "DNS:*.endpoint.trunkline"
+  make_certificate "$home/proxy-tls" proxy "$service_user" /CN=trunkline-proxy \
+    "$(end_extensions serverAuth "IP:$proxy_address,DNS:*.endpoint.trunkline")"
+  # No name of a host's or a node's: it opens no replication, also where any host's would.
+  make_certificate "$home/proxy-tls" client "$service_user" "/CN=Trunkline proxy" \
+    "$(end_extensions clientAuth)"
+}
+
+# The users that a host's nodes run as are numbers that no other host and no other home of this
+# machine has: 65,536 a host, above those of containers. One line a host: SLOT HOME HOST.
+uid_slots=/var/lib/trunkline/uid-slots
+first_node_uid=2000000000 uids_of_a_host=65536 most_uid_slots=1000
+
+give_node_uids() {
+  as_root || return 0
+  install -d -m 0711 "$(dirname "$uid_slots")"
+  (
+    exec 8>"$uid_slots.lock"
+    flock 8
+    touch "$uid_slots"
+    chmod 0600 "$uid_slots"
+    local slot there where host kept=() taken=' '
+    while read -r slot where host; do
+      # What a home had that is gone can be had again.
+      [[ $where == "$home_uid_name" || -e $(printf '%b' "$where")/.trunkline-home ]] || continue
+      kept+=("$slot $where $host")
+      taken+="$slot "
+    done <"$uid_slots"
+    for host in "${hosts[@]}"; do
+      there=no
+      for slot in ${kept[@]+"${kept[@]}"}; do
+        [[ ${slot#* } != "$home_uid_name $host" ]] || there=yes
+      done
+      [[ $there == no ]] || continue
+      slot=0
+      while [[ $taken == *" $slot "* ]]; do slot=$((slot + 1)); done
+      ((slot < most_uid_slots)) || die "$uid_slots has no place for another host"
+      kept+=("$slot $home_uid_name $host")
+      taken+="$slot "
+    done
+    printf '%s\n' "${kept[@]}" | write_private "$uid_slots" root
+  )
+}
+
+first_uid_of() { # HOST
+  local slot where host
+  while read -r slot where host; do
+    [[ $where != "$home_uid_name" || $host != "$1" ]] ||
+      printf '%d' $((first_node_uid + slot * uids_of_a_host))
+  done <"$uid_slots"
 }
 
 # Programs are copied, so that a rebuild does not disturb what runs; each is replaced as a whole.

@@ -45,7 +45,7 @@ refuse_if_not_executable() {
 
 refuse_if_program_missing() {
   local name programs=(supervisor gateway lookup provisioner replication metering agent keeper proxy)
-  for name in trunkline "${programs[@]/#/trunkline-}"; do
+  for name in trunkline trunkline-node.so "${programs[@]/#/trunkline-}"; do
     [[ -x $bin_dir/$name ]] || die "no $name in $bin_dir: make build"
   done
 }
@@ -165,6 +165,7 @@ main() {
   refuse_if_running
   refuse_if_port_taken
   choose_socket_dir
+  give_node_uids
   make_secrets
   make_certificates
   install_programs "$bin_dir"

@@ -33,6 +33,15 @@ HostOptions read_options(const trunkline::runtime::ServiceConfig& config, const 
   options.disk_gb = raw.value("disk_gb", uint64_t{0});
   options.socket_dir = raw.at("socket_dir");
   options.node_user = raw.value("node_user", "");
+  if (raw.contains("node_uids")) {
+    options.node_uids.first = raw.at("node_uids").at("first");
+    options.node_uids.count = raw.at("node_uids").at("count");
+  }
+  options.client_group = raw.value("client_group", "");
+  if (raw.contains("client_addresses")) {
+    options.client_addresses = raw.at("client_addresses").get<std::vector<std::string>>();
+  }
+  options.direct_clients = raw.value("direct_clients", false);
   options.keeper = raw.value("keeper", "");
   options.spares = raw.value("spare_copies", 4);
   if (options.keeper.empty()) {

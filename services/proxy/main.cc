@@ -27,6 +27,9 @@ proxy::ProxyOptions proxy_options(const nlohmann::json& raw) {
   out.tls_key_file = raw.value("tls_key", "");
   out.node_tls = raw.value("backend_tls", false);
   out.node_ca_file = raw.value("backend_ca", "");
+  out.node_certificate_file = raw.value("backend_cert", "");
+  out.node_key_file = raw.value("backend_key", "");
+  out.node_sockets = raw.value("node_sockets", "");
   out.threads = raw.value("threads", 0u);
   if (raw.contains("pooled_port")) out.pooled_port = raw.at("pooled_port").get<uint16_t>();
   out.pools.program = raw.value("pool_program", out.pools.program);

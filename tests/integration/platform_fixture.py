@@ -204,6 +204,11 @@ class Platform:
             raise AssertionError(f"psql: {done.stderr}")
         return done.stdout.strip()
 
+    def node_dsn(self, node):
+        """The way to a node itself, past the proxy: its socket."""
+        sockets = (self.home / "run" / "socket_dir").resolve()
+        return f"host={sockets / node['host'] / node['uuid']} port={node['port']}"
+
     def nats(self, user=None, password=None):
         return NatsConnection(self.port_base + 1, user, password)
 

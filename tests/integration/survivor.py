@@ -60,12 +60,12 @@ class Workload(Observer):
 
 
 class Watch(Observer):
-    """Tries to write to every node itself."""
+    """Tries to write to every node itself, by the socket of each."""
 
-    def __init__(self, nodes, before=()):
+    def __init__(self, platform, nodes, before=()):
         super().__init__([*before, str(PROGRAMS / "write_watch"), *(
-            f"host={n['address']} port={n['port']} user=alice dbname=shop connect_timeout=2"
-            " options='-c client_min_messages=error' tcp_user_timeout=1000" for n in nodes)])
+            f"{platform.node_dsn(n)} user=alice dbname=shop connect_timeout=2"
+            " options='-c client_min_messages=error'" for n in nodes)])
 
 
 class Survivor:
@@ -137,7 +137,7 @@ class Survivor:
 
     def serves(self, node):
         """Takes clients, asked of the node itself."""
-        dsn = f"host={node['address']} port={node['port']} user=alice dbname=shop connect_timeout=2"
+        dsn = f"{self.platform.node_dsn(node)} user=alice dbname=shop connect_timeout=2"
         with contextlib.suppress(AssertionError):
             return self.customer.sql(dsn, "select 1") == "1"
         return False
@@ -204,7 +204,7 @@ class SurvivorTest(PlatformTest):
         return work
 
     def watch(self, before=()):
-        watch = Watch(self.survivor.nodes(), before)
+        watch = Watch(self.platform, self.survivor.nodes(), before)
         self.addCleanup(watch.abandon)
         return watch
 
@@ -238,7 +238,7 @@ class SurvivorTest(PlatformTest):
                     " from appended")
         wanted = self.survivor.sql(question)
         for node in self.survivor.nodes():
-            dsn = f"host={node['address']} port={node['port']} user=alice dbname=shop"
+            dsn = f"{self.platform.node_dsn(node)} user=alice dbname=shop"
             def same(dsn=dsn):
                 with contextlib.suppress(AssertionError):  # it may be starting still
                     return self.survivor.customer.sql(dsn, question) == wanted

@@ -1,7 +1,9 @@
 """Instances as customers use them: order, connect, change, delete."""
 
+import contextlib
 import os
 import pathlib
+import socket
 import subprocess
 import unittest
 
@@ -55,10 +57,8 @@ class Instances(PlatformTest):
                      f"nothing left of {node}: {node_traces(self.platform, node['uuid'])}")
 
     def superuser_sql(self, node, sql):
-        socket_dir = next(p.parent for p in self.socket_base().rglob(".s.PGSQL.*")
-                          if node["uuid"] in str(p) and not p.name.endswith(".lock"))
-        return self.platform.psql(
-            f"host={socket_dir} port={node['port']} user=postgres dbname=postgres", sql)
+        return self.platform.psql(f"{self.platform.node_dsn(node)} user=postgres dbname=postgres",
+                                  sql)
 
     def socket_base(self):
         return pathlib.Path(self.platform.run_json()["log_dsn"].split("host=")[1].split()[0]).parent
@@ -72,6 +72,49 @@ class Instances(PlatformTest):
         self.assertEqual(c.sql(dsn + " sslmode=require", "select 1"), "1")
         self.removed_without_trace(uuid)
 
+    def test_a_node_is_a_box(self):
+        """What clients, and a tenant that has become its server's user, cannot reach."""
+        c = self.customer
+        uuid, _, _, instance = self.ordered(1, 0)
+        node = instance["nodes"][0]
+        with contextlib.closing(socket.create_connection((node["address"], node["port"]), 5)):
+            pass  # it is there, for the group's other nodes
+        for mode in ("disable", "require"):
+            with self.assertRaisesRegex(AssertionError, "pg_hba.conf|certificate", msg=mode):
+                c.sql(f"host={node['address']} port={node['port']} user=alice dbname=shop"
+                      f" sslmode={mode}", "select 1")
+        # By the proxy, which is not the server's user, and needs no port.
+        came_from = "select coalesce(inet_client_addr()::text, 'none')"
+        self.assertEqual(c.sql(c.dsn(instance), came_from), "none")
+        home = self.platform.home.resolve()
+        directory = home / "hosts" / node["host"] / "nodes" / node["uuid"]
+        if os.geteuid() != 0:
+            log = (home / "logs" / f"agent-{node['host']}.log").read_text()
+            self.assertIn("tenants' servers are not kept apart", log)
+        for host in c.call("GET", "/v1/hosts"):
+            self.assertEqual((host["nodes_apart"], host["nodes_apart_note"] == ""),
+                             (os.geteuid() == 0,) * 2, host)
+        if os.geteuid() != 0:
+            return
+        uid = directory.stat().st_uid
+        self.assertNotIn(uid, {p.stat().st_uid for p in home.glob("hosts/*/nodes/*")
+                               if p != directory} | {0, (home / "nats").stat().st_uid})
+        closed = [home / "admin.token", *home.glob("secrets/*"), *home.glob("etc/*"),
+                  *home.glob("tls/*"), *home.glob("proxy-tls/*"), *home.glob("hosts/*/tls/*"),
+                  *home.glob("hosts/*/manifests/*"), *home.glob("hosts/*/templates/*/data/*"),
+                  *home.glob("log-postgres/*"), *home.glob("nats/*"), *home.glob("proxy/*"),
+                  *(p for p in home.glob("hosts/*/nodes/*/*") if directory not in p.parents),
+                  *(p for p in self.socket_base().glob("*/*/*") if node["uuid"] not in str(p)),
+                  *self.socket_base().glob("log/.*"), *home.glob("logs/*")]
+        self.assertGreater(len(closed), 60)
+        as_node = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "sh", "-c"]
+        tried = subprocess.run(
+            [*as_node, 'for f in "$@"; do [ -r "$f" ] || [ -w "$f" ] && echo "$f"; done; true',
+             "sh", str(directory / "data" / "PG_VERSION"), *map(str, closed)],
+            text=True, stdout=subprocess.PIPE, check=True)
+        self.assertEqual(tried.stdout.split(), [str(directory / "data" / "PG_VERSION")])
+        self.removed_without_trace(uuid)
+
     def test_replicas_follow_and_the_sync_state_is_the_ordered_one(self):
         for nodes, sync in ((2, 0), (2, 1), (3, 0), (3, 1)):
             with self.subTest(nodes=nodes, sync=sync):
@@ -80,7 +123,7 @@ class Instances(PlatformTest):
                 c.sql(c.dsn(instance), "create table t as select 42 as i")
                 for node in instance["nodes"]:
                     if node["role"] != "primary":
-                        at = f"host={node['address']} port={node['port']} user=alice dbname=shop"
+                        at = f"{self.platform.node_dsn(node)} user=alice dbname=shop"
                         wait_for(lambda: c.sql(at, "select to_regclass('t')") == "t", 20, "replay")
                         self.assertEqual(c.sql(at, "select i from t"), "42")
                         with self.assertRaisesRegex(AssertionError, "read-only"):
@@ -123,7 +166,7 @@ class Instances(PlatformTest):
         wait_for(lambda: self.connects(as_bob, "correct horse"), 20, "bob after growing")
         c.sql(as_bob, "create table v as select 1 as i")
         standby = next(n for n in instance["nodes"] if n["role"] != "primary")
-        replica = f"host={standby['address']} port={standby['port']} user=bob dbname=store"
+        replica = f"{self.platform.node_dsn(standby)} user=bob dbname=store"
         wait_for(lambda: c.sql(replica, "select to_regclass('v')") == "v", 20, "replay")
         self.assertEqual(c.sql(replica, "select count(*) from v"), "1")
 

@@ -53,14 +53,14 @@ class KilledProxy(PlatformTest):
     def leads_to(cls, instance, endpoint):
         dsn = cls.customer.dsn(instance, endpoint=endpoint, connect_timeout=30)
         return cls.customer.sql(
-            dsn, "select host(inet_server_addr()) || ':' || inet_server_port()")
+            dsn, "select current_setting('cluster_name')")  # the node's id
 
     @classmethod
     def await_right_nodes(cls):
         """Roles are asked for anew each time: a slow machine may have failed over."""
         def right(endpoint, role):
             nodes = cls.customer.get(cls.pair["uuid"])["nodes"]
-            wanted = [f"{n['address']}:{n['port']}" for n in nodes if n.get("role") == role]
+            wanted = [n["uuid"] for n in nodes if n.get("role") == role]
             return cls.leads_to(cls.pair, endpoint) in wanted
         wait_for(lambda: right("read_write", "primary"), 60, "the way to the primary")
         wait_for(lambda: right("read_only", "standby"), 60, "the way to the standby")

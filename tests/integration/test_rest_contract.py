@@ -109,6 +109,7 @@ class RestContract(PlatformTest):
                   (f"{INSTANCES}/{instance['uuid']}/users", user, set()),
                   ("/v1/hosts", c.call("GET", "/v1/hosts")[0],
                    {"placed", "available", "disk_free", "cgroup_limits", "cgroup_note",
+                    "nodes_apart", "nodes_apart_note",
                     "nodes_reported", "reported_at"}))
         for path, document, composed_or_live in places:
             for field, value in document.items():

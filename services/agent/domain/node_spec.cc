@@ -1,6 +1,7 @@
 #include "agent/domain/node_spec.h"
 
 #include "base/digest.h"
+#include "base/host_name.h"
 #include "base/ids.h"
 
 namespace trunkline::agent {
@@ -14,7 +15,9 @@ bool is_ip_text(const std::string& text) {
 std::string invalid_address(const NodeAddress& a, const std::string& field) {
   if (!is_ip_text(a.address)) return field + ".address must be an IP address";
   if (a.port < 1024 || a.port > 65535) return field + ".port must be between 1024 and 65535";
-  if (!a.host.empty() && !is_safe_name(a.host)) return field + ".host is not a host name";
+  if (!a.host.empty() && !is_host_name(a.host)) {
+    return field + ".host must be " + kHostNameRule;
+  }
   return "";
 }
 
@@ -56,6 +59,15 @@ std::string invalid_reason(const EnsureSpec& spec) {
 
 std::string invalid_reason(const RoleSpec& spec) {
   if (spec.role == NodeRole::none) return "role must be primary, standby or fenced";
+  for (const auto& peer : spec.peers) {
+    if (!is_uuid(peer.node_id)) return "peers has a node_id that is not a UUID";
+    if (!is_host_name(peer.host)) {
+      return std::string("peers has a host that is not ") + kHostNameRule;
+    }
+    if (!peer.address.empty() && !is_ip_text(peer.address)) {
+      return "peers has an address that is not an IP address";
+    }
+  }
   if (spec.role == NodeRole::fenced) return "";
   if (spec.role == NodeRole::standby) {
     if (!is_uuid(spec.upstream_node_id)) return "upstream_node_id is not a UUID";

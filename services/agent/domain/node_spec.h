@@ -37,6 +37,14 @@ struct EnsureSpec {
 // fenced: holds still, whatever its data is, until another role comes.
 enum class NodeRole { none, primary, standby, fenced };
 
+// Another node of the group.
+struct PeerSpec {
+  std::string node_id;
+  std::string host;
+  std::string address;  // "": not said
+  bool operator==(const PeerSpec&) const = default;
+};
+
 struct RoleSpec {
   uint64_t generation = 0;
   uint64_t term = 0;
@@ -51,6 +59,7 @@ struct RoleSpec {
   std::vector<TimelineSwitch> history;  // of the group
   uint32_t patience_ms = 0;             // of one that is fenced
   uint32_t timeline = 0;                // that a promotion begins; 0: any
+  std::vector<PeerSpec> peers;          // who may copy from it
   bool operator==(const RoleSpec&) const = default;
 };
 
@@ -107,7 +116,7 @@ struct Manifest {
 NodeSize size_in_use(const Manifest& manifest);
 bool size_is_refused(const Manifest& manifest);
 
-// True for names of hosts, images and the like: lower-case letters, digits, '.', '_' and '-', not
+// True for names of images and the like: lower-case letters, digits, '.', '_' and '-', not
 // starting with a dot or dash, at most 63. What comes from the bus becomes part of paths.
 bool is_safe_name(const std::string& text);
 

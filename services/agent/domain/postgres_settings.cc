@@ -30,7 +30,9 @@ void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings&
   conf.text("listen_addresses", in.ensure.address.address);
   conf.number("port", in.ensure.address.port);
   conf.text("unix_socket_directories", in.socket_dir);
-  conf.word("unix_socket_permissions", "0700");
+  conf.word("unix_socket_permissions", in.socket_for_group ? "0770" : "0700");
+  // Who gets in answers at once: proxies, and nodes of the group.
+  conf.number("authentication_timeout", 5, "s");
   conf.number("max_connections", std::max(sized.max_connections, floor.max_connections));
   conf.number("superuser_reserved_connections", 5);
   conf.number("max_worker_processes",
@@ -40,8 +42,8 @@ void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings&
   conf.word("password_encryption", "scram-sha-256");
   conf.word("ssl", "on");
   conf.text("ssl_ca_file", in.tls_dir + "/ca.crt");
-  conf.text("ssl_cert_file", in.tls_dir + "/host.crt");
-  conf.text("ssl_key_file", in.tls_dir + "/host.key");
+  conf.text("ssl_cert_file", in.tls_dir + "/node.crt");
+  conf.text("ssl_key_file", in.tls_dir + "/node.key");
   conf.text("ssl_min_protocol_version", "TLSv1.2");
   conf.number("tcp_keepalives_idle", 10, "s");
   conf.number("tcp_keepalives_interval", 3, "s");
@@ -147,7 +149,7 @@ std::string primary_conninfo(const std::string& name, const RoleSpec& role,
   out += " port=" + std::to_string(role.upstream.port);
   out += std::string(" sslmode=") + (named ? "verify-full" : "verify-ca");
   out += " sslrootcert=" + quote_conninfo(tls_dir + "/ca.crt");
-  out += " sslcert=" + quote_conninfo(tls_dir + "/host.crt");
+  out += " sslcert=" + quote_conninfo(tls_dir + "/node.crt");
   out += " sslkey=" + quote_conninfo(key);
   out += " application_name=" + quote_conninfo(name);
   out += " connect_timeout=3 gssencmode=disable keepalives_idle=2 keepalives_interval=1"
@@ -162,8 +164,9 @@ std::string postgresql_conf(const ConfigInput& input) {
   add_memory_and_wal(conf, sized);
   add_replication(conf, input);
   add_log_and_rest(conf, input);
-  const std::string body =
-      "# Written by the Trunkline agent; changes by hand are overwritten.\n" + conf.str();
+  const std::string body = "# Written by the Trunkline agent; changes by hand are overwritten.\n"
+                           "# Who is let in: " +
+                           hex(sha256(input.access)).substr(0, 16) + "\n" + conf.str();
   return body + kConfigMark + " = '" + hex(sha256(body)).substr(0, 16) + "'\n";
 }
 
@@ -178,38 +181,61 @@ std::string config_mark(const std::string& text) {
 
 namespace {
 
-// With what happens to clients that give a password.
-std::string hba_conf(const char* clients) {
+// `local` and `remote`: what happens to clients.
+std::string hba_conf(const std::string& local, const std::string& remote) {
+  const std::string peers = "cert map=trunkline_peers clientname=DN\n";
   return "# Written by the Trunkline agent; the first line that fits decides.\n"
          "local   all          postgres              peer map=trunkline\n"
-         "local   all          all                   reject\n"
          "local   replication  all                   reject\n"
-         "hostssl replication  trunkline_replicator  all  cert map=trunkline_hosts\n"
+         "local   all          trunkline_replicator  reject\n"
+         "local   all          all                   " +
+         local +
+         "\n"
+         "hostssl replication  trunkline_replicator  all  " +
+         peers +
          "host    replication  all                   all  reject\n"
-         "hostssl postgres     trunkline_replicator  all  cert map=trunkline_hosts\n"
+         "hostssl postgres     trunkline_replicator  all  " +
+         peers +
          "host    all          trunkline_replicator  all  reject\n"
-         "host    all          postgres              all  reject\n"
-         "host    all          all                   all  " +
-         std::string(clients) + "\n";
+         "host    all          postgres              all  reject\n" +
+         remote + "\n";
 }
+
+constexpr char kWithPassword[] = "scram-sha-256";
 
 }  // namespace
 
-std::string pg_hba_conf() {
-  return hba_conf("scram-sha-256");
+std::string pg_hba_conf(Clients clients) {
+  const char* by_proxy = "hostssl all          all                   all  scram-sha-256"
+                         " clientcert=verify-ca";
+  const char* direct = "host    all          all                   all  scram-sha-256";
+  return hba_conf(kWithPassword, clients == Clients::by_proxy ? by_proxy : direct);
 }
 
 std::string pg_hba_closed_conf() {
-  return hba_conf("reject");
+  return hba_conf("reject", "host    all          all                   all  reject");
 }
 
-std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user) {
+std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user,
+                          const RoleSpec& role) {
   std::string out = "# Written by the Trunkline agent.\n";
   for (const auto& user : {agent_user, node_user}) {
     out += "trunkline        " + quote_identifier(user) + "  postgres\n";
     if (agent_user == node_user) break;
   }
-  return out + "trunkline_hosts  \"/^[a-z0-9][a-z0-9._-]*$\"  trunkline_replicator\n";
+  const auto peer = [&](const std::string& name) {
+    out += "trunkline_peers  \"" + name + "\"  " + kReplicatorRole + "\n";
+  };
+  for (const auto& other : role.peers) {
+    peer("CN=" + other.node_id + ",OU=" + other.host);
+    // As agents of the release before show themselves.
+    peer("CN=" + other.host);
+  }
+  // The sender does not name peers.
+  if (role.peers.empty() && !role.standby_node_ids.empty()) {
+    peer("/^CN=[a-z0-9][a-z0-9_-]*(,OU=[a-z0-9][a-z0-9_-]*)?$");
+  }
+  return out;
 }
 
 std::string rewind_grants_sql() {

@@ -45,8 +45,10 @@ struct ConfigInput {
   bool keeps_floor = true;  // a standby's data, or a primary that has standbys or is not to restart
   StandbyFloor floor;
   std::string socket_dir;
-  std::string tls_dir;       // ca.crt, host.crt, host.key
-  std::string upstream_key;  // path of a link to host.key that a standby connects with
+  bool socket_for_group = false;  // the proxy's group may enter socket_dir
+  std::string tls_dir;       // ca.crt, node.crt, node.key
+  std::string upstream_key;  // path of a link to node.key that a standby connects with
+  std::string access;        // what else says who is let in: its change is one of the configuration
   bool read_only = false;  // the disk is nearly full
   bool statements = false;  // the image can count statements
   std::string guard;        // path of its guard (guard/), which its servers load; "": there is none
@@ -64,20 +66,26 @@ inline constexpr char kNoSyncSet[] = "\"trunkline-nobody\"";
 // Value of synchronous_standby_names: ANY n ("id", ...), "" for asynchronous, kNoSyncSet for what
 // is no primary.
 std::string synchronous_standby_names(const RoleSpec& role);
-// How a standby reaches its upstream: TLS, verified by the host's name, with the host's
+// How a standby reaches its upstream: TLS, verified by the host's name, with the node's own
 // certificate and the key in `key`. The name is shown in pg_stat_replication; only a standby's
 // server may use its node id there, because it votes.
 std::string primary_conninfo(const std::string& name, const RoleSpec& role,
                              const std::string& tls_dir, const std::string& key);
 inline constexpr char kCopyName[] = "trunkline-copy";  // a base backup, or a rewind
 
+// Where a tenant's clients come in: by a proxy, that is, by the socket or with a certificate of the
+// platform's beside the password; or (for a proxy of the release before) from anywhere.
+enum class Clients { by_proxy, direct };
+
 // First match wins there, so the order is the policy: the superuser by unix socket only, the
-// replication role by client certificate only, everybody else with a password.
-std::string pg_hba_conf();
-// Nobody is let in with a password.
+// replication role by the certificate of a peer only, everybody else with a password.
+std::string pg_hba_conf(Clients clients);
+// No client is let in.
 std::string pg_hba_closed_conf();
-// The operating system's users that the agent and the node (its keeper) run as.
-std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user);
+// The operating system's users that the agent and the node (its keeper) run as; and the peers that
+// may copy the node.
+std::string pg_ident_conf(const std::string& agent_user, const std::string& node_user,
+                          const RoleSpec& role);
 
 // What the replication role needs beside replication: pg_rewind's questions. For database postgres.
 std::string rewind_grants_sql();

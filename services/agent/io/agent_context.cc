@@ -1,7 +1,10 @@
 #include "agent/io/agent_context.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <stdexcept>
 #include <system_error>
@@ -41,21 +44,44 @@ AgentPaths agent_paths(const std::string& home, const std::string& host,
   return paths;
 }
 
-void make_agent_directories(const AgentPaths& paths, const NodeUser& user) {
+void make_agent_directories(const AgentPaths& paths, const NodeUsers& users) {
+  const NodeUser& shared = users.shared();
   fs::create_directories(paths.host_dir);
-  make_owned(paths.nodes_dir, user);
-  make_owned(paths.templates_dir, user);
-  make_owned(paths.sockets_dir, user);
+  make_owned(paths.templates_dir, shared);
+  for (const auto& path : {paths.nodes_dir, paths.sockets_dir}) {
+    if (!users.isolates()) {
+      make_owned(path, shared);
+      continue;
+    }
+    // Each node's user passes to its own, and sees no other's name.
+    make_directory(path, 0711);
+    if (::lchown(path.c_str(), ::geteuid(), ::getegid()) != 0 ||
+        ::chmod(path.c_str(), 0711) != 0) {
+      throw std::system_error(errno, std::generic_category(), path);
+    }
+  }
   spread_children(paths.nodes_dir);
-  const AsNodeUser rights(user);
-  for (const auto& path : {paths.nodes_dir, paths.templates_dir, paths.sockets_dir}) {
-    const std::string probe = path + "/.probe";
-    make_directory(probe, 0700);
-    ::rmdir(probe.c_str());
+  for (const char* file : {"/ca.crt", "/issuer.crt", "/issuer.key"}) {
+    if (!read_file(paths.tls_dir + file)) {
+      throw std::runtime_error(paths.tls_dir + file + " is missing");
+    }
   }
-  if (!read_file(paths.tls_dir + "/host.key")) {
-    throw std::runtime_error(paths.tls_dir + "/host.key is missing");
+  const AsNodeUser rights(shared);
+  const std::string probe = paths.templates_dir + "/.probe";
+  make_directory(probe, 0700);
+  ::rmdir(probe.c_str());
+  for (const auto& path : {paths.nodes_dir, paths.sockets_dir}) {
+    if (::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) != 0) {
+      throw std::system_error(errno, std::generic_category(), path);
+    }
   }
+}
+
+AgentPaths peer_paths(const AgentPaths& agent, const std::string& host) {
+  AgentPaths out;
+  out.host_dir = fs::path(agent.host_dir).parent_path() / host;
+  out.nodes_dir = out.host_dir + "/nodes";
+  return out;
 }
 
 NodePaths node_paths(const AgentPaths& agent, const std::string& node_id) {
@@ -70,7 +96,9 @@ NodePaths node_paths(const AgentPaths& agent, const std::string& node_id) {
           sockets,
           sockets + "/keeper.sock",
           dir + "/upstream.key",
-          dir + "/forked"};
+          dir + "/forked",
+          dir + "/tls",
+          dir + "/door"};
 }
 
 }  // namespace trunkline::agent

@@ -4,11 +4,14 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/io/cgroup_limits.h"
 #include "agent/io/file_ops.h"
 #include "agent/io/manifest_store.h"
+#include "agent/io/node_users.h"
 #include "agent/io/template_store.h"
 
 namespace trunkline::agent {
@@ -25,9 +28,10 @@ struct AgentPaths {
 // Canonical (PostgreSQL's processes are found by their working directory).
 AgentPaths agent_paths(const std::string& home, const std::string& host,
                        const std::string& socket_dir);
-// Makes what is missing, owned by the node's user where nodes write. Throws std::exception with
-// what a set-up must put right, e.g. a parent directory that the node's user cannot pass.
-void make_agent_directories(const AgentPaths& paths, const NodeUser& user);
+// Makes what is missing: the templates' directory for the shared user; those in which each node has
+// its own for the agent, where each node has its own user. Throws std::exception with what a set-up
+// must put right, e.g. a parent directory that the nodes' users cannot pass.
+void make_agent_directories(const AgentPaths& paths, const NodeUsers& users);
 
 struct NodePaths {
   std::string dir;  // of everything of the node
@@ -40,7 +44,11 @@ struct NodePaths {
   std::string control;  // the keeper's socket
   std::string upstream_key;  // link that a standby's server connects with; gone while it is fenced
   std::string forked;        // WAL that the group's history has left behind
+  std::string tls;           // ca.crt, node.crt, node.key
+  std::string door;          // who may knock at the server's port
 };
+// Of another host of the same home, that is, of this machine.
+AgentPaths peer_paths(const AgentPaths& agent, const std::string& host);
 NodePaths node_paths(const AgentPaths& agent, const std::string& node_id);
 
 struct AgentContext {
@@ -49,7 +57,12 @@ struct AgentContext {
   std::string keeper;      // path of trunkline-keeper
   uint64_t host_ram_mb = 0;
   AgentPaths paths;
-  NodeUser user;
+  bool direct_clients = false;  // not by a proxy only
+  // Directories that nodes do not see but for their own, where they share a user; empty: they do.
+  std::vector<std::string> hidden;
+  // Of proxies on other machines; nothing: any address may be one's.
+  std::optional<std::vector<std::string>> client_addresses;
+  NodeUsers* users = nullptr;
   TemplateStore* templates = nullptr;
   CgroupLimits* cgroups = nullptr;
   ManifestStore* manifests = nullptr;

@@ -16,6 +16,8 @@ struct NodeUser {
   gid_t gid = 0;
   std::string name;
   bool switched = false;
+  bool own = false;          // of one node only (node_users.h)
+  std::string library;  // for PostgreSQL's programs, by which they find the name (preload/)
 };
 // "" means: the user that runs this process. Throws std::runtime_error if there is no such user,
 // or if switching would need rights that this process does not have.

@@ -2,6 +2,7 @@
 
 #include <pwd.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <spdlog/spdlog.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "agent/io/node_log.h"
 #include "agent/io/task_codec.h"
 #include "agent/keeper/proc_scan.h"
+#include "base/host_name.h"
 #include "base/ids.h"
 #include "runtime/random.h"
 #include "trunkline/v1/lease.pb.h"
@@ -58,6 +60,48 @@ std::pair<uint64_t, uint64_t> disk_total_and_free_gb(const std::string& path) {
           static_cast<uint64_t>(fs_stat.f_bavail) * fs_stat.f_frsize >> 30};
 }
 
+NodeUsersOptions users_options(const HostOptions& options, const AgentPaths& paths) {
+  NodeUsersOptions out;
+  out.shared_user = options.node_user;
+  out.range = options.node_uids;
+  out.client_group = options.client_group;
+  out.library = options.library;
+  if (out.library.empty()) {
+    out.library = fs::path(options.keeper).parent_path() / "trunkline-node.so";
+  }
+  out.nodes_dir = paths.nodes_dir;
+  out.counter_file = paths.host_dir + "/node-users";
+  return out;
+}
+
+// What nodes must not see of the user's that they share; empty where nothing can be hidden.
+std::vector<std::string> sandbox_of(const HostOptions& options, const AgentContext& context) {
+  if (::geteuid() == 0) return {};
+  std::vector<std::string> out = {fs::weakly_canonical(options.home),
+                                  fs::weakly_canonical(options.socket_dir)};
+  std::vector<char> buffer(16384);
+  struct passwd entry {};
+  struct passwd* found = nullptr;
+  ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
+  std::error_code error;
+  const fs::path own = found != nullptr ? fs::canonical(found->pw_dir, error) : fs::path();
+  // Some system users' home is a place of others.
+  struct stat info {};
+  if (!error && !own.empty() && ::stat(own.c_str(), &info) == 0 && info.st_uid == ::geteuid()) {
+    out.push_back(own);
+  }
+  for (const auto& [image, programs] : options.images) {
+    const std::string place = fs::weakly_canonical(programs);
+    std::erase_if(out, [&](const std::string& path) { return place.starts_with(path + "/"); });
+  }
+  std::vector<std::string> argv = {context.keeper, "--check-sandbox", "1", "--keep",
+                                   context.paths.nodes_dir};
+  for (const auto& path : out) argv.insert(argv.end(), {"--hide", path});
+  ChildProcess check(argv, NodeUser{}, false);
+  if (!check.wait(seconds(10)) || check.exit_code() != 0) return {};
+  return out;
+}
+
 }  // namespace
 
 std::map<std::string, std::string> discover_images(const std::string& root) {
@@ -76,18 +120,29 @@ std::map<std::string, std::string> discover_images(const std::string& root) {
 
 HostAgent::HostAgent(HostOptions options)
     : options_(std::move(options)), agent_id_(runtime::new_uuid()) {
-  if (!is_safe_name(options_.host)) throw std::runtime_error("host: not a host name");
+  if (!is_host_name(options_.host)) {
+    throw std::runtime_error("host: '" + options_.host + "' is not " + kHostNameRule);
+  }
   context_.host = options_.host;
-  context_.user = find_node_user(options_.node_user);
   context_.agent_user = user_name(::geteuid());
   context_.keeper = fs::weakly_canonical(options_.keeper);
   if (!exists(context_.keeper))
     throw std::runtime_error("keeper: " + options_.keeper + " is missing");
   context_.paths = agent_paths(options_.home, options_.host, options_.socket_dir);
-  make_agent_directories(context_.paths, context_.user);
+  users_ = std::make_unique<NodeUsers>(users_options(options_, context_.paths));
+  users_->start();
+  context_.users = users_.get();
+  context_.direct_clients = options_.direct_clients;
+  context_.client_addresses = options_.client_addresses;
+  make_agent_directories(context_.paths, *users_);
+  context_.hidden = sandbox_of(options_, context_);
+  apart_note_ = users_->note(!context_.hidden.empty());
+  if (const std::string& note = apart_note_; !note.empty()) {
+    spdlog::warn("tenants' servers are not kept apart: {}", note);
+  }
   manifests_ = std::make_unique<ManifestStore>(context_.paths.manifests_dir);
   templates_ = std::make_unique<TemplateStore>(context_.paths.templates_dir, options_.images,
-                                               context_.user, options_.spares);
+                                               users_->shared(), options_.spares);
   cgroups_ = std::make_unique<CgroupLimits>(
       "/sys/fs/cgroup", read_file("/proc/self/cgroup").value_or(""), context_.paths.host_dir);
   context_.manifests = manifests_.get();
@@ -203,12 +258,11 @@ void HostAgent::show_metrics() {
 
 // Leftovers of removals that were interrupted.
 void HostAgent::sweep() {
-  const AsNodeUser rights(context_.user);
   for (const auto& entry : fs::directory_iterator(context_.paths.nodes_dir)) {
     const std::string name = entry.path().filename();
     if (!name.starts_with(".trash-")) continue;
     try {
-      remove_tree(entry.path());
+      users_->remove_home(entry.path());
     } catch (const std::exception& e) {
       spdlog::warn("{}: {}", name, e.what());
     }
@@ -256,7 +310,7 @@ std::string HostAgent::on_log_request(const std::string& bytes) {
   }
   if (known) {
     const auto paths = node_paths(context_.paths, request.node_id());
-    answer = read_node_log(paths.log, context_.user, request);
+    answer = read_node_log(paths.log, users_->owner_of(paths.dir), request);
   }
   return answer.SerializeAsString();
 }
@@ -367,6 +421,8 @@ v1::HostReport HostAgent::report() {
   for (const auto& [image, programs] : options_.images) out.add_images(image);
   out.set_cgroup_limits(cgroups_->enforced());
   out.set_cgroup_note(cgroups_->note());
+  out.set_nodes_apart(users_->isolates());
+  out.set_nodes_apart_note(apart_note_);
   const std::lock_guard lock(mutex_);
   for (const auto& [id, node] : nodes_) *out.add_nodes() = node->report();
   return out;
@@ -381,10 +437,10 @@ void stop_all_nodes(const HostOptions& options, milliseconds patience) {
       nodes.push_back(node_paths(agent, entry.path().filename()));
     }
   }
-  const NodeUser user = find_node_user(options.node_user);
+  const NodeUsers users(users_options(options, agent));
   const auto tell = [&](const NodePaths& node, const char* request, int signal) {
     if (ask_keeper(node.control, request, nullptr) == KeeperAnswer::ok) return;
-    signal_process(running_postmaster(node.data), user, signal);
+    signal_process(running_postmaster(node.data), users.owner_of(node.dir), signal);
   };
   const auto all_down = [&](milliseconds longest) {
     const auto until = std::chrono::steady_clock::now() + longest;
@@ -402,6 +458,7 @@ void stop_all_nodes(const HostOptions& options, milliseconds patience) {
   for (const auto& node : nodes) tell(node, "stop immediate", SIGQUIT);
   if (all_down(seconds(5))) return;
   for (const auto& node : nodes) {
+    const NodeUser user = users.owner_of(node.dir);
     for (const pid_t pid : postgres_processes_in(node.data)) signal_process(pid, user, SIGKILL);
   }
   if (!all_down(seconds(5))) throw std::runtime_error("some nodes do not stop");

@@ -31,6 +31,11 @@ struct HostOptions {
   std::string home;
   std::string socket_dir;
   std::string node_user;  // "": the user that runs the agent
+  UidRange node_uids;     // a user for each node; none: all are node_user
+  std::string client_group;    // whose processes reach nodes by their sockets: the proxy's
+  std::string library;    // default: beside the keeper
+  std::optional<std::vector<std::string>> client_addresses;  // see AgentContext
+  bool direct_clients = false;  // nodes' ports take clients that no proxy brings
   std::string keeper;
   std::map<std::string, std::string> images;  // name -> directory of programs
   int spares = 4;
@@ -71,11 +76,13 @@ class HostAgent {
   std::vector<v1::NodeReport> node_reports();
 
   HostOptions options_;
+  std::unique_ptr<NodeUsers> users_;
   std::unique_ptr<ManifestStore> manifests_;
   std::unique_ptr<TemplateStore> templates_;
   std::unique_ptr<CgroupLimits> cgroups_;
   AgentContext context_;
   std::string agent_id_;
+  std::string apart_note_;
   uint64_t sequence_ = 0;
   // When the newest reports were about to be sent, by sequence (CLOCK_BOOTTIME): their leases run
   // from then. Under mutex_.

@@ -32,7 +32,14 @@ void start_keeper(const KeeperStart& start, const NodeUser& user) {
     argv.push_back("--cgroup");
     argv.push_back(file);
   }
+  if (!start.hidden.empty()) {
+    for (const auto& path : start.hidden) argv.insert(argv.end(), {"--hide", path});
+    for (const auto& path : start.kept) argv.insert(argv.end(), {"--keep", path});
+  }
   if (user.switched) {
+    if (!user.library.empty()) {
+      argv.insert(argv.end(), {"--preload", user.library, "--door", start.door});
+    }
     argv.insert(argv.end(), {"--uid", std::to_string(user.uid), "--gid", std::to_string(user.gid)});
   }
   if (!start.guard.empty()) argv.insert(argv.end(), {"--guard", start.guard});

@@ -33,7 +33,10 @@ struct KeeperStart {
   std::string log;
   std::string control;
   std::string pid_file;
+  std::string door;  // who may knock at the port (preload/node_door.cc)
   std::vector<std::string> cgroup_procs;
+  std::vector<std::string> hidden;  // from the server, but for `kept` (keeper/sandbox.h); none: all
+  std::vector<std::string> kept;    // is seen
   pid_t adopt = 0;
   uint64_t restarts = 0;
   std::string guard;  // words of the request; not for one that is adopted

@@ -62,6 +62,12 @@ static void to_json(json& j, const TimelineSwitch& t) {
 static void from_json(const json& j, TimelineSwitch& t) {
   t = {j.at("timeline"), j.at("begin_lsn")};
 }
+static void to_json(json& j, const PeerSpec& p) {
+  j = {{"node_id", p.node_id}, {"host", p.host}, {"address", p.address}};
+}
+static void from_json(const json& j, PeerSpec& p) {
+  p = {j.at("node_id"), j.at("host"), j.at("address")};
+}
 static void to_json(json& j, const RoleSpec& r) {
   j = {{"generation", r.generation},
        {"term", r.term},
@@ -75,7 +81,8 @@ static void to_json(json& j, const RoleSpec& r) {
        {"opened_before", r.opened_before},
        {"patience_ms", r.patience_ms},
        {"timeline", r.timeline},
-       {"history", r.history}};
+       {"history", r.history},
+       {"peers", r.peers}};
 }
 static void from_json(const json& j, RoleSpec& r) {
   r.generation = j.at("generation");
@@ -91,6 +98,9 @@ static void from_json(const json& j, RoleSpec& r) {
   r.patience_ms = j.value("patience_ms", 0u);
   r.timeline = j.value("timeline", 0u);
   r.history = j.value("history", std::vector<TimelineSwitch>{});
+  r.peers = j.value("peers", std::vector<PeerSpec>{});
+  // Written before peers were named: it is asked for anew, as it goes on.
+  if (!j.contains("peers")) r.generation = 0;
 }
 static void to_json(json& j, const UserSpec& u) {
   j = {{"id", u.id}, {"name", u.name}, {"scram_verifier", u.scram_verifier}};

@@ -43,6 +43,7 @@ v1::ObjectKind to_proto(ObjectKind kind) {
 NodeActor::NodeActor(AgentContext& context, Manifest manifest)
     : context_(context),
       paths_(node_paths(context.paths, manifest.node_id)),
+      user_(context.users->owner_of(paths_.dir)),
       manifest_(std::move(manifest)),
       wake_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   // What was done before the agent's restart is looked at again, not believed.
@@ -252,7 +253,7 @@ void NodeActor::settle(const Decision& decision) {
     const size_t colon = decision.why.find(": ");
     std::string message = decision.why.substr(colon + 2);
     if (decision.rule == "primary_crash_loop") {
-      const AsNodeUser rights(context_.user);
+      const AsNodeUser rights(user_);
       const std::string why = last_fatal_line(read_tail(paths_.log, 16 * 1024));
       if (!why.empty()) message = why;
     }

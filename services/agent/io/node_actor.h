@@ -45,6 +45,13 @@ struct Assignment {
   std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder, ProbeOrder, PrepareOrder> body;
 };
 
+// Who is let into the node's server.
+struct AccessFiles {
+  std::string hba;
+  std::string closed_hba;
+  std::string ident;
+};
+
 class NodeActor {
  public:
   NodeActor(AgentContext& context, Manifest manifest);
@@ -115,6 +122,15 @@ class NodeActor {
   void drop_facts();
   bool standbys_streaming() const;
 
+  // node_box.cc
+  void take_own_user();
+  void make_box();
+  void observe_certificate();
+  AccessFiles access_files() const;
+  std::string door() const;
+  void observe_door();
+  void remove_node();
+
   // node_size.cc
   bool keeps_floor() const;
   void observe_floor();
@@ -125,7 +141,6 @@ class NodeActor {
 
   // node_steps.cc
   void perform(const Decision& decision);
-  void make_box();
   void create_from_template();
   void base_backup(bool replace);
   void mark_unsynced(bool unsynced);
@@ -141,7 +156,6 @@ class NodeActor {
   void sync_data();
   void run_objects(bool check);
   void keep_notes(const std::vector<ObjectNote>& fresh);
-  void remove_node();
   PgConnection& sql();
 
   // node_lease.cc
@@ -185,6 +199,11 @@ class NodeActor {
 
   AgentContext& context_;
   const NodePaths paths_;
+  NodeUser user_;  // that the node's server runs as; the owner of its directory
+  bool own_user_failed_ = false;
+  std::string door_;         // as it was written
+  std::string certificate_;  // digest of the one it has; "": not looked yet
+  Clock::time_point certificate_checked_{};
   Manifest manifest_;
   bool manifest_dirty_ = false;
   std::map<TaskKind, Progress> progress_;

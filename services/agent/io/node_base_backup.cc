@@ -41,15 +41,20 @@ void NodeActor::base_backup(bool replace) {
       wait(paced(kRetry));
     }
   };
-  if (!listens(role.upstream, seconds(1))) {
+  bool upstream_listens = false;
+  {
+    const AsNodeUser rights(user_);  // as whom it is expected at its peers'
+    upstream_listens = listens(role.upstream, seconds(1));
+  }
+  if (!upstream_listens) {
     try_again("upstream_unreachable", "the upstream node does not answer");
     return;
   }
-  const std::string source = primary_conninfo(kCopyName, role, context_.paths.tls_dir,
-                                              context_.paths.tls_dir + "/host.key");
+  const std::string source = primary_conninfo(kCopyName, role, paths_.tls,
+                                              paths_.tls + "/node.key");
   std::optional<RebuildTurn> turn;
   if (replace) {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     turn = RebuildTurn::take(source);
     if (!turn) {
       try_again("rebuild_waits", "the upstream has another standby to rebuild first");
@@ -59,7 +64,7 @@ void NodeActor::base_backup(bool replace) {
   telemetry::Span span("base backup", telemetry::SpanKind::internal, progress.traceparent);
   span.set(telemetry::kNodeId, manifest_.node_id);
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     remove_tree(paths_.incoming);
   }
   ChildProcess child(
@@ -69,7 +74,7 @@ void NodeActor::base_backup(bool replace) {
        // The upstream keeps the WAL from here on (wal_keep_size, then the slot): the standby
        // streams it when it starts.
        "--wal-method=none", "--checkpoint=fast", "--no-sync", "--no-password", "--no-manifest"},
-      context_.user, true);
+      user_, true);
   if (!replace) mark_unsynced(true);
   // Repeated tasks wake this thread too; only a change of mind ends the backup.
   while (!child.wait(milliseconds(500), wake_fd_.get())) {
@@ -94,7 +99,7 @@ void NodeActor::base_backup(bool replace) {
   put_data_in_place(NodeRole::standby);
   seen_.cannot_follow.clear();
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     log_mark_ = file_bytes(paths_.log);
   }
 }

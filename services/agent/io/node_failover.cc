@@ -31,7 +31,7 @@ constexpr seconds kPreparedFor{10};
 
 std::vector<std::string> NodeActor::wal_names() const {
   std::vector<std::string> names;
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   std::error_code error;
   for (std::filesystem::directory_iterator it(paths_.data + "/pg_wal", error), end;
        !error && it != end; it.increment(error)) {
@@ -45,7 +45,7 @@ uint64_t NodeActor::segment_bytes() {
   if (segment_bytes_ > 0) return segment_bytes_;
   for (const auto& name : wal_names()) {
     if (!is_segment_name(name)) continue;
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     const uint64_t bytes = file_bytes(paths_.data + "/pg_wal/" + name);
     if (!std::has_single_bit(bytes) || bytes < (1u << 20) || bytes > (1u << 30)) continue;
     segment_bytes_ = bytes;
@@ -70,7 +70,7 @@ std::vector<TimelineSwitch> NodeActor::own_history(uint32_t timeline) {
   if (history_timeline_ == timeline) return history_;
   std::optional<std::string> text;
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     text = read_file(paths_.data + "/pg_wal/" + history_file_name(timeline));
   }
   if (!text) return {};
@@ -83,7 +83,7 @@ std::optional<ControlData> NodeActor::read_control() const {
   if (!manifest_.ensure || !context_.templates->has_image(manifest_.ensure->image)) return {};
   ChildProcess child(
       {context_.templates->program(manifest_.ensure->image, "pg_controldata"), paths_.data},
-      context_.user, true);
+      user_, true);
   if (!child.wait(seconds(5)) || child.exit_code() != 0) return {};
   return parse_control_data("\n" + child.output());
 }
@@ -101,7 +101,7 @@ void NodeActor::read_stopped_end() {
     // Its last record is the checkpoint of the shutdown; the record begins with its length.
     const uint64_t size = segment_bytes();
     const std::string name = segment_name(control->timeline, control->checkpoint_lsn, size);
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     const auto bytes =
         read_at(paths_.data + "/pg_wal/" + name, control->checkpoint_lsn % size, 4);
     uint32_t length = 0;
@@ -204,7 +204,13 @@ void NodeActor::link_upstream_key(bool there) const {
     }
     return;
   }
-  const std::string target = context_.paths.tls_dir + "/host.key";
+  const std::string target = paths_.tls + "/node.key";
+  // One of the release before leads elsewhere.
+  std::error_code error;
+  if (std::filesystem::read_symlink(paths_.upstream_key, error) == target) return;
+  if (!error && ::unlink(paths_.upstream_key.c_str()) != 0) {
+    throw std::system_error(errno, std::generic_category(), paths_.upstream_key);
+  }
   if (::symlink(target.c_str(), paths_.upstream_key.c_str()) != 0 && errno != EEXIST) {
     throw std::system_error(errno, std::generic_category(), paths_.upstream_key);
   }
@@ -212,7 +218,7 @@ void NodeActor::link_upstream_key(bool there) const {
 
 void NodeActor::end_receiver() {
   if (facts_ && facts_->receiver_pid > 0) {
-    signal_process(facts_->receiver_pid, context_.user, SIGTERM);
+    signal_process(facts_->receiver_pid, user_, SIGTERM);
   }
   facts_at_ = {};
   wait(milliseconds(2));
@@ -234,7 +240,7 @@ void NodeActor::stop_primary() {
 // PostgreSQL begins the first timeline that it knows no history of. A history that names nobody's
 // data is none that recovery would follow; it stays, for the standbys that ask for all in a row.
 void NodeActor::take_timelines(uint32_t own) const {
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   for (uint32_t taken = own + 1; taken < manifest_.role->timeline; ++taken) {
     const std::string path = paths_.data + "/pg_wal/" + history_file_name(taken);
     if (!exists(path)) write_file_atomically(path, "# not of this node\n", 0600, true);
@@ -280,7 +286,7 @@ void NodeActor::promote() {
 }
 
 PgConnection NodeActor::checkpoint() {
-  PgConnection out(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port,
+  PgConnection out(paths_.socket_dir, user_.uid, manifest_.ensure->address.port,
                    "postgres", seconds(2));
   out.exec("set statement_timeout = 0");
   out.send("checkpoint");
@@ -319,7 +325,7 @@ void NodeActor::observe_checkpoint() {
 void NodeActor::resume_promotion() {
   stop_postmaster(milliseconds(0), kImmediateStop);
   const auto names = wal_names();
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   for (const auto& name : names) {
     const auto timeline =
         static_cast<uint32_t>(std::strtoul(name.substr(0, 8).c_str(), nullptr, 16));

@@ -42,6 +42,9 @@ void NodeActor::observe() {
     save_manifest();
   }
   observe_process();
+  take_own_user();
+  observe_certificate();
+  observe_door();
   observe_lease();
   observe_floor();
   if (!conf_loaded_ && seen_.data != DataState::absent) load_files();
@@ -62,14 +65,15 @@ void NodeActor::observe() {
 }
 
 void NodeActor::load_files() {
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   const auto text = [&](const char* name) {
     return read_file(paths_.data + "/" + name).value_or("");
   };
   conf_on_disk_ = text("postgresql.conf");
   // All are written together, so one that is wrong makes all of them wrong.
-  if (text("pg_hba.conf") != pg_hba_conf() || text("pg_hba_closed.conf") != pg_hba_closed_conf() ||
-      text("pg_ident.conf") != pg_ident_conf(context_.agent_user, context_.user.name)) {
+  const AccessFiles access = access_files();
+  if (text("pg_hba.conf") != access.hba || text("pg_hba_closed.conf") != access.closed_hba ||
+      text("pg_ident.conf") != access.ident) {
     conf_on_disk_.clear();
   }
   conf_loaded_ = true;
@@ -246,7 +250,7 @@ bool NodeActor::standbys_streaming() const {
 void NodeActor::observe_following() {
   const auto now = Clock::now();
   const bool following = facts_ && facts_->wal_receiver_streaming;
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   if (seen_.data != DataState::standby || !seen_.postmaster_alive || following || new_upstream_) {
     seen_.cannot_follow.clear();
     not_streaming_since_ = now;
@@ -273,7 +277,7 @@ void NodeActor::observe_port() {
     return;
   }
   if (seen_.postmaster_alive) return;
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   seen_.port_in_use = port_was_taken(read_tail(paths_.log, 4096));
 }
 
@@ -286,10 +290,10 @@ void NodeActor::observe_slow() {
   if (busy && is_unsettled() && data_bytes_ > 0) return;
   slow_check_at_ = now + kSlowCheck;
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     data_bytes_ = tree_bytes(paths_.dir);
   }
-  if (empty_node_log(paths_.log, context_.user, kLogLimit, kLogKept)) log_mark_ = 0;
+  if (empty_node_log(paths_.log, user_, kLogLimit, kLogKept)) log_mark_ = 0;
   const uint64_t limit = manifest_.ensure->size.disk_gb << 30;
   if (data_bytes_ >= limit / 100 * 95) read_only_ = true;
   if (data_bytes_ < limit / 100 * 90) read_only_ = false;
@@ -323,8 +327,11 @@ std::string NodeActor::wanted_conf() const {
   input.host_ram_mb = context_.host_ram_mb;
   input.keeps_floor = keeps_floor();
   input.floor = floor_;
+  const AccessFiles access = access_files();
+  input.access = access.hba + access.closed_hba + access.ident + certificate_;
   input.socket_dir = paths_.socket_dir;
-  input.tls_dir = context_.paths.tls_dir;
+  input.socket_for_group = user_.own;
+  input.tls_dir = paths_.tls;
   input.upstream_key = paths_.upstream_key;
   input.read_only = read_only_;
   input.statements = context_.templates->counts_statements(input.ensure.image);
@@ -334,7 +341,7 @@ std::string NodeActor::wanted_conf() const {
 
 PgConnection& NodeActor::sql() {
   if (!sql_) {
-    sql_.emplace(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port, "postgres",
+    sql_.emplace(paths_.socket_dir, user_.uid, manifest_.ensure->address.port, "postgres",
                  kFactsDeadline);
   }
   return *sql_;

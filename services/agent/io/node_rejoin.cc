@@ -64,7 +64,7 @@ void NodeActor::observe_lineage() {
 // What makes the data in place a standby's, in an order in which it is never a primary's again.
 void NodeActor::make_standby_of_data() {
   load_floor(paths_.data);
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   write_file_atomically(paths_.data + "/standby.signal", "", 0600, true);
   write_file_atomically(paths_.data + "/postgresql.auto.conf", "", 0600, false);
   // Slots of the time as a primary would keep WAL for ever.
@@ -98,7 +98,7 @@ void NodeActor::keep_forked_wal() {
   const uint64_t term = std::max(manifest_.opened_term, manifest_.promoted_term);
   const std::string target = paths_.forked + "/term-" + std::to_string(term);
   const auto names = wal_names();
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   make_directory(paths_.forked, 0700);
   if (exists(target)) return;
   const std::string making = target + ".new";
@@ -124,14 +124,17 @@ void NodeActor::keep_forked_wal() {
 
 // pg_rewind believes the control file, which is on the new timeline only after a checkpoint.
 bool NodeActor::upstream_ready_for_rewind(const RoleSpec& role) const {
-  if (!listens(role.upstream, milliseconds(500))) return false;
+  {
+    const AsNodeUser rights(user_);  // as whom it is expected at its peers'
+    if (!listens(role.upstream, milliseconds(500))) return false;
+  }
   const std::string conninfo =
-      primary_conninfo(kCopyName, role, context_.paths.tls_dir,
-                       context_.paths.tls_dir + "/host.key") +
+      primary_conninfo(kCopyName, role, paths_.tls,
+                       paths_.tls + "/node.key") +
       " dbname=postgres";
   std::unique_ptr<PGconn, void (*)(PGconn*)> connection(nullptr, PQfinish);
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     connection.reset(PQconnectdb(conninfo.c_str()));
   }
   if (PQstatus(connection.get()) != CONNECTION_OK) return false;
@@ -149,11 +152,11 @@ bool NodeActor::run_rewind(const RoleSpec& role, std::string* complaint) {
   ChildProcess child({context_.templates->program(manifest_.ensure->image, "pg_rewind"),
                       "--target-pgdata=" + paths_.data,
                       "--source-server=" +
-                          primary_conninfo(kCopyName, role, context_.paths.tls_dir,
-                                           context_.paths.tls_dir + "/host.key") +
+                          primary_conninfo(kCopyName, role, paths_.tls,
+                                           paths_.tls + "/node.key") +
                           " dbname=postgres",
                       "--no-sync"},
-                     context_.user, true);
+                     user_, true);
   while (!child.wait(milliseconds(500), wake_fd_.get())) {
     if (stopping_) return false;
     if (take_inbox() && (manifest_.remove || *manifest_.role != role)) {
@@ -188,7 +191,7 @@ void NodeActor::rewind() {
   mark_unsynced(true);
   save_manifest();
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     ::unlink((paths_.data + "/standby.signal").c_str());  // single-user recovery refuses it
   }
   const auto begun = Clock::now();
@@ -203,7 +206,7 @@ void NodeActor::rewind() {
   manifest_.promoted_term = 0;
   save_manifest();
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     log_mark_ = file_bytes(paths_.log);
   }
   spdlog::info("node {}: rewound within {} ms", manifest_.node_id,

@@ -48,7 +48,7 @@ void NodeActor::load_floor(const std::string& directory) {
   floor_deaths_ = seen_.quick_deaths;
   ChildProcess child(
       {context_.templates->program(manifest_.ensure->image, "pg_controldata"), directory},
-      context_.user, true);
+      user_, true);
   if (!child.wait(seconds(5)) || child.exit_code() != 0) return;
   const auto value = [&](const std::string& name) {
     const size_t at = child.output().find(name);
@@ -82,7 +82,7 @@ void NodeActor::observe_size() {
   seen_.size_untried = true;
   if (seen_.quick_deaths < kRefusedDeaths || seen_.files_differ || seen_.port_in_use) return;
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     manifest_.refused_why = last_fatal_line(read_tail(paths_.log, kLogTail));
   }
   manifest_.refused_generation = ensure.generation;

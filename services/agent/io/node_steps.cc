@@ -142,34 +142,18 @@ void NodeActor::perform(const Decision& decision) {
   }
 }
 
-void NodeActor::make_box() {
-  telemetry::Span span("ensure node", telemetry::SpanKind::internal,
-                       progress_[TaskKind::ensure].traceparent);
-  span.set(telemetry::kNodeId, manifest_.node_id);
-  {
-    const AsNodeUser rights(context_.user);
-    make_directory(paths_.dir, 0700);
-    make_directory(paths_.socket_dir, 0700);
-    // Left by a rebuild that was interrupted.
-    remove_tree(paths_.incoming);
-    if (exists(paths_.data + "/PG_VERSION")) remove_tree(paths_.old);
-  }
-  cgroup_procs_ = context_.cgroups->apply(manifest_.node_id, manifest_.ensure->size);
-  box_made_for_ = manifest_.ensure;
-}
-
 void NodeActor::create_from_template() {
   telemetry::Span span("copy template", telemetry::SpanKind::internal,
                        progress_[TaskKind::role].traceparent);
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     remove_tree(paths_.incoming);
   }
   const std::string random = runtime::random_bytes(4);
   uint32_t number = 0;
   for (const char c : random) number = number << 8 | static_cast<unsigned char>(c);
   context_.templates->take(manifest_.ensure->image, paths_.incoming,
-                           make_system_identifier(to_unix_us(runtime::now()), number));
+                           make_system_identifier(to_unix_us(runtime::now()), number), user_);
   put_data_in_place(NodeRole::primary);
 }
 
@@ -186,7 +170,7 @@ void NodeActor::mark_unsynced(bool unsynced) {
 // remembers that. The name is the last thing to change.
 void NodeActor::put_data_in_place(NodeRole role) {
   mark_unsynced(role == NodeRole::standby);  // a base backup is not on disk yet
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   conf_on_disk_.clear();
   write_files(paths_.incoming);
   write_file_atomically(paths_.incoming + "/postgresql.auto.conf", "", 0600, false);
@@ -211,15 +195,15 @@ void NodeActor::put_data_in_place(NodeRole role) {
 
 void NodeActor::write_files(const std::string& directory) {
   const std::string conf = wanted_conf();
-  const AsNodeUser rights(context_.user);
+  const AsNodeUser rights(user_);
   const bool follows = manifest_.role && manifest_.role->role == NodeRole::standby;
   link_upstream_key(follows);
   // Not forced to disk: what a crash of the machine leaves of them is compared before they are
   // used.
-  write_file_atomically(directory + "/pg_hba.conf", pg_hba_conf(), 0600, false);
-  write_file_atomically(directory + "/pg_hba_closed.conf", pg_hba_closed_conf(), 0600, false);
-  write_file_atomically(directory + "/pg_ident.conf",
-                        pg_ident_conf(context_.agent_user, context_.user.name), 0600, false);
+  const AccessFiles access = access_files();
+  write_file_atomically(directory + "/pg_hba.conf", access.hba, 0600, false);
+  write_file_atomically(directory + "/pg_hba_closed.conf", access.closed_hba, 0600, false);
+  write_file_atomically(directory + "/pg_ident.conf", access.ident, 0600, false);
   write_file_atomically(directory + "/postgresql.conf", conf, 0600, false);
   conf_on_disk_ = conf;
 }
@@ -241,12 +225,15 @@ void NodeActor::start_postmaster(pid_t adopt) {
   start.log = paths_.log;
   start.control = paths_.control;
   start.pid_file = paths_.keeper_pid;
+  start.door = paths_.door;
+  start.hidden = context_.hidden;
+  start.kept = {paths_.dir, paths_.socket_dir};
   start.cgroup_procs = cgroup_procs_;
   start.adopt = adopt;
   start.restarts = restarts_;
   const Guard guard = wanted_guard().value_or(Guard{});
   if (guard.on()) start.guard = guard_words(guard);
-  start_keeper(start, context_.user);
+  start_keeper(start, user_);
   facts_at_ = {};
 }
 
@@ -294,7 +281,7 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
   };
   const auto tell = [&](const char* request, int signal) {
     if (ask_keeper(paths_.control, request, nullptr) == KeeperAnswer::ok) return;
-    signal_process(postmaster_pid_, context_.user, signal);
+    signal_process(postmaster_pid_, user_, signal);
   };
   if (fast.count() > 0) {
     tell("stop fast", SIGINT);
@@ -303,10 +290,10 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
   tell("stop immediate", SIGQUIT);
   if (gone(immediate)) return;
   if (keeper_pidfd_.valid() && keeper_) {
-    signal_process(keeper_->keeper_pid, context_.user, SIGKILL);
+    signal_process(keeper_->keeper_pid, user_, SIGKILL);
   }
   for (const pid_t pid : postgres_processes_in(paths_.data)) {
-    signal_process(pid, context_.user, SIGKILL);
+    signal_process(pid, user_, SIGKILL);
   }
   if (!gone(seconds(5))) throw std::runtime_error("processes of the node do not end");
 }
@@ -361,7 +348,7 @@ void NodeActor::confirm_sync_set() {
   const bool waiting_begins = manifest_.confirmed_sync.empty() && !wanted.empty();
   if (waiting_begins) {
     if (!barrier_ || barrier_for_ != wanted) {
-      barrier_.emplace(paths_.socket_dir, context_.user.name, manifest_.ensure->address.port,
+      barrier_.emplace(paths_.socket_dir, user_.uid, manifest_.ensure->address.port,
                        "postgres", seconds(2));
       barrier_->exec("set statement_timeout = 0");
       barrier_->send("checkpoint");
@@ -383,7 +370,7 @@ void NodeActor::confirm_sync_set() {
 // (SyncDataDirectory in PostgreSQL's xlog.c), and this one accepts connections.
 void NodeActor::sync_data() {
   {
-    const AsNodeUser rights(context_.user);
+    const AsNodeUser rights(user_);
     fsync_path(paths_.dir);
   }
   mark_unsynced(false);
@@ -398,7 +385,7 @@ void NodeActor::run_objects(bool check) {
   }
   objects_check_at_ = Clock::now() + kObjectsCheck;
   const ObjectsResult result = apply_objects(
-      {paths_.socket_dir, context_.user.name, manifest_.ensure->address.port}, *manifest_.objects);
+      {paths_.socket_dir, user_.uid, manifest_.ensure->address.port}, *manifest_.objects);
   object_failures_ = in_bounds(result.failures);
   keep_notes(result.notes);
   if (result.more) objects_check_at_ = Clock::now();
@@ -422,28 +409,6 @@ void NodeActor::keep_notes(const std::vector<ObjectNote>& fresh) {
     object_notes_.erase(object_notes_.begin(),
                         object_notes_.end() - static_cast<ptrdiff_t>(kMostNotes));
   }
-}
-
-void NodeActor::remove_node() {
-  telemetry::Span span("remove node", telemetry::SpanKind::internal,
-                       progress_[TaskKind::remove].traceparent);
-  span.set(telemetry::kNodeId, manifest_.node_id);
-  stop_postmaster(seconds(3), seconds(2));
-  const std::string trash = context_.paths.nodes_dir + "/.trash-" + manifest_.node_id;
-  {
-    const AsNodeUser rights(context_.user);
-    remove_tree(paths_.socket_dir);
-    remove_tree(trash);
-    if (exists(paths_.dir)) rename_path(paths_.dir, trash);
-  }
-  context_.cgroups->remove(manifest_.node_id);
-  context_.manifests->forget(manifest_.node_id);
-  {
-    const AsNodeUser rights(context_.user);
-    remove_tree(trash);
-  }
-  finished_ = true;
-  context_.report_changed();
 }
 
 }  // namespace trunkline::agent

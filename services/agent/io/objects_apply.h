@@ -11,7 +11,7 @@ namespace trunkline::agent {
 
 struct ServerAddress {
   std::string socket_dir;
-  std::string server_user;
+  uid_t server_user = 0;
   uint32_t port = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -56,9 +57,9 @@ PgConnection::PgConnection(PgConnection&&) noexcept = default;
 PgConnection& PgConnection::operator=(PgConnection&&) noexcept = default;
 PgConnection::~PgConnection() = default;
 
-PgConnection::PgConnection(const std::string& socket_dir, const std::string& server_user,
-                           uint32_t port, const std::string& database,
-                           std::chrono::milliseconds deadline, int server_version) {
+PgConnection::PgConnection(const std::string& socket_dir, uid_t server_user, uint32_t port,
+                           const std::string& database, std::chrono::milliseconds deadline,
+                           int server_version) {
   std::string options = kPlatformSessionOptions;
   if (server_version >= kHasIdleSessionTimeout) options += kNoIdleSessionTimeout;
   if (server_version >= kHasTransactionTimeout) options += kNoTransactionTimeout;
@@ -66,7 +67,7 @@ PgConnection::PgConnection(const std::string& socket_dir, const std::string& ser
   const std::string port_text = std::to_string(port);
   const char* names[] = {
       "host",    "port",     "dbname",      "user", "application_name", "client_encoding",
-      "options", "passfile", "requirepeer", nullptr};
+      "options", "passfile", nullptr};
   const char* values[] = {socket_dir.c_str(),
                           port_text.c_str(),
                           database.c_str(),
@@ -75,7 +76,6 @@ PgConnection::PgConnection(const std::string& socket_dir, const std::string& ser
                           "UTF8",
                           options.c_str(),
                           "/nonexistent",
-                          server_user.c_str(),
                           nullptr};
   connection_.reset(PQconnectStartParams(names, values, 0));
   if (!connection_) throw PgError("out of memory", "");
@@ -86,6 +86,13 @@ PgConnection::PgConnection(const std::string& socket_dir, const std::string& ser
     }
     await_socket(status == PGRES_POLLING_WRITING, until);
     status = PQconnectPoll(connection_.get());
+  }
+  // libpq's requirepeer wants a user that has a name.
+  struct ucred server {};
+  socklen_t size = sizeof server;
+  if (::getsockopt(PQsocket(connection_.get()), SOL_SOCKET, SO_PEERCRED, &server, &size) != 0 ||
+      server.uid != server_user) {
+    throw PgError("the server runs as another user than the node's", "");
   }
   if (database != "postgres") enter_tenants_database(until);
 }

@@ -2,6 +2,8 @@
 // costs its node's thread a bounded time. For one thread; made new after any error.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -38,7 +40,7 @@ class PgConnection {
   // reaches. As superuser over the socket in `socket_dir`, to a server that runs as the operating
   // system's user `server_user` and nobody else. Throws PgError.
   // `server_version` (150004) as a session in database `postgres` says: for a tenant's database.
-  PgConnection(const std::string& socket_dir, const std::string& server_user, uint32_t port,
+  PgConnection(const std::string& socket_dir, uid_t server_user, uint32_t port,
                const std::string& database, std::chrono::milliseconds deadline,
                int server_version = 0);
   PgConnection(PgConnection&&) noexcept;

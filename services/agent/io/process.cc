@@ -43,7 +43,9 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, const NodeUser&
   char lang[] = "LC_ALL=C.UTF-8";
   char zone[] = "TZ=UTC";
   char home[] = "HOME=/nonexistent";
-  char* environment[] = {path, lang, zone, home, nullptr};
+  std::string preload = "LD_PRELOAD=" + user.library;
+  const bool named = !drop || user.library.empty();
+  char* environment[] = {path, lang, zone, home, named ? nullptr : preload.data(), nullptr};
   const Fd in = input_file(input);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {

@@ -134,14 +134,15 @@ bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, Counte
   try {
     const NodePaths paths = node_paths(context_.paths, report.node_id());
     if (!server.connection) {
-      server.connection.emplace(paths.socket_dir, context_.user.name, report.address().port(),
+      server.connection.emplace(paths.socket_dir, context_.users->owner_of(paths.dir).uid,
+                                report.address().port(),
                                 "postgres", kConnectDeadline);
       prepare_stats_session(*server.connection);
       server.statements_checked = {};
     }
     ServerReading now = read_server(*server.connection);
     if (needs_history(node.counters, now.primary, now.timeline)) {
-      const AsNodeUser rights(context_.user);
+      const AsNodeUser rights(context_.users->owner_of(paths.dir));
       const auto text = read_file(paths.data + "/pg_wal/" + history_file_name(now.timeline));
       if (text) now.history = parse_history(*text, now.timeline);
     }

@@ -33,6 +33,9 @@ RoleSpec read(const v1::AssignRole& in) {
   for (const auto& step : in.history()) out.history.push_back({step.timeline(), step.begin_lsn()});
   out.patience_ms = in.patience_ms();
   out.timeline = in.timeline();
+  for (const auto& peer : in.peers()) {
+    out.peers.push_back({peer.node_id(), peer.host(), peer.address()});
+  }
   return out;
 }
 

@@ -14,6 +14,7 @@
 
 #include "agent/domain/control_file.h"
 #include "agent/domain/postgres_settings.h"
+#include "agent/io/node_users.h"
 #include "agent/io/process.h"
 
 namespace trunkline::agent {
@@ -98,16 +99,28 @@ TemplateStore::TemplateStore(std::string directory, std::map<std::string, std::s
       user_(std::move(user)),
       spares_wanted_(spares),
       stop_fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-  const AsNodeUser rights(user_);
   for (const auto& [image, programs] : images_) {
-    make_directory(path(image), 0700);
-    spread_children(path(image));
+    {
+      const AsNodeUser rights(user_);
+      make_directory(path(image), 0700);
+      spread_children(path(image));
+    }
     for (const auto& entry : fs::directory_iterator(path(image))) {
       const std::string name = entry.path().filename();
-      if (name.starts_with("tmp")) remove_tree(entry.path());
+      if (name.starts_with("tmp")) remove_unfinished(entry.path());
       if (name.starts_with("spare")) spares_[image].push_back(entry.path());
     }
     template_ready_[image] = exists(path(image) + "/data");
+  }
+}
+
+// One that was on its way to a node belongs to two users.
+void TemplateStore::remove_unfinished(const std::string& path) {
+  try {
+    const AsNodeUser rights(user_);
+    remove_tree(path);
+  } catch (const std::system_error&) {
+    remove_tree(path);
   }
 }
 
@@ -208,7 +221,8 @@ void TemplateStore::make_spare(const std::string& image) {
   spares_[image].push_back(spare);
 }
 
-bool TemplateStore::take_spare(const std::string& image, const std::string& target) {
+bool TemplateStore::take_spare(const std::string& image, const std::string& target,
+                               const NodeUser& user) {
   std::string spare;
   {
     const std::lock_guard lock(mutex_);
@@ -217,13 +231,28 @@ bool TemplateStore::take_spare(const std::string& image, const std::string& targ
     spare = spares.back();
     spares.pop_back();
   }
-  const AsNodeUser rights(user_);
-  rename_path(spare, target);
+  give(spare, target, user);
   return true;
 }
 
+// Nobody but the templates' user gets at the copy before it is the node's, and nobody but the node
+// after.
+void TemplateStore::give(const std::string& copy, const std::string& target, const NodeUser& user) {
+  if (!user.own) {
+    const AsNodeUser rights(user_);
+    rename_path(copy, target);
+    return;
+  }
+  const fs::path from(copy);
+  const std::string taken =
+      from.parent_path() / ("tmp-taken-" + std::to_string(counter_++));  // swept after a crash
+  rename_path(copy, taken);
+  NodeUsers::give_tree(taken, user);
+  rename_path(taken, target);
+}
+
 void TemplateStore::take(const std::string& image, const std::string& target,
-                         uint64_t system_identifier) {
+                         uint64_t system_identifier, const NodeUser& user) {
   if (!has_image(image)) throw std::runtime_error("there is no image " + image);
   {
     std::unique_lock lock(mutex_);
@@ -237,12 +266,18 @@ void TemplateStore::take(const std::string& image, const std::string& target,
     }
   }
   try {
-    if (!take_spare(image, target)) {
-      const AsNodeUser rights(user_);
-      copy_data_directory(path(image) + "/data", target);
-      fsync_tree(target);
+    if (!take_spare(image, target, user)) {
+      const std::string copy = path(image) + "/tmp-copy-" + std::to_string(counter_++);
+      {
+        const AsNodeUser rights(user_);
+        remove_tree(copy);
+        copy_data_directory(path(image) + "/data", copy);
+        fsync_tree(copy);
+      }
+      give(copy, target, user);
     }
-    const AsNodeUser rights(user_);
+    // On ext4 and XFS the change of owners is on disk with the next file that is.
+    const AsNodeUser rights(user);
     give_system_identifier(target, system_identifier);
   } catch (...) {
     const std::lock_guard lock(mutex_);

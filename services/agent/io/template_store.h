@@ -36,8 +36,10 @@ class TemplateStore {
   bool counts_statements(const std::string& image) const;
 
   // Puts a complete copy with its own system identifier at `target` (which must not exist), on disk
-  // when this returns. Waits for the template if it is being made. Throws std::exception.
-  void take(const std::string& image, const std::string& target, uint64_t system_identifier);
+  // when this returns, owned by `user`. Waits for the template if it is being made. Throws
+  // std::exception.
+  void take(const std::string& image, const std::string& target, uint64_t system_identifier,
+            const NodeUser& user);
 
  private:
   void run();
@@ -45,9 +47,11 @@ class TemplateStore {
     const std::lock_guard lock(mutex_);
     return stopping_;
   }
+  void remove_unfinished(const std::string& path);
   void make_template(const std::string& image);
   void make_spare(const std::string& image);
-  bool take_spare(const std::string& image, const std::string& target);
+  bool take_spare(const std::string& image, const std::string& target, const NodeUser& user);
+  void give(const std::string& copy, const std::string& target, const NodeUser& user);
   std::string path(const std::string& image) const { return directory_ + "/" + image; }
 
   const std::string directory_;

@@ -21,6 +21,7 @@
 
 #include "agent/keeper/keeper.h"
 #include "agent/keeper/proc_scan.h"
+#include "agent/keeper/sandbox.h"
 
 namespace {
 
@@ -31,6 +32,9 @@ struct Arguments {
   std::string pid_file;
   std::string guard;  // as in the request; not for an adopted postmaster
   std::vector<std::string> cgroups;
+  std::vector<std::string> hidden;  // see sandbox.h
+  std::vector<std::string> kept;
+  bool check_sandbox = false;  // end at once: 0 if it can be entered
   long uid = -1;
   long gid = -1;
 };
@@ -57,6 +61,16 @@ Arguments parse(int argc, char** argv) {
       a.pid_file = value;
     else if (name == "--cgroup")
       a.cgroups.push_back(value);
+    else if (name == "--preload")
+      a.options.command.preload = value;
+    else if (name == "--hide")
+      a.hidden.push_back(value);
+    else if (name == "--keep")
+      a.kept.push_back(value);
+    else if (name == "--check-sandbox")
+      a.check_sandbox = true;
+    else if (name == "--door")
+      a.options.command.door = value;
     else if (name == "--uid")
       a.uid = std::strtol(value, nullptr, 10);
     else if (name == "--gid")
@@ -77,6 +91,7 @@ Arguments parse(int argc, char** argv) {
     }
   }
   errno = EINVAL;
+  if (a.check_sandbox) return a;
   if (a.options.command.postgres.empty() || a.options.command.data_directory.empty() ||
       a.log.empty() || a.control.empty() || a.pid_file.empty()) {
     die("--postgres, --data, --log, --control and --pid-file are needed");
@@ -91,6 +106,23 @@ void drop_rights(const Arguments& a) {
   const auto uid = static_cast<uid_t>(a.uid);
   if (setresuid(uid, uid, uid) != 0) die("setuid");
   if (setuid(0) == 0) die("rights were not dropped");
+}
+
+// Nor does a program of another user's, such as sudo, give any to who has broken out of a database.
+void take_no_more_rights() {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) die("no_new_privs");
+}
+
+// A server that runs is looked after from where it is.
+void go_to_sandbox(const Arguments& a) {
+  const pid_t running = a.options.adopt > 0 ? a.options.adopt
+                                            : trunkline::agent::running_postmaster(
+                                                  a.options.command.data_directory);
+  if (running > 0) {
+    if (!trunkline::agent::join_sandbox(running)) die("the server's sandbox");
+  } else if (!a.hidden.empty() && !trunkline::agent::enter_sandbox(a.hidden, a.kept)) {
+    die("sandbox");
+  }
 }
 
 int bind_control(const std::string& path) {
@@ -135,6 +167,7 @@ void write_pid(int fd) {
 
 int main(int argc, char** argv) {
   Arguments a = parse(argc, argv);
+  if (a.check_sandbox) return trunkline::agent::enter_sandbox(a.hidden, a.kept) ? 0 : 1;
   syscall(SYS_close_range, 3u, ~0u, 0u);
   umask(0077);
   for (const auto& path : a.cgroups) {
@@ -143,6 +176,8 @@ int main(int argc, char** argv) {
   }
   a.options.command.socket_directory = a.control.substr(0, a.control.rfind('/'));
   drop_rights(a);
+  if (a.uid < 0) go_to_sandbox(a);
+  take_no_more_rights();
   if (chdir("/") != 0) die("/");
 
   const int pid_fd = open(a.pid_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -22,7 +22,10 @@ pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_
   const std::string hba = "hba_file=" + hba_file;
   const char* argv[] = {command.postgres.c_str(), "-D", command.data_directory.c_str(),
                         hba_file.empty() ? nullptr : "-c", hba.c_str(), nullptr};
+  const std::string preload = "LD_PRELOAD=" + command.preload;
+  const std::string door = "TRUNKLINE_NODE_DOOR=" + command.door;
   const char* environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC",
+                               command.preload.empty() ? nullptr : preload.c_str(), door.c_str(),
                                nullptr};
   const pid_t pid = ::fork();
   if (pid != 0) return pid;

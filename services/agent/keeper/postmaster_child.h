@@ -12,6 +12,8 @@ struct PostmasterCommand {
   std::string postgres;  // path of the binary
   std::string data_directory;
   std::string socket_directory;
+  std::string preload;          // a library that it is to load; empty: none
+  std::string door;             // file for that library, see preload/node_door.cc
   int log_fd = -1;              // standard output and error
   std::vector<int> cgroup_fds;  // cgroup.procs files, opened before rights were dropped
 };

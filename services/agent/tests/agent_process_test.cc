@@ -35,8 +35,13 @@ class AgentProcessTest : public ::testing::Test {
         {"address", options.address},
         {"socket_dir", options.socket_dir},
         {"node_user", options.node_user},
+        {"direct_clients", true},
         {"keeper", options.keeper},
         {"stats_interval_ms", 200}};
+    if (options.node_uids.count > 0) {
+      config["node_uids"] = {{"first", options.node_uids.first},
+                             {"count", options.node_uids.count}};
+    }
     std::ofstream(config_) << config.dump();
     ::chmod(config_.c_str(), 0600);
     bus_ = bus::Bus::connect({nats_.url(), "test", "test", "test"}, seconds(10));

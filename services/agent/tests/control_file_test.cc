@@ -69,7 +69,7 @@ TEST(SystemIdentifier, PostgresqlAcceptsAPatchedCopy) {
   testing::TestHost host(platform, "host-a", "127.31.77.13");
   const NodeUser user = find_node_user(host.options().node_user);
   const std::string programs = host.options().images.at("postgresql-15");
-  const std::string copy = host.paths().nodes_dir + "/copy";
+  const std::string copy = host.paths().templates_dir + "/copy";
   const AsNodeUser rights(user);
   copy_data_directory(host.paths().templates_dir + "/postgresql-15/data", copy);
   give_system_identifier(copy, 7654321987654321u);

@@ -282,7 +282,7 @@ TEST_F(HostTest, SizeChangeTakesEffectOnTheRunningServer) {
 
 TEST_F(HostTest, ASizeThatDoesNotStartIsPutBackAndSaysWhy) {
   a_.stop_agent();
-  a_.options().ram_mb = 64u << 20;  // more than there is
+  a_.change_options().ram_mb = 64u << 20;  // more than there is
   a_.start_agent();
   const TestNode node = open_primary();
   query(a_, node, "create table public.t as select 7 as x");
@@ -349,12 +349,17 @@ TEST_F(HostTest, AStandbyMadeSmallerKeepsWhatItsPrimaryHas) {
 }
 
 TEST_F(HostTest, OneStandbyAtATimeIsRebuilt) {
-  const TestNode node = open_primary();
+  const TestNode node = make_node(a_);
+  order_box(a_, node);
+  order_primary(a_, node, 1, {node.id});  // by nobody's name: any host may copy it
+  ASSERT_TRUE(a_.await_node(node.id, is_open));
   RoleSpec upstream;
   upstream.upstream = {"host-a", "a", node.address.address(), node.address.port()};
-  const std::string tls = a_.paths().tls_dir;
-  const std::string source = primary_conninfo(kCopyName, upstream, tls, tls + "/host.key");
-  const AsNodeUser rights(find_node_user(a_.options().node_user));
+  const std::string tls = a_.node(node.id).tls;
+  const std::string source = primary_conninfo(kCopyName, upstream, tls, tls + "/node.key");
+  NodeUser user = find_node_user(a_.options().node_user);
+  user.uid = user.gid = server_user(a_, node);
+  const AsNodeUser rights(user);
   auto first = RebuildTurn::take(source);
   ASSERT_TRUE(first);
   EXPECT_FALSE(RebuildTurn::take(source));

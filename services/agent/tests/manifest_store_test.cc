@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "agent/io/file_ops.h"
 
@@ -28,6 +29,7 @@ Manifest full() {
   role.sync_candidates = {"c"};
   role.sync_number = 1;
   role.opened_before = true;
+  role.peers = {{"22222222-2222-4222-8222-222222222222", "host-b", "127.0.0.2"}};
   m.role = role;
   m.objects = ObjectsSpec{7, {{"u", "ann", "v"}}, {{"d", "shop", "u"}}, {"du"}, {"dd"}};
   m.remove = true;
@@ -48,6 +50,15 @@ TEST(Manifest, ThereAndBack) {
   Manifest empty;
   empty.node_id = full().node_id;
   EXPECT_EQ(manifest_from_json(manifest_to_json(empty)), empty);
+}
+
+TEST(Manifest, ARoleOfTheReleaseBeforeIsAskedForAnew) {
+  auto json = nlohmann::json::parse(manifest_to_json(full()));
+  json["role"].erase("peers");
+  const Manifest old = manifest_from_json(json.dump());
+  EXPECT_EQ(old.role->generation, 0u);
+  EXPECT_EQ(old.role->term, 4u);
+  EXPECT_TRUE(old.role->peers.empty());
 }
 
 TEST(ManifestStore, DamagedFilesDoNotHideTheOthers) {

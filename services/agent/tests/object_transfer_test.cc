@@ -53,7 +53,7 @@ class ObjectTransfer : public ::testing::Test {
 
   ObjectsResult apply() {
     return apply_objects({host_.node(node_.id).socket_dir,
-                          find_node_user(host_.options().node_user).name, node_.address.port()},
+                          server_user(host_, node_), node_.address.port()},
                          spec_);
   }
   static std::string text(const ObjectsResult& result) {
@@ -346,7 +346,7 @@ TEST_F(ObjectTransfer, SettingsOfADatabaseDoNotReachThePlatformsSessions) {
   ASSERT_EQ(as_client(node_, "ann", kPassword, "shop", settings), "");
   const int version = superuser_session(host_, node_).server_version();
   PgConnection there(host_.node(node_.id).socket_dir,
-                     find_node_user(host_.options().node_user).name, node_.address.port(), "shop",
+                     server_user(host_, node_), node_.address.port(), "shop",
                      seconds(5), version);
   const PgRows session =
       there.exec("select current_user, session_user, current_setting('is_superuser'),"

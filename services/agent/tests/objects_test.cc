@@ -149,7 +149,7 @@ TEST_F(ObjectsTest, DroppedDatabaseGoesWithItsSessions) {
   const std::string ann = add_user("ann", "secret-ann-1");
   const std::string shop = add_database("shop", ann);
   apply();
-  PgConnection open(host_.node(node_.id).socket_dir, find_node_user(host_.options().node_user).name,
+  PgConnection open(host_.node(node_.id).socket_dir, server_user(host_, node_),
                     node_.address.port(), "shop", seconds(5));
   objects_.mutable_databases()->Clear();
   objects_.add_dropped_database_ids(shop);

@@ -113,7 +113,7 @@ TEST(PostgresqlConf, StandbyFollowsByNameAndCertificate) {
   const std::string conninfo = primary_conninfo(kNode, in.role, "/srv/tls", "/srv/key");
   EXPECT_EQ(conninfo,
             "user=trunkline_replicator host='host-b' hostaddr='127.31.0.2' port=5433"
-            " sslmode=verify-full sslrootcert='/srv/tls/ca.crt' sslcert='/srv/tls/host.crt'"
+            " sslmode=verify-full sslrootcert='/srv/tls/ca.crt' sslcert='/srv/tls/node.crt'"
             " sslkey='/srv/key' application_name='11111111-1111-4111-8111-111111111111'"
             " connect_timeout=3 gssencmode=disable keepalives_idle=2 keepalives_interval=1"
             " keepalives_count=3 tcp_user_timeout=5000");
@@ -159,24 +159,28 @@ TEST(SyncNames, AnyOfTheCandidatesOrNothing) {
 
 // The order is the policy, so the whole text is the test.
 TEST(PgHba, OrderOfRules) {
-  EXPECT_EQ(pg_hba_conf(),
-            "# Written by the Trunkline agent; the first line that fits decides.\n"
-            "local   all          postgres              peer map=trunkline\n"
-            "local   all          all                   reject\n"
-            "local   replication  all                   reject\n"
-            "hostssl replication  trunkline_replicator  all  cert map=trunkline_hosts\n"
-            "host    replication  all                   all  reject\n"
-            "hostssl postgres     trunkline_replicator  all  cert map=trunkline_hosts\n"
-            "host    all          trunkline_replicator  all  reject\n"
-            "host    all          postgres              all  reject\n"
-            "host    all          all                   all  scram-sha-256\n");
-}
-
-TEST(PgHba, ClosedIsTheSameWithoutPasswords) {
-  std::string open = pg_hba_conf();
-  const size_t at = open.find("scram-sha-256");
-  ASSERT_NE(at, std::string::npos);
-  EXPECT_EQ(pg_hba_closed_conf(), open.replace(at, 13, "reject"));
+  const std::string head =
+      "# Written by the Trunkline agent; the first line that fits decides.\n"
+      "local   all          postgres              peer map=trunkline\n"
+      "local   replication  all                   reject\n"
+      "local   all          trunkline_replicator  reject\n";
+  const std::string middle =
+      "hostssl replication  trunkline_replicator  all  cert map=trunkline_peers clientname=DN\n"
+      "host    replication  all                   all  reject\n"
+      "hostssl postgres     trunkline_replicator  all  cert map=trunkline_peers clientname=DN\n"
+      "host    all          trunkline_replicator  all  reject\n"
+      "host    all          postgres              all  reject\n";
+  const std::string local = "local   all          all                   ";
+  EXPECT_EQ(pg_hba_conf(Clients::by_proxy),
+            head + local + "scram-sha-256\n" + middle +
+                "hostssl all          all                   all  scram-sha-256"
+                " clientcert=verify-ca\n");
+  EXPECT_EQ(pg_hba_conf(Clients::direct),
+            head + local + "scram-sha-256\n" + middle +
+                "host    all          all                   all  scram-sha-256\n");
+  EXPECT_EQ(pg_hba_closed_conf(),
+            head + local + "reject\n" + middle +
+                "host    all          all                   all  reject\n");
 }
 
 TEST(PostgresqlConf, FencedNodeFollowsNobodyAndWaitsForNoQuery) {
@@ -188,12 +192,42 @@ TEST(PostgresqlConf, FencedNodeFollowsNobodyAndWaitsForNoQuery) {
 }
 
 TEST(PgIdent, TheAgentAndTheKeeperAreTheSuperuser) {
-  const std::string both = pg_ident_conf("root", "node");
+  const std::string both = pg_ident_conf("root", "node", {});
   EXPECT_NE(both.find("trunkline        \"root\"  postgres\n"), std::string::npos);
   EXPECT_NE(both.find("trunkline        \"node\"  postgres\n"), std::string::npos);
-  const std::string text = pg_ident_conf("trunkline", "trunkline");
+  const std::string text = pg_ident_conf("trunkline", "trunkline", {});
   EXPECT_NE(text.find("trunkline        \"trunkline\"  postgres\n"), std::string::npos);
   EXPECT_EQ(text.find("  postgres\n"), text.rfind("  postgres\n"));
+}
+
+TEST(PgIdent, OnlyPeersOfTheGroupCopyANode) {
+  RoleSpec role;
+  role.role = NodeRole::primary;
+  role.peers = {{kOther, "host-b", ""}};
+  const std::string text = pg_ident_conf("root", "node", role);
+  EXPECT_TRUE(has_line(text, std::string("trunkline_peers  \"CN=") + kOther +
+                                 ",OU=host-b\"  trunkline_replicator"));
+  EXPECT_TRUE(has_line(text, "trunkline_peers  \"CN=host-b\"  trunkline_replicator"));
+  EXPECT_EQ(text.find("/^"), std::string::npos) << "no pattern";
+  role.peers.clear();
+  EXPECT_EQ(pg_ident_conf("root", "node", role).find("trunkline_peers"), std::string::npos);
+  // From a replication service of the release before.
+  role.standby_node_ids = {kOther};
+  EXPECT_NE(pg_ident_conf("root", "node", role).find("trunkline_peers  \"/^CN="),
+            std::string::npos);
+}
+
+TEST(PostgresqlConf, WhoIsLetInChangesTheMark) {
+  ConfigInput in = input(NodeRole::primary);
+  const std::string before = config_mark(postgresql_conf(in));
+  in.access = "another text of pg_ident.conf";
+  EXPECT_NE(config_mark(postgresql_conf(in)), before);
+}
+
+TEST(PostgresqlConf, TheProxysGroupReachesTheSocketWhereItMayEnter) {
+  ConfigInput in = input(NodeRole::primary);
+  in.socket_for_group = true;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "unix_socket_permissions = 0770"));
 }
 
 TEST(Quoting, HostileTexts) {

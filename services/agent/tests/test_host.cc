@@ -49,6 +49,14 @@ uint32_t free_port(const std::string& address) {
 
 }  // namespace
 
+// Above what set-up gives to homes.
+UidRange free_uids() {
+  static uint32_t given = 0;
+  if (::geteuid() != 0) return {};
+  const auto slot = (static_cast<uint32_t>(::getpid()) * 16 + given++) % 1000;
+  return {2'080'000'000 + slot * 65536, 65536};
+}
+
 TestPlatform::TestPlatform() {
   char name[] = "/tmp/agent-test-XXXXXX";
   if (::mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp");
@@ -64,30 +72,39 @@ TestPlatform::~TestPlatform() {
   if (std::getenv("AGENT_TEST_KEEP") == nullptr) remove_tree(home_);
 }
 
-void TestPlatform::make_host_certificate(const std::string& host) const {
+void TestPlatform::make_issuer(const std::string& host, const std::string& address) const {
   const std::string tls = home_ + "/hosts/" + host + "/tls";
+  if (exists(tls)) return;
   run_program({"/bin/mkdir", "-p", tls}, NodeUser{}, false);
+  write_file_atomically(tls + "/extensions",
+                        "basicConstraints=critical,CA:TRUE,pathlen:0\n"
+                        "keyUsage=critical,keyCertSign\n"
+                        "nameConstraints=critical,permitted;DNS:" + host +
+                            ",permitted;IP:" + address + "/255.255.255.255" +
+                            ",permitted;dirName:host\n[host]\nOU=" + host + "\n",
+                        0600, false);
   openssl({"req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
-           "/CN=" + host, "-keyout", tls + "/host.key", "-out", tls + "/host.csr"});
-  openssl({"x509", "-req", "-in", tls + "/host.csr", "-CA", home_ + "/ca.crt", "-CAkey",
-           home_ + "/ca.key", "-CAcreateserial", "-days", "2", "-out", tls + "/host.crt"});
+           "/OU=" + host + "/CN=issuer", "-keyout", tls + "/issuer.key", "-out",
+           tls + "/issuer.csr"});
+  openssl({"x509", "-req", "-in", tls + "/issuer.csr", "-CA", home_ + "/ca.crt", "-CAkey",
+           home_ + "/ca.key", "-CAcreateserial", "-days", "2", "-extfile", tls + "/extensions",
+           "-out", tls + "/issuer.crt"});
   run_program({"/bin/cp", home_ + "/ca.crt", tls + "/ca.crt"}, NodeUser{}, false);
-  const NodeUser user = root_or_self();
-  ::chmod((tls + "/host.key").c_str(), 0600);
-  for (const std::string& path : {tls, tls + "/host.key", tls + "/host.crt", tls + "/ca.crt"}) {
-    if (::chown(path.c_str(), user.uid, user.gid) != 0) throw std::runtime_error(path);
-  }
+  ::chmod(tls.c_str(), 0700);
+  ::chmod((tls + "/issuer.key").c_str(), 0600);
 }
 
 TestHost::TestHost(const TestPlatform& platform, const std::string& host,
-                   const std::string& address) {
-  platform.make_host_certificate(host);
+                   const std::string& address, UidRange node_uids) {
+  platform.make_issuer(host, address);
   options_.home = platform.home();
   options_.host = host;
   options_.zone = host;
   options_.address = address;
   options_.socket_dir = platform.sockets();
   options_.node_user = ::geteuid() == 0 ? "nobody" : "";
+  options_.node_uids = node_uids;
+  options_.direct_clients = true;
   options_.keeper = TRUNKLINE_KEEPER;
   options_.images = discover_images();
   ::mkdir(platform.sockets().c_str(), 0711);
@@ -267,9 +284,15 @@ bool is_streaming(const v1::NodeReport& node) {
   return node.postgres() == v1::POSTGRES_STATE_RECOVERING && node.wal_receiver_streaming();
 }
 
+uid_t server_user(const TestHost& host, const TestNode& node) {
+  struct stat owner {};
+  ::stat(host.node(node.id).data.c_str(), &owner);
+  return owner.st_uid;
+}
+
 PgConnection superuser_session(const TestHost& host, const TestNode& node,
                                const std::string& database) {
-  return PgConnection(host.node(node.id).socket_dir, root_or_self().name, node.address.port(),
+  return PgConnection(host.node(node.id).socket_dir, server_user(host, node), node.address.port(),
                       database, seconds(5));
 }
 

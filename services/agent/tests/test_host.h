@@ -1,5 +1,6 @@
 // A host of its own for a test: directories below /tmp, certificates, an agent within the process,
-// and its newest report to wait on. As root, nodes run as `nobody`.
+// and its newest report to wait on. As root, each node
+// has a user of its own, and what they share is `nobody`'s.
 #pragma once
 
 #include <chrono>
@@ -27,23 +28,28 @@ class TestPlatform {
   ~TestPlatform();
   const std::string& home() const { return home_; }
   const std::string& sockets() const { return sockets_; }
-  void make_host_certificate(const std::string& host) const;
+  void make_issuer(const std::string& host, const std::string& address) const;
 
  private:
   std::string home_;
   std::string sockets_;
 };
 
+// A range for one host; empty if this is not root, who alone can use one.
+UidRange free_uids();
+
 class TestHost {
  public:
-  TestHost(const TestPlatform& platform, const std::string& host, const std::string& address);
+  // With `node_uids` each node has a user of its own.
+  TestHost(const TestPlatform& platform, const std::string& host, const std::string& address,
+           UidRange node_uids = free_uids());
   ~TestHost();  // stops all nodes
 
   void start_agent();                    // returns when the template is ready
   void stop_agent() { agent_.reset(); }  // nodes go on
   HostAgent& agent() { return *agent_; }
   const HostOptions& options() const { return options_; }
-  HostOptions& options() { return options_; }  // of the next start
+  HostOptions& change_options() { return options_; }  // for the next start_agent()
   AgentPaths paths() const {
     return agent_paths(options_.home, options_.host, options_.socket_dir);
   }
@@ -92,6 +98,8 @@ void order_objects(TestHost& host, const TestNode& node, const v1::ApplyObjects&
 bool is_open(const v1::NodeReport& node);
 bool is_streaming(const v1::NodeReport& node);
 
+// That the node's server runs as.
+uid_t server_user(const TestHost& host, const TestNode& node);
 // As superuser over the node's socket; both throw on failure.
 PgConnection superuser_session(const TestHost& host, const TestNode& node,
                                const std::string& database = "postgres");

@@ -111,7 +111,7 @@ void LiveStore::take(const std::string& subject_host, const v1::HostReport& repo
   }
   forget(host, subject_host);
   host = {report.agent_id(), report.sequence(), report.disk_free_gb(), report.cgroup_limits(),
-          report.cgroup_note(), now, {}, {}, {}};
+          report.cgroup_note(), report.nodes_apart(), report.nodes_apart_note(), now, {}, {}, {}};
   for (const v1::NodeReport& node : report.nodes()) {
     host.nodes.push_back(by_host(subject_host, node.node_id()));
     nodes_[host.nodes.back()] = {node.postgres(), node.data_bytes(), node.connections(),
@@ -248,6 +248,8 @@ std::string LiveStore::with_host(std::string_view json, const std::string& host_
   append_number(members, "disk_free", host.disk_free_gb);
   members += host.cgroup_limits ? ",\"cgroup_limits\":true" : ",\"cgroup_limits\":false";
   append_text(members, "cgroup_note", host.cgroup_note);
+  members += host.nodes_apart ? ",\"nodes_apart\":true" : ",\"nodes_apart\":false";
+  append_text(members, "nodes_apart_note", host.nodes_apart_note);
   append_number(members, "nodes_reported", host.nodes.size());
   append_text(members, "reported_at", format_rfc3339(host.reported_at));
   return with_members(json, members);

@@ -58,6 +58,8 @@ class LiveStore {
     uint64_t disk_free_gb = 0;
     bool cgroup_limits = false;
     std::string cgroup_note;
+    bool nodes_apart = false;
+    std::string nodes_apart_note;
     TimePoint reported_at;
     // Keys that this host's last report put into the maps below.
     std::vector<std::string> nodes;

@@ -5,12 +5,15 @@
 #include <netinet/tcp.h>
 #include <openssl/crypto.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "base/digest.h"
+#include "base/host_name.h"
+#include "base/ids.h"
 #include "proxy/domain/scram.h"
 #include "proxy/domain/wire.h"
 #include "runtime/random.h"
@@ -47,19 +50,55 @@ Task<void> begin_tls(Stream& stream, const ProxyContext& context, const NodeView
 
 bool is_folder(std::string_view address) { return address.starts_with('/'); }
 
+// A socket, or what is wrong as a negative error number.
 int connect_unix_socket(const std::string& folder, uint16_t port) {
   const std::string path = folder + "/.s.PGSQL." + std::to_string(port);
   sockaddr_un to{};
   to.sun_family = AF_UNIX;
-  if (path.size() >= sizeof to.sun_path) throw Disconnected{};
+  if (path.size() >= sizeof to.sun_path) return -ENAMETOOLONG;
   path.copy(to.sun_path, path.size());
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) throw Disconnected{};
-  if (connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) {
-    close(fd);
-    throw Disconnected{};
+  if (fd < 0) return -errno;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0) return fd;
+  const int why = errno;
+  close(fd);
+  return -why;
+}
+
+// Of a node on this machine; "" if it cannot be one.
+std::string socket_folder(const ProxyContext& context, const NodeView& node) {
+  if (context.options.node_sockets.empty() || !is_host_name(node.host) || !is_uuid(node.id.str())) {
+    return {};
   }
-  return fd;
+  return context.options.node_sockets + "/" + node.host + "/" + node.id.str();
+}
+
+// Whoever owns the folder could have put another's socket there: the server must be the owner's.
+bool is_owners(int fd, const std::string& folder) {
+  struct stat owner {};
+  ucred server{};
+  socklen_t size = sizeof server;
+  return stat(folder.c_str(), &owner) == 0 &&
+         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &server, &size) == 0 &&
+         server.uid == owner.st_uid;
+}
+
+struct NodeWay {
+  int fd = -1;
+  std::string address;  // as of connect_socket()
+};
+
+// By the node's socket where that can be reached, else over the network.
+NodeWay way_to(const ProxyContext& context, const NodeView& node) {
+  const std::string folder = socket_folder(context, node);
+  if (!folder.empty()) {
+    const int fd = connect_unix_socket(folder, node.port);
+    if (fd >= 0 && is_owners(fd, folder)) return {fd, folder};
+    if (fd >= 0) close(fd);
+    // Another machine's, one of the release before, or one that is down, as its port will say.
+    if (fd != -ENOENT && fd != -EACCES && fd != -ECONNREFUSED) throw Disconnected{};
+  }
+  return {connect_socket(node.address, node.port), node.address};
 }
 
 // The answer to an authentication request, or nothing when the node is satisfied. A node that asks
@@ -106,7 +145,11 @@ LoginKeys::~LoginKeys() {
 }
 
 int connect_socket(const std::string& address, uint16_t port) {
-  if (is_folder(address)) return connect_unix_socket(address, port);
+  if (is_folder(address)) {
+    const int fd = connect_unix_socket(address, port);
+    if (fd < 0) throw Disconnected{};
+    return fd;
+  }
   sockaddr_storage storage{};
   socklen_t size = 0;
   auto* ip4 = reinterpret_cast<sockaddr_in*>(&storage);
@@ -144,9 +187,11 @@ int connect_socket(const std::string& address, uint16_t port) {
 Task<NodeSession> log_into_node(Stream& stream, const ProxyContext& context, const NodeView& node,
                                 const LoginKeys& keys, const std::string& startup,
                                 SteadyTime deadline) {
-  stream.open(connect_socket(node.address, node.port), EPOLLIN | EPOLLRDHUP);
-  const bool remote = !node.address.starts_with("127.") && !is_folder(node.address);
-  if (context.node_tls && (remote || context.options.node_tls)) {
+  const NodeWay way = way_to(context, node);
+  stream.open(way.fd, EPOLLIN | EPOLLRDHUP);
+  const bool local = is_folder(way.address);
+  const bool remote = !local && !way.address.starts_with("127.");
+  if (context.node_tls && !local && (remote || context.options.node_tls)) {
     co_await begin_tls(stream, context, node, deadline);
   } else if (remote) {
     throw Disconnected{};
@@ -156,6 +201,7 @@ Task<NodeSession> log_into_node(Stream& stream, const ProxyContext& context, con
                     base64(runtime::random_bytes(18)));
   Incoming incoming;
   NodeSession out;
+  out.address = way.address;
   bool genuine = false;
   bool let_in = false;
   while (true) {

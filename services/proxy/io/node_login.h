@@ -30,6 +30,7 @@ struct NodeSession {
   std::string parameters;  // ParameterStatus messages and notices, for the client
   uint32_t pid = 0;
   uint32_t secret = 0;
+  std::string address;  // that it was reached by, for connect_socket()
 };
 
 // A socket that connects to `address`, or to the unix socket for `port` in a folder; throws

@@ -97,7 +97,10 @@ ProxyContext::ProxyContext(ProxyOptions chosen)
     client_tls = server_context(options.tls_certificate_file, options.tls_key_file);
     certificate_hash = proxy::certificate_hash(client_tls.get());
   }
-  if (!options.node_ca_file.empty()) node_tls = client_context(options.node_ca_file);
+  if (!options.node_ca_file.empty()) {
+    node_tls = client_context(options.node_ca_file, options.node_certificate_file,
+                              options.node_key_file);
+  }
 }
 
 }  // namespace trunkline::proxy

@@ -29,6 +29,9 @@ struct ProxyOptions {
   std::string tls_key_file;
   bool node_tls = false;             // also to nodes on a loopback address
   std::string node_ca_file;          // without it only nodes on a loopback address are served
+  std::string node_certificate_file;  // shows nodes that a proxy comes; empty: none
+  std::string node_key_file;
+  std::string node_sockets;           // <host>/<node id>/ in it: those of this machine; empty: none
   std::string mock_secret;           // for salts of users that are not there
   std::string traffic_file;          // empty: what is counted ends with the process
   std::optional<uint16_t> pooled_port;  // shared by all endpoints' pools; 0: any; nothing: none

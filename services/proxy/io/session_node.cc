@@ -71,7 +71,7 @@ Task<std::string> Session::connect_to_node(SteadyTime until, bool bounded_by_sta
       try {
         *out = co_await log_into_node(server_, context_, *node, *keys_, startup_,
                                       std::min(std::max(until, now), now + kAttemptTime));
-        keep_cancel_target({node->address, node->port, out->pid, out->secret});
+        keep_cancel_target({out->address, node->port, out->pid, out->secret});
         const Fate fate = fate_of(*endpoint_->route(), *placed_);
         if (fate != Fate::cut && fate != Fate::carry_now) co_return std::string();
       } catch (const NodeRefused& refused) {

@@ -37,28 +37,35 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const 
   return SSL_TLSEXT_ERR_OK;
 }
 
+void show_certificate(SSL_CTX* context, const std::string& certificate_file,
+                      const std::string& key_file) {
+  if (SSL_CTX_use_certificate_chain_file(context, certificate_file.c_str()) != 1) {
+    throw std::runtime_error(certificate_file + ": no certificate");
+  }
+  if (SSL_CTX_use_PrivateKey_file(context, key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
+      SSL_CTX_check_private_key(context) != 1) {
+    throw std::runtime_error(key_file + ": not the key of " + certificate_file);
+  }
+}
+
 }  // namespace
 
 TlsContext server_context(const std::string& certificate_file, const std::string& key_file) {
   TlsContext context = context_of(TLS_server_method());
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_alpn_select_cb(context.get(), &choose_protocol, nullptr);
-  if (SSL_CTX_use_certificate_chain_file(context.get(), certificate_file.c_str()) != 1) {
-    throw std::runtime_error(certificate_file + ": no certificate");
-  }
-  if (SSL_CTX_use_PrivateKey_file(context.get(), key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(context.get()) != 1) {
-    throw std::runtime_error(key_file + ": not the key of " + certificate_file);
-  }
+  show_certificate(context.get(), certificate_file, key_file);
   return context;
 }
 
-TlsContext client_context(const std::string& ca_file) {
+TlsContext client_context(const std::string& ca_file, const std::string& certificate_file,
+                          const std::string& key_file) {
   TlsContext context = context_of(TLS_client_method());
   if (SSL_CTX_load_verify_locations(context.get(), ca_file.c_str(), nullptr) != 1) {
     throw std::runtime_error(ca_file + ": no certificate");
   }
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  if (!certificate_file.empty()) show_certificate(context.get(), certificate_file, key_file);
   return context;
 }
 

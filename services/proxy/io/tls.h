@@ -15,8 +15,9 @@ using TlsContext = std::unique_ptr<SSL_CTX, FreeContext>;
 
 // For clients; PEM files.
 TlsContext server_context(const std::string& certificate_file, const std::string& key_file);
-// For nodes: their certificate must be of this CA.
-TlsContext client_context(const std::string& ca_file);
+// For nodes: their certificate must be of this CA. Shows them a certificate, if one is named.
+TlsContext client_context(const std::string& ca_file, const std::string& certificate_file = "",
+                          const std::string& key_file = "");
 
 // The hash of the server's certificate for the channel binding tls-server-end-point (RFC 5929).
 std::string certificate_hash(SSL_CTX* context);

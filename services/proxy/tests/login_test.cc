@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "proxy/domain/wire.h"
@@ -109,6 +111,53 @@ TEST_F(Login, a_salt_tells_nothing_and_does_not_change) {
   EXPECT_NE(mock, other);
   EXPECT_NE(real.find("########,s="), std::string::npos) << real;
   EXPECT_NE(mock.find(",i=4096"), std::string::npos) << mock;
+}
+
+// A node whose socket is where the proxy looks for it, and whose port takes nobody.
+class SocketLogin : public ProxyFixture {
+ protected:
+  void SetUp() override {
+    Node& node = add_node();
+    const std::string dsn = node.server->dsn();
+    folder_ = dsn.substr(5, dsn.find(' ') - 5);
+    std::ofstream(folder_ + "/data/pg_hba.conf")
+        << "local all postgres trust\nlocal all all scram-sha-256\nhost all all all reject\n";
+    node.server->execute("postgres", "SELECT pg_reload_conf()");
+    std::filesystem::create_directories(sockets_.path() + "/host-0");
+    std::filesystem::create_symlink(folder_, sockets_.path() + "/host-0/" + node.id);
+    ProxyOptions options;
+    options.node_sockets = sockets_.path();
+    start_proxy(std::move(options));
+    proxy_->endpoints().take(route(v1::ROUTE_STATE_OPEN, 1));
+  }
+  trunkline::testing::TempDirectory sockets_;
+  std::string folder_;
+};
+
+TEST_F(SocketLogin, a_node_of_this_machine_is_reached_by_its_socket) {
+  const Client client = connect();
+  ASSERT_EQ(PQstatus(client.get()), CONNECTION_OK) << PQerrorMessage(client.get());
+  EXPECT_EQ(value(client, "SELECT coalesce(host(inet_client_addr()), 'socket')"), "socket");
+  PGcancel* cancel = PQgetCancel(client.get());
+  ASSERT_EQ(PQsendQuery(client.get(), "SELECT pg_sleep(60)"), 1);
+  char error[256] = "";
+  const auto other = connect();
+  ASSERT_TRUE(await([&] {
+    const char* sleepers = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    return value(other, sleepers) == "1";
+  }));
+  EXPECT_EQ(PQcancel(cancel, error, sizeof error), 1) << error;
+  PGresult* result = PQgetResult(client.get());
+  EXPECT_STREQ(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
+  PQclear(result);
+  PQfreeCancel(cancel);
+}
+
+TEST_F(SocketLogin, another_users_server_in_its_place_is_refused) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give the folder away";
+  ASSERT_EQ(chown(folder_.c_str(), 4711, 4711), 0);
+  const Client client = connect("connect_timeout=2");
+  EXPECT_NE(PQstatus(client.get()), CONNECTION_OK);
 }
 
 TEST_F(Login, errors_of_the_server_come_through) {
