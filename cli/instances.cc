@@ -166,7 +166,8 @@ void add_update(CLI::App& group, Session& session) {
       const std::string path = instance_path(session, order->instance);
       const auto written = session.api().put(path, body);
       const bool resizes = body.contains("cpu") || body.contains("ram");
-      if (resizes && text_of(written.document, "nodes_number") == "1") {
+      const bool is_shown = written.document.is_object();
+      if (resizes && is_shown && text_of(written.document, "nodes_number") == "1") {
         session.note("its only node restarts to take the new size: sessions end");
       }
       return finish_write(session, kFields, written, path, order->wait);

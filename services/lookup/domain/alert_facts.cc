@@ -179,9 +179,8 @@ void AlertFacts::look_at_sharing(TimePoint now, std::vector<Observed>* out) cons
     }
   }
   if (count == 0) return;
-  out->push_back({"nodes_share_host", "hosts",
-                  std::to_string(count) + (count == 1 ? " instance: " : " instances, one of them: ") +
-                      first});
+  const std::string what = count == 1 ? " instance: " : " instances, one of them: ";
+  out->push_back({"nodes_share_host", "hosts", std::to_string(count) + what + first});
 }
 
 void AlertFacts::look_at_log(std::vector<Observed>* out) const {

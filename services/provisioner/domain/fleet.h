@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -50,7 +51,7 @@ struct HostUse {
   uint64_t cpu_limit() const { return host.cpu * kCpuOvercommit; }
   uint64_t ram_limit_mb() const { return host.ram_mb * kRamOvercommit; }
   uint64_t disk_limit_gb() const { return host.disk_gb * kDiskOvercommit; }
-  // What a node is given must be there for it alone: its shared buffers are memory from its start on.
+  // What a node is given must be there for it alone: PostgreSQL maps its buffers when it starts.
   uint64_t largest_ram_mb() const { return host.ram_mb; }
   bool is_port_free(uint32_t port) const {
     return !ports.contains(port) && !blocked_ports.contains(port);

@@ -15,9 +15,9 @@
 // host that is lost goes at once, and its removal does not wait for the host. What holds the data
 // goes only as a standby: replication makes another one the primary before.
 //
-// A running instance changes its size node by node: standbys first, each when the others stream, the
-// primary last; its host waits with the restart until replication has made another one the primary.
-// What does not serve is changed at once.
+// A running instance changes its size node by node: standbys first, each when the others stream,
+// the primary last; its host waits with the restart until replication has made another one the
+// primary. What does not serve is changed at once.
 //
 // Two nodes that share a host, though one that takes nodes has none of the instance's, are spread
 // again: one more is placed there, and when that has the data, one of the two goes.

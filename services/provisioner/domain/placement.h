@@ -40,8 +40,8 @@ struct Needs {
   bool spreads = false;  // only a host that has none of its nodes is any better; it can wait
 };
 
-// Codes: no_hosts, no_schedulable_host, hosts_silent, no_host_for_image, no_capacity. The message is
-// for the customer and says how much is missing.
+// Codes: no_hosts, no_schedulable_host, hosts_silent, no_host_for_image, no_capacity. The message
+// is for the customer and says how much is missing.
 struct NoPlacement {
   FailureNote failure;
   std::string by_host;    // what each host lacks, by name: for administrators

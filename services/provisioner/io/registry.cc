@@ -1,8 +1,7 @@
 #include "provisioner/io/registry.h"
 
-#include <spdlog/spdlog.h>
-
 #include "provisioner/domain/conversions.h"
+#include "provisioner/domain/instance_rules.h"
 
 namespace trunkline::provisioner {
 namespace {

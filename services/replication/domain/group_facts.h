@@ -58,7 +58,7 @@ struct NodeSeen {
   uint64_t probe_id = 0;
   bool probe_answered = false;
   uint64_t prepared_id = 0;
-  bool restart_awaited = false;  // of a primary: if another one were, its clients would be spared it
+  bool restart_awaited = false;  // of a primary, until another one is or for a while
   std::optional<milliseconds> upstream_silent;
   std::set<NodeId> slots;
   std::map<NodeId, StandbySeen> standbys;
