@@ -22,7 +22,8 @@ const std::vector<Field> kDatabaseColumns = {{"UUID", "uuid"},
                                              {"CREATED", "created_at"}};
 const std::vector<Field> kDatabaseFields = {
     {"uuid", "uuid"},     {"name", "name"},     {"description", "description"},
-    {"instance", "instance"}, {"owner", "owner"},   {"status", "status"},
+    {"instance", "instance"}, {"owner", "owner"},   {"locale", "locale"},
+    {"encoding", "encoding"}, {"icu_locale", "icu_locale"}, {"status", "status"},
     {"error", "error.message"}, {"created", "created_at"}, {"updated", "updated_at"}};
 
 struct Order {
@@ -32,6 +33,9 @@ struct Order {
   std::string description;
   std::string owner;
   bool anew = false;
+  std::string locale;
+  std::string encoding;
+  std::string icu_locale;
   std::string password_file;
   bool change_password = false;
   ListOptions list;
@@ -178,6 +182,9 @@ void add_database_writes(CLI::App& group, Session& session) {
         Json body = {{"name", o.name},
                      {"owner", user_reference(session.api(), instance_id, o.owner)}};
         if (!o.description.empty()) body["description"] = o.description;
+        if (!o.locale.empty()) body["locale"] = o.locale;
+        if (!o.encoding.empty()) body["encoding"] = o.encoding;
+        if (!o.icu_locale.empty()) body["icu_locale"] = o.icu_locale;
         return finish_write(session, kDatabaseFields, session.api().post(collection, body),
                             collection, o.wait);
       });
@@ -187,6 +194,13 @@ void add_database_writes(CLI::App& group, Session& session) {
   create->add_option("--owner", order->owner, "name or UUID of a user")
       ->required()
       ->type_name("NAME");
+  create->add_option("--locale", order->locale, "one that the host has (default: C.UTF-8)")
+      ->type_name("LOCALE");
+  create->add_option("--encoding", order->encoding, "must go with the locale (default: UTF8)")
+      ->type_name("UTF8|LATIN1|…");
+  create->add_option("--icu-locale", order->icu_locale,
+                     "sorts text by this locale of ICU, like de-AT (default: none)")
+      ->type_name("LOCALE");
   create->add_option("--description", order->description, "for people (default: none)")
       ->type_name("WORDS");
   add_wait(*create, order->wait);

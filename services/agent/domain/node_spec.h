@@ -75,6 +75,10 @@ struct DatabaseSpec {
   std::string name;
   std::string owner_id;
   uint64_t anew = 0;  // grows when it is to be made anew, empty, after a tenant dropped it
+  // As CREATE DATABASE takes them; empty: as the template.
+  std::string locale = {};
+  std::string encoding = {};
+  std::string icu_locale = {};
   bool operator==(const DatabaseSpec&) const = default;
 };
 

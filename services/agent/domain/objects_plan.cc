@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "agent/domain/sql_text.h"
 #include "base/digest.h"
 #include "base/name_rules.h"
 
@@ -24,6 +25,22 @@ ObjectKey user_key(const std::string& id) {
 }
 ObjectKey database_key(const std::string& id) {
   return {ObjectKind::database, id};
+}
+
+// Only template0 can become a database of another form.
+std::string creation_options(const DatabaseSpec& database) {
+  if (database.locale.empty() && database.encoding.empty() && database.icu_locale.empty()) {
+    return "";
+  }
+  std::string out = " template template0";
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) out += std::string(" ") + name + " " + quote_literal(value);
+  };
+  add("encoding", database.encoding);
+  add("locale", database.locale);
+  if (!database.icu_locale.empty()) out += " locale_provider icu";
+  add("icu_locale", database.icu_locale);
+  return out;
 }
 
 // Names while the plan goes on: steps rename, so later rows must see the new names.
@@ -209,6 +226,7 @@ class Planner {
       ObjectStep& step = add(ObjectAction::create_database, key, database.name, owner->second);
       step.other_id = database.owner_id;
       step.anew = database.anew;
+      step.options = creation_options(database);
       step.needs.push_back(user_key(database.owner_id));
       databases_[database.name] = SeenDatabase{database.name, owner->second};
     } else if (is_new) {

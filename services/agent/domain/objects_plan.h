@@ -84,6 +84,7 @@ struct ObjectStep {
   std::string verifier = "";
   std::string other_id = "";
   std::string was = "";
+  std::string options = "";  // of CREATE DATABASE, behind its owner
   uint64_t anew = 0;
   bool drift = false;   // nobody ordered what it puts right
   std::string by = "";  // the role that did it, where only that one can have

@@ -109,10 +109,18 @@ static void from_json(const json& j, UserSpec& u) {
   u = {j.at("id"), j.at("name"), j.at("scram_verifier")};
 }
 static void to_json(json& j, const DatabaseSpec& d) {
-  j = {{"id", d.id}, {"name", d.name}, {"owner_id", d.owner_id}, {"anew", d.anew}};
+  j = {{"id", d.id},         {"name", d.name},         {"owner_id", d.owner_id},
+       {"anew", d.anew},     {"locale", d.locale},     {"encoding", d.encoding},
+       {"icu_locale", d.icu_locale}};
 }
 static void from_json(const json& j, DatabaseSpec& d) {
-  d = {j.at("id"), j.at("name"), j.at("owner_id"), j.value("anew", uint64_t{0})};
+  d = {j.at("id"),
+       j.at("name"),
+       j.at("owner_id"),
+       j.value("anew", uint64_t{0}),
+       j.value("locale", ""),
+       j.value("encoding", ""),
+       j.value("icu_locale", "")};
 }
 static void to_json(json& j, const ObjectsSpec& o) {
   j = {{"version", o.version},

@@ -94,7 +94,7 @@ class Applier {
                    record_user_sql(step, step.other) + "; commit");
       case ObjectAction::create_database:
         run(record_database_sql(step, step.name));
-        run("create database " + name + " owner " + other);
+        run("create database " + name + " owner " + other + step.options);
         run("revoke connect, temporary on database " + name + " from public");
         return run(made_sql(step));
       case ObjectAction::own_database:

@@ -47,7 +47,8 @@ ObjectsSpec read(const v1::ApplyObjects& in) {
   }
   for (const auto& database : in.databases()) {
     out.databases.push_back({database.database_id(), database.name(), database.owner_id(),
-                             database.anew()});
+                             database.anew(), database.locale(), database.encoding(),
+                             database.icu_locale()});
   }
   out.dropped_user_ids.assign(in.dropped_user_ids().begin(), in.dropped_user_ids().end());
   out.dropped_database_ids.assign(in.dropped_database_ids().begin(),

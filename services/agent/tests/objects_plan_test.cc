@@ -57,6 +57,24 @@ TEST(ObjectsPlan, NewUserBeforeItsDatabase) {
   EXPECT_EQ(text(plan_objects(wanted(), {})), "create role ann; create database shop>ann; ");
 }
 
+TEST(ObjectsPlan, ADatabaseIsMadeInItsForm) {
+  const auto options = [](const char* locale, const char* encoding, const char* icu) {
+    ObjectsSpec spec = wanted();
+    spec.databases[0].locale = locale;
+    spec.databases[0].encoding = encoding;
+    spec.databases[0].icu_locale = icu;
+    for (const auto& step : plan_objects(spec, {}).steps) {
+      if (step.action == ObjectAction::create_database) return step.options;
+    }
+    return std::string("no such step");
+  };
+  EXPECT_EQ(options("", "", ""), "");
+  EXPECT_EQ(options("de_DE.ISO-8859-1", "LATIN1", ""),
+            " template template0 encoding 'LATIN1' locale 'de_DE.ISO-8859-1'");
+  EXPECT_EQ(options("", "", "de-AT"),
+            " template template0 locale_provider icu icu_locale 'de-AT'");
+}
+
 TEST(ObjectsPlan, WhatATenantChangedIsPutRight) {
   struct Row {
     void (*change)(SeenObjects&);

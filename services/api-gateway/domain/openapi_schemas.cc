@@ -22,6 +22,7 @@ std::string pattern_of(TextRule rule) {
     case TextRule::user_name:
       return "^(?!(pg_|dbaas_|postgres))[A-Za-z_][A-Za-z0-9_$]{0,62}$";
     case TextRule::image: return "^[a-z0-9_-][a-z0-9._-]*$";
+    case TextRule::locale: return "^[A-Za-z0-9_.@-]*$";
     // Of the characters that are not seen (base/utf8.h), those that a pattern can name briefly.
     case TextRule::line:
       return "^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e"

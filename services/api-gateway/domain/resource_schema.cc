@@ -122,6 +122,16 @@ constexpr Field kFields[] = {
       {.refers_to = R::user,
        .create_path = "owner_id", .update_path = "owner_id", .about = "A user of the same instance. When it changes, the objects of the former owner in "
                 "this database go with it"}),
+  row(R::database, "locale", T::text, C::optional, U::frozen_400,
+      {.min = 1, .max = 63, .text_rule = X::locale, .create_path = "locale",
+       .about = "How text is sorted and classified; one that the host's image has, else status is "
+                "ERROR; default: C.UTF-8"}),
+  row(R::database, "encoding", T::word, C::optional, U::frozen_400,
+      {.words = "UTF8|LATIN1|LATIN2|LATIN9|WIN1250|WIN1251|WIN1252|EUC_JP",
+       .create_path = "encoding", .about = "Must go with the locale; default: UTF8"}),
+  row(R::database, "icu_locale", T::text, C::optional, U::frozen_400,
+      {.min = 1, .max = 63, .text_rule = X::locale, .create_path = "icu_locale",
+       .about = "Sorts text by this locale of ICU instead; default: none"}),
   row(R::database, "project_id", T::uuid, C::optional, U::frozen_400),
   row(R::database, "instance", T::reference, C::optional, U::frozen_400,
       {.refers_to = R::instance}),

@@ -41,7 +41,7 @@ enum class FieldType {
 };
 
 // Which strings a text field takes, beyond its length (min..max characters).
-enum class TextRule { free, line, database_name, user_name, secret, image };
+enum class TextRule { free, line, database_name, user_name, secret, image, locale };
 
 // What a client may do with the field when it creates the resource.
 enum class OnCreate {

@@ -10,6 +10,7 @@
 namespace trunkline::gateway {
 namespace {
 
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -49,6 +50,14 @@ std::optional<Problem> check_image(const Field& field, std::string_view value) {
                    "not start with a dot");
 }
 
+std::optional<Problem> check_locale(const Field& field, std::string_view value) {
+  const auto allowed = [](char c) {
+    return is_letter(c) || is_digit(c) || c == '_' || c == '.' || c == '@' || c == '-';
+  };
+  if (std::all_of(value.begin(), value.end(), allowed)) return std::nullopt;
+  return malformed(field, "must consist of letters, digits, '_', '.', '@' and '-', as en_US.UTF-8");
+}
+
 std::optional<Problem> check_length(const Field& field, std::string_view value) {
   const auto count = static_cast<int64_t>(character_count(value));
   if (count >= field.min && count <= field.max) return std::nullopt;
@@ -69,6 +78,7 @@ std::optional<Problem> check_text(const Field& field, std::string_view value) {
     case TextRule::database_name: return as_problem(check_object_database_name(value));
     case TextRule::user_name: return as_problem(check_object_user_name(value));
     case TextRule::image: return check_image(field, value);
+    case TextRule::locale: return check_locale(field, value);
   }
   return std::nullopt;
 }

@@ -191,6 +191,13 @@ TEST(CheckCreate, NamesTruthTable) {
       {Resource::instance, "description", "\U0001f469\u200d\U0001f4bb", ""},
       {Resource::token, "name", "a\u2066b", "400 name_malformed"},
       {Resource::version, "name", "a\u00adb", "400 name_malformed"},
+      {Resource::database, "locale", "en_US.UTF-8", ""},
+      {Resource::database, "locale", "", "400 locale_missing"},
+      {Resource::database, "locale", "de'; DROP", "400 locale_malformed"},
+      {Resource::database, "encoding", "UTF8", ""},
+      {Resource::database, "encoding", "utf-8", "400 bad_value"},
+      {Resource::database, "icu_locale", "de-AT", ""},
+      {Resource::database, "icu_locale", std::string(64, 'a'), "400 icu_locale_too_long"},
       {Resource::instance, "description", "a\x01", "400 description_malformed"},
   };
   for (const Row& row : rows) {

@@ -31,6 +31,8 @@ constexpr Field kDatabaseFields[] = {
     {"uuid", FieldType::text},        {"name", FieldType::text},
     {"description", FieldType::text}, {"project_id", FieldType::text},
     {"instance", FieldType::text},    {"owner", FieldType::text},
+    {"locale", FieldType::text},      {"encoding", FieldType::text},
+    {"icu_locale", FieldType::text},
     {"status", FieldType::text},      {"created_at", FieldType::timestamp},
     {"updated_at", FieldType::timestamp}, {"error", FieldType::object}};
 constexpr Field kVersionFields[] = {

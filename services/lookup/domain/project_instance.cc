@@ -178,7 +178,8 @@ class Change {
     erase(view_.databases, e.database_id());
     view_.databases.push_back({.id = e.database_id(), .name = e.name(),
                                .description = e.description(), .owner_id = e.owner_id(),
-                               .created_at = at_, .updated_at = at_});
+                               .locale = e.locale(), .encoding = e.encoding(),
+                               .icu_locale = e.icu_locale(), .created_at = at_, .updated_at = at_});
     touch(touched_, DocKind::database, e.database_id(), view_.id);
     touch_route(view_, touched_);
     return kFine;

@@ -194,6 +194,9 @@ std::string database_json(const InstanceView& view, const DatabaseView& database
   json.text("project_id", view.project_id);
   json.reference("instance", kInstances, view.id);
   json.reference("owner", std::string(kInstances) + view.id + "/users/", database.owner_id);
+  json.text("locale", database.locale.empty() ? "C.UTF-8" : database.locale);
+  json.text("encoding", database.encoding.empty() ? "UTF8" : database.encoding);
+  if (!database.icu_locale.empty()) json.text("icu_locale", database.icu_locale);
   json.text("status", to_string(database.status));
   put_times(json, database.created_at, database.updated_at);
   put_error(json, database.status, database.failure);

@@ -49,6 +49,9 @@ struct DatabaseView {
   std::string name;
   std::string description;
   std::string owner_id;
+  std::string locale;  // these three: empty, as the server's template has it
+  std::string encoding;
+  std::string icu_locale;
   Status status = Status::fresh;
   FailureView failure;
   TimePoint created_at;

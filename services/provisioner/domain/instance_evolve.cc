@@ -166,6 +166,7 @@ void on_database_created(InstanceState& state, const v1::DatabaseCreated& e, Tim
   database.name = e.name();
   database.description = e.description();
   database.owner = UserId(e.owner_id());
+  database.text = {e.locale(), e.encoding(), e.icu_locale()};
   database.objects_version = state.version;
   state.databases[database.id] = std::move(database);
 }

@@ -96,6 +96,23 @@ Broken check_database_name(std::string_view name) {
   return as_bad_value(check_object_database_name(name));
 }
 
+Broken check_text_form(std::string_view locale, std::string_view encoding,
+                       std::string_view icu_locale) {
+  const auto is_plain = [](std::string_view text) {
+    constexpr std::string_view kPlain =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@-";
+    return text.size() <= 63 && text.find_first_not_of(kPlain) == std::string_view::npos;
+  };
+  if (!is_plain(locale)) return bad_value("locale_malformed", "locale must look like en_US.UTF-8");
+  if (!is_plain(icu_locale)) {
+    return bad_value("icu_locale_malformed", "icu_locale must look like de-AT");
+  }
+  constexpr std::array<std::string_view, 9> kEncodings = {
+      "", "UTF8", "LATIN1", "LATIN2", "LATIN9", "WIN1250", "WIN1251", "WIN1252", "EUC_JP"};
+  if (std::ranges::find(kEncodings, encoding) != kEncodings.end()) return std::nullopt;
+  return bad_value("encoding_unknown", "encoding must be one that the API names");
+}
+
 Broken check_verifier(std::string_view verifier) {
   if (is_scram_sha256_verifier(verifier)) return std::nullopt;
   return bad_value("verifier_malformed", "scram_verifier must be a SCRAM-SHA-256 verifier");

@@ -34,6 +34,9 @@ Broken check_name(std::string_view name);
 Broken check_description(std::string_view description);
 Broken check_user_name(std::string_view name);
 Broken check_database_name(std::string_view name);
+// Of a new database; each may be empty. Whether the host's image has them shows when it is made.
+Broken check_text_form(std::string_view locale, std::string_view encoding,
+                       std::string_view icu_locale);
 Broken check_verifier(std::string_view verifier);
 // `field` is named in the message.
 Broken check_uuid(std::string_view field, std::string_view value);

@@ -115,6 +115,14 @@ struct User {
   bool operator==(const User&) const = default;
 };
 
+// How a database sorts and stores text, for as long as it lives; empty: as the server's template.
+struct TextForm {
+  std::string locale;
+  std::string encoding;
+  std::string icu_locale;
+  bool operator==(const TextForm&) const = default;
+};
+
 struct Database {
   DatabaseId id;
   std::string name;
@@ -126,6 +134,7 @@ struct Database {
   TimePoint noted_at;
   // Of the newest order to make it anew, empty, after somebody dropped it by SQL; 0: none.
   uint64_t anew = 0;
+  TextForm text;
   bool operator==(const Database&) const = default;
 };
 

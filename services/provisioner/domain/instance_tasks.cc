@@ -49,6 +49,9 @@ v1::Task objects_task(const InstanceState& state, const NodeId& primary) {
     managed.set_name(database.name);
     managed.set_owner_id(database.owner.str());
     managed.set_anew(database.anew);
+    managed.set_locale(database.text.locale);
+    managed.set_encoding(database.text.encoding);
+    managed.set_icu_locale(database.text.icu_locale);
   }
   for (const Tombstone& dropped : state.dropped_users) objects.add_dropped_user_ids(dropped.id);
   for (const Tombstone& dropped : state.dropped_databases) {

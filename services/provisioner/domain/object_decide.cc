@@ -121,6 +121,7 @@ InstanceDecision create_database(const InstanceState& state, const v1::CreateDat
   if (!state.users.contains(UserId(c.owner_id()))) return owner_not_found(c.owner_id());
   if (is_id_in_use(state, c.database_id())) return uuid_in_use(c.database_id());
   if (is_name_in_use(state.databases, c.name())) return name_in_use("database", c.name());
+  if (auto b = check_text_form(c.locale(), c.encoding(), c.icu_locale())) return *b;
   if (auto b = check_room("databases", state.databases.size(), kMaxDatabases)) return *b;
   v1::InstanceEvent event;
   auto& e = *event.mutable_database_created();
@@ -128,6 +129,9 @@ InstanceDecision create_database(const InstanceState& state, const v1::CreateDat
   e.set_name(c.name());
   e.set_description(c.description());
   e.set_owner_id(c.owner_id());
+  e.set_locale(c.locale());
+  e.set_encoding(c.encoding());
+  e.set_icu_locale(c.icu_locale());
   return accept_one(std::move(event));
 }
 

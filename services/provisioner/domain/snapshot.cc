@@ -72,6 +72,9 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
     out.set_objects_version(database.objects_version);
     out.set_noted_unix_us(to_unix_us(database.noted_at));
     out.set_anew(database.anew);
+    out.set_locale(database.text.locale);
+    out.set_encoding(database.text.encoding);
+    out.set_icu_locale(database.text.icu_locale);
   }
   const auto write_dropped = [](const Tombstone& dropped, v1::InstanceSnapshot::Tombstone* out) {
     out->set_id(dropped.id);
@@ -115,6 +118,7 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
     database.objects_version = in.objects_version();
     database.noted_at = from_unix_us(in.noted_unix_us());
     database.anew = in.anew();
+    database.text = {in.locale(), in.encoding(), in.icu_locale()};
     if (!read_enum(in.status(), ObjectStatus::error, &database.status)) return false;
     state->databases.emplace(database.id, database);
   }
