@@ -124,7 +124,7 @@ class Transfer {
         until_(until) {}
 
   TransferResult run() {
-    there_.exec("set lock_timeout = '5s'; set synchronous_commit = local");
+    there_.exec("set lock_timeout = '2s'; set synchronous_commit = local");
     for (const char* look : {kViews, kFunctions, kRules, kTriggers, kTables}) {
       if (!go(look, true)) return std::move(result_);
     }

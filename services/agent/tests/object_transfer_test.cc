@@ -356,7 +356,38 @@ TEST_F(ObjectTransfer, SettingsOfADatabaseDoNotReachThePlatformsSessions) {
   remove_user(bob);
   EXPECT_EQ(text(apply()), "");
   EXPECT_FALSE(has_role("bob"));
+  query(host_, node_, "alter database shop reset all");
   EXPECT_EQ(db("select tableowner from pg_tables where tablename = 't'", "shop"), "ann");
+}
+
+// What is held by somebody who is not ended: the rest goes, and the role waits for it.
+TEST_F(ObjectTransfer, AnObjectThatFailsLeavesTheOthers) {
+  const std::string ann = add_user("ann");
+  const std::string mal = add_user("mal");
+  add_database("shop", ann);
+  ASSERT_EQ(text(apply()), "");
+  ASSERT_EQ(as_client(node_, "ann", kPassword, "shop",
+                      "grant connect on database shop to mal; grant create on schema public to"
+                      " mal"),
+            "");
+  ASSERT_EQ(as_client(node_, "mal", kPassword, "shop",
+                      "create table a (); create table b (); create table c ()"),
+            "");
+  {
+    PgConnection holder = superuser_session(host_, node_, "shop");
+    holder.exec("begin; lock table public.b");
+    remove_user(mal);
+    const std::string failed = text(apply());
+    EXPECT_NE(failed.find("objects_remain"), std::string::npos) << failed;
+    EXPECT_NE(failed.find("table public.b"), std::string::npos) << failed;
+  }
+  EXPECT_TRUE(has_role("mal"));
+  EXPECT_EQ(db("select string_agg(tablename, '' order by tablename) from pg_tables where tableowner ="
+               " 'ann'",
+               "shop"),
+            "ac");
+  EXPECT_EQ(text(apply()), "");
+  EXPECT_FALSE(has_role("mal"));
 }
 
 // Sessions first: whoever holds a row of the catalogs does not hold up what is ordered.
