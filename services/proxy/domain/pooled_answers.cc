@@ -223,6 +223,7 @@ void PooledStatements::take_ready(std::string& to_client) {
     pop();
     if (last) break;
   }
+  ++flights_;
   in_flight_ = false;
   skipping_ = false;
   copying_ = false;

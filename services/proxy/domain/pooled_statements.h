@@ -46,6 +46,8 @@ class PooledStatements {
   bool is_broken() const { return broken_; }  // the bytes are no messages
   bool has_ended() const { return ended_; }   // a FATAL error was said: nothing comes after it
   size_t count() const { return statements_.size(); }
+  // Another number for each flight, odd while something is to be answered.
+  uint64_t flight() const { return flights_ * 2 + (awaited_.empty() ? 0 : 1); }
 
  private:
   struct Statement {
@@ -118,6 +120,7 @@ class PooledStatements {
   std::vector<Change> undo_;        // of the flight
   std::deque<Awaited> awaited_;
   bool in_flight_ = false;          // Sync or a Query is not answered yet
+  uint64_t flights_ = 0;            // that were answered
   bool skipping_ = false;           // the server throws away what comes before Sync
   bool copying_ = false;            // it takes CopyData
   StatementPointer unnamed_;        // what the server has as such

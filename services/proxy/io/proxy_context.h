@@ -47,12 +47,20 @@ struct ProxyOptions {
   std::chrono::milliseconds carry_time{20'000};
 };
 
+// What a pooled client is waiting for, for who cancels it: PgBouncer forgets a request that comes
+// while the client has no server yet.
+struct CancelWatch {
+  std::atomic<uint64_t> flight = 0;       // another number for each; odd: it is under way
+  std::atomic<bool> is_repeating = false;  // somebody sends it again until the flight is over
+};
+
 // Where a cancel request goes on to.
 struct CancelTarget {
   std::string address;
   uint16_t port = 0;
   uint32_t pid = 0;
   uint32_t secret = 0;
+  std::shared_ptr<CancelWatch> watch;  // of a pooled client
 };
 
 class CancelKeys {

@@ -56,6 +56,8 @@ class Session {
   Task<FirstPacket> first_packet(SteadyTime deadline);
   Task<void> begin_tls(SteadyTime deadline);
   Task<void> pass_cancel(FirstPacket packet);
+  Task<void> repeat_cancel(CancelTarget target, uint64_t flight);
+  Task<void> send_cancel(CancelTarget target);
   std::optional<EndpointName> endpoint_asked_for(const FirstPacket& packet) const;
   std::optional<Verifier> find_verifier(const std::optional<EndpointName>& name,
                                         const std::string& user,
@@ -131,6 +133,7 @@ class Session {
   std::optional<CancelKeys::Key> cancel_key_;
 
   std::unique_ptr<PooledStatements> statements_;  // if it is pooled
+  std::shared_ptr<CancelWatch> cancel_watch_;     // likewise
   std::string held_;             // what a pooled client said too early
   bool resetting_ = false;       // a pool has sent its reset to the server
   std::string reset_answer_;     // so far

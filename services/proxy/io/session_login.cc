@@ -1,6 +1,7 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/digest.h"
@@ -14,6 +15,10 @@ namespace {
 constexpr char kTlsHandshake = 0x16;
 constexpr size_t kMostSaslBytes = 10'000;
 constexpr std::chrono::milliseconds kDoubtPause{10};
+// A pooled client's place in its queue, at most.
+constexpr std::chrono::seconds kCancelPatience{60};
+constexpr std::chrono::milliseconds kCancelPause{20};
+constexpr std::chrono::milliseconds kMostCancelPause{500};
 constexpr uint32_t kOk = 0;
 constexpr uint32_t kSasl = 10;
 constexpr uint32_t kSaslContinue = 11;
@@ -133,13 +138,39 @@ Task<void> Session::begin_tls(SteadyTime deadline) {
 Task<void> Session::pass_cancel(FirstPacket packet) {
   const auto target = context_.cancel_keys.find({packet.cancel_pid, packet.cancel_secret});
   if (!target) co_return;
+  const uint64_t flight = target->watch ? target->watch->flight.load() : 0;
+  co_await send_cancel(*target);
+  if (flight % 2 == 1 && !target->watch->is_repeating.exchange(true)) {
+    co_await repeat_cancel(*target, flight);
+    target->watch->is_repeating = false;
+  }
+}
+
+Task<void> Session::send_cancel(CancelTarget target) {
   const SteadyTime deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  server_.open(connect_socket(target->address, target->port), EPOLLIN | EPOLLRDHUP);
-  const std::string request = cancel_request(target->pid, target->secret);
-  co_await server_.send(request, deadline);
-  // The server closes when the signal is sent: a client may rely on that.
-  std::string nothing;
-  co_await server_.receive(nothing, 1, deadline);
+  try {
+    server_.open(connect_socket(target.address, target.port), EPOLLIN | EPOLLRDHUP);
+    const std::string request = cancel_request(target.pid, target.secret);
+    co_await server_.send(request, deadline);
+    // The server closes when the signal is sent: a client may rely on that.
+    std::string nothing;
+    co_await server_.receive(nothing, 1, deadline);
+  } catch (const Disconnected&) {
+  }
+  server_.close();
+}
+
+// The client that asked is not kept waiting meanwhile.
+Task<void> Session::repeat_cancel(CancelTarget target, uint64_t flight) {
+  client_.close();
+  const SteadyTime end = std::chrono::steady_clock::now() + kCancelPatience;
+  std::chrono::milliseconds pause = kCancelPause;
+  while (std::chrono::steady_clock::now() < end) {
+    co_await route_event_.wait(worker_.loop, std::chrono::steady_clock::now() + pause);
+    if (target.watch->flight != flight) co_return;
+    co_await send_cancel(target);
+    pause = std::min(pause * 2, kMostCancelPause);
+  }
 }
 
 std::optional<EndpointName> Session::endpoint_asked_for(const FirstPacket& packet) const {

@@ -50,7 +50,8 @@ Task<std::string> Session::connect_to_pool(const Parameters& parameters, NodeSes
     if (state == Pools::State::up) {
       try {
         *out = co_await log_into_node(server_, context_, pool, *keys_, startup.packet, until);
-        keep_cancel_target({pool.address, pool.port, out->pid, out->secret});
+        cancel_watch_ = std::make_shared<CancelWatch>();
+        keep_cancel_target({pool.address, pool.port, out->pid, out->secret, cancel_watch_});
         statements_ = std::make_unique<PooledStatements>(endpoint_->statement_texts());
         co_return std::string();
       } catch (const NodeRefused& refused) {
@@ -82,6 +83,7 @@ void Session::take_from_pooled(std::string_view bytes) {
     end_with(kBroken);
     return;
   }
+  cancel_watch_->flight = statements_->flight();
   held_.assign(bytes.substr(taken));
   put(to_server_, server_, out);
   if (phase_ == Phase::forwarding) update_wants();
@@ -97,6 +99,7 @@ void Session::take_held() {
 void Session::pass_to_pooled(std::string_view bytes) {
   std::string out;
   statements_->from_pool(bytes, out);
+  cancel_watch_->flight = statements_->flight();
   put(to_client_, client_, out);
   if (phase_ == Phase::closed) return;
   if (statements_->is_broken() || statements_->has_ended()) {

@@ -230,6 +230,21 @@ TEST_F(PoolStatements, a_pooled_session_ends_with_its_user) {
   EXPECT_EQ(value(client, "SELECT 1"), "!57P01");
 }
 
+TEST_F(PoolStatements, a_statement_that_waits_for_a_server_can_be_cancelled) {
+  const Client holder = pooled(), waiter = pooled();
+  EXPECT_EQ(value(waiter, "SELECT 1"), "1");
+  EXPECT_EQ(value(holder, "BEGIN"), "");
+  ASSERT_EQ(PQsendQuery(waiter.get(), "SELECT pg_sleep(600)"), 1);
+  PGcancel* cancel = PQgetCancel(waiter.get());
+  char error[256];
+  EXPECT_EQ(PQcancel(cancel, error, sizeof error), 1) << error;
+  PQfreeCancel(cancel);
+  EXPECT_EQ(value(holder, "COMMIT"), "");
+  EXPECT_EQ(value_of(PQgetResult(waiter.get())), "!57014");
+  EXPECT_EQ(PQgetResult(waiter.get()), nullptr);
+  EXPECT_EQ(value(waiter, "SELECT 1"), "1");
+}
+
 TEST_F(PoolStatements, a_copy_goes_through_and_leaves_no_one_waiting) {
   as_master("CREATE TABLE c (a int); GRANT ALL ON c TO app");
   const Client client = pooled();
