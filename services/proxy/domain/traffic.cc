@@ -12,8 +12,8 @@ namespace {
 constexpr size_t kMostNotice = 2048;
 constexpr size_t kMostTag = 64;
 constexpr size_t kMostParameter = 256;
-// A client that sends more copy ends than this in advance is not followed.
-constexpr size_t kMostAsked = 4 << 20;
+// A client that asks more than this in advance is not followed.
+constexpr size_t kMostAsked = 64 << 10;
 constexpr size_t kUnnamedKept = 1024;  // capacity that an idle session may keep
 
 bool confirms(char type) { return type == 'C' || type == 'Z'; }

@@ -137,12 +137,12 @@ TEST_F(CarriedSession, the_unnamed_statement_goes_along) {
 TEST_F(CarriedSession, the_capture_runs_under_no_timeout_of_the_clients) {
   start();
   const Client client = connect();
-  value(client, "SET statement_timeout = '3ms'");
   value(client, "SET lock_timeout = '1ms'");
   value(client, "SET default_transaction_isolation = 'serializable'");
   value(client, "SET default_transaction_read_only = on");
   value(client, "SET default_transaction_deferrable = on");
   value(client, "SET enable_seqscan = off");
+  value(client, "SET statement_timeout = '3ms'");
   switch_over();
   EXPECT_TRUE(await([&] { return port_seen(client) == port_of(1); }));
   EXPECT_TRUE(await([&] { return value(client, "SHOW statement_timeout") == "3ms"; }));

@@ -202,7 +202,7 @@ TEST(Traffic, what_is_asked_in_vain_costs_no_memory_without_end) {
   Traffic traffic;
   std::string flood = parse_message("", "a", {});
   for (int i = 0; i < 100'000; ++i) flood += message('c', {});
-  for (int i = 0; i < 50; ++i) traffic.from_client(flood);
+  traffic.from_client(flood);
   EXPECT_FALSE(traffic.idle());
   traffic.from_client(message('S', {}));
   traffic.from_server(ready('I'));
