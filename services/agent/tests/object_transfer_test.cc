@@ -382,8 +382,8 @@ TEST_F(ObjectTransfer, AnObjectThatFailsLeavesTheOthers) {
     EXPECT_NE(failed.find("table public.b"), std::string::npos) << failed;
   }
   EXPECT_TRUE(has_role("mal"));
-  EXPECT_EQ(db("select string_agg(tablename, '' order by tablename) from pg_tables where tableowner ="
-               " 'ann'",
+  EXPECT_EQ(db("select string_agg(tablename, '' order by tablename) from pg_tables where"
+               " tableowner = 'ann'",
                "shop"),
             "ac");
   EXPECT_EQ(text(apply()), "");
