@@ -23,6 +23,7 @@ json good(Resource resource) {
     case Resource::database:
       return {{"name", "db"}, {"owner", "/v1/postgres/instances/" + id + "/users/" + id}};
     case Resource::version: return {{"name", "15"}, {"image", "postgresql-15"}};
+    case Resource::quota: return {{"uuid", id}};
     case Resource::token: return {{"name", "ci"}, {"role", "reader"}, {"project_id", id}};
     case Resource::host:
     case Resource::operation:
