@@ -203,12 +203,12 @@ bool is_the_statements_own(std::string_view sqlstate) {
   return true;
 }
 
-void Parameters::take(char type, std::string_view body) {
+void ServerParameters::take(char type, std::string_view body) {
   if (type == 'N') notices_ += message(type, body);
   if (type == 'S') newest_.insert_or_assign(std::string(Reader(body).text()), body);
 }
 
-void Parameters::take_all(std::string_view messages) {
+void ServerParameters::take_all(std::string_view messages) {
   while (messages.size() >= kHeader) {
     const size_t size = get_uint32(messages.data() + 1) - 4;
     take(messages[0], messages.substr(kHeader, size));
@@ -216,7 +216,7 @@ void Parameters::take_all(std::string_view messages) {
   }
 }
 
-std::string Parameters::messages() const {
+std::string ServerParameters::messages() const {
   std::string out = notices_;
   for (const auto& [name, body] : newest_) out += message('S', body);
   return out;

@@ -62,7 +62,7 @@ Replay replay(const CarriedState& state, std::string_view unnamed);
 bool is_the_statements_own(std::string_view sqlstate);
 
 // What a client is told of a server's parameters: the newest of each; and notices.
-class Parameters {
+class ServerParameters {
  public:
   void take(char type, std::string_view body);
   void take_all(std::string_view messages);  // whole ones

@@ -103,7 +103,8 @@ class Session {
   Task<void> capture(CarriedState* state, SteadyTime deadline);
   Task<std::string> take_state(CarriedState* state, SteadyTime deadline);
   Task<std::string> restore(const CarriedState& state, NodeSession node, SteadyTime deadline);
-  Task<std::string> take_steps(const Replay& told, Parameters* parameters, SteadyTime deadline);
+  Task<std::string> take_steps(const Replay& told, ServerParameters* parameters,
+                               SteadyTime deadline);
 
   Worker& worker_;
   ProxyContext& context_;

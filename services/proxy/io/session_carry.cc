@@ -101,7 +101,7 @@ Task<std::string> Session::take_state(CarriedState* state, SteadyTime deadline) 
 // Last words for the client, or nothing. Its parameters are told when all is as it was.
 Task<std::string> Session::restore(const CarriedState& state, NodeSession node,
                                    SteadyTime deadline) {
-  Parameters parameters;
+  ServerParameters parameters;
   parameters.take_all(node.parameters);
   const Replay first = replay_begin(state);
   std::string failure(kCancelled);
@@ -119,7 +119,7 @@ Task<std::string> Session::restore(const CarriedState& state, NodeSession node,
 }
 
 // Sends and takes the answers. What did not work that must, as "SQLSTATE text".
-Task<std::string> Session::take_steps(const Replay& told, Parameters* parameters,
+Task<std::string> Session::take_steps(const Replay& told, ServerParameters* parameters,
                                       SteadyTime deadline) {
   co_await server_.send(told.messages, deadline);
   Incoming incoming;

@@ -403,7 +403,7 @@ TEST(Carried, parameters_are_told_once_and_as_they_are_in_the_end) {
   const auto status = [](const std::string& name, const std::string& value) {
     return message('S', name + '\0' + value + '\0');
   };
-  Parameters parameters;
+  ServerParameters parameters;
   parameters.take_all(status("a", "1") + message('N', "note") + status("b", "2"));
   parameters.take('S', status("a", "3").substr(kHeader));
   EXPECT_EQ(parameters.messages(), message('N', "note") + status("a", "3") + status("b", "2"));
