@@ -98,7 +98,8 @@ NodePaths node_paths(const AgentPaths& agent, const std::string& node_id) {
           dir + "/upstream.key",
           dir + "/forked",
           dir + "/tls",
-          dir + "/door"};
+          dir + "/door",
+          dir + "/guard.so"};
 }
 
 }  // namespace trunkline::agent

@@ -46,6 +46,7 @@ struct NodePaths {
   std::string forked;        // WAL that the group's history has left behind
   std::string tls;           // ca.crt, node.crt, node.key
   std::string door;          // who may knock at the server's port
+  std::string guard;         // the library that the server loads
 };
 // Of another host of the same home, that is, of this machine.
 AgentPaths peer_paths(const AgentPaths& agent, const std::string& host);

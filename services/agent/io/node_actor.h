@@ -119,6 +119,8 @@ class NodeActor {
   bool slots_differ() const;
   bool sync_confirmed() const;
   std::string wanted_conf() const;
+  std::string guard_source() const;  // of the image's version, beside our programs; "": none
+  void place_guard() const;
   void drop_facts();
   bool standbys_streaming() const;
 

@@ -306,17 +306,13 @@ void NodeActor::observe_slow() {
   }
 }
 
-namespace {
-
-// The library beside our programs that is made for the image's version.
-std::string guard_of(const std::string& keeper, const std::string& image) {
-  const std::string version = image.substr(image.rfind('-') + 1);
-  const std::string path =
-      keeper.substr(0, keeper.rfind('/') + 1) + "trunkline-guard-" + version + ".so";
+std::string NodeActor::guard_source() const {
+  const std::string& image = manifest_.ensure->image;
+  const std::string& keeper = context_.keeper;
+  const std::string path = keeper.substr(0, keeper.rfind('/') + 1) + "trunkline-guard-" +
+                           image.substr(image.rfind('-') + 1) + ".so";
   return exists(path) ? path : std::string();
 }
-
-}  // namespace
 
 std::string NodeActor::wanted_conf() const {
   ConfigInput input;
@@ -335,7 +331,7 @@ std::string NodeActor::wanted_conf() const {
   input.upstream_key = paths_.upstream_key;
   input.read_only = read_only_;
   input.statements = context_.templates->counts_statements(input.ensure.image);
-  input.guard = guard_of(context_.keeper, input.ensure.image);
+  if (!guard_source().empty()) input.guard = paths_.guard;
   return postgresql_conf(input);
 }
 

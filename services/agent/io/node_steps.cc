@@ -193,8 +193,19 @@ void NodeActor::put_data_in_place(NodeRole role) {
   conf_loaded_ = true;
 }
 
+// Beside the data, where the server sees it however it is boxed, and whatever becomes of ours.
+void NodeActor::place_guard() const {
+  const std::string source = guard_source();
+  if (source.empty()) return;
+  const auto wanted = read_file(source);
+  const AsNodeUser rights(user_);
+  if (!wanted || read_file(paths_.guard) == wanted) return;
+  write_file_atomically(paths_.guard, *wanted, 0600, true);
+}
+
 void NodeActor::write_files(const std::string& directory) {
   const std::string conf = wanted_conf();
+  place_guard();
   const AsNodeUser rights(user_);
   const bool follows = manifest_.role && manifest_.role->role == NodeRole::standby;
   link_upstream_key(follows);
@@ -218,6 +229,7 @@ void NodeActor::start_postmaster(pid_t adopt) {
     start_span_->set(telemetry::kNodeId, manifest_.node_id);
     start_span_->set(telemetry::kDbSystem, "postgresql");
   }
+  place_guard();
   KeeperStart start;
   start.keeper = context_.keeper;
   start.postgres = context_.templates->program(manifest_.ensure->image, "postgres");
