@@ -22,6 +22,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int64_t kWriteDeadlineMs = 1000;
+
 struct MsgDeleter {
   void operator()(natsMsg* msg) const { natsMsg_Destroy(msg); }
 };
@@ -431,6 +433,8 @@ class NatsBus : public Bus {
     natsOptions_SetReconnectJitter(raw, 20, 20);
     natsOptions_SetTimeout(raw, 2000);
     natsOptions_SetPingInterval(raw, 5000);
+    // A server that takes nothing must not hold a publisher, and with it the connection's lock.
+    natsOptions_SetWriteDeadline(raw, kWriteDeadlineMs);
     natsOptions_SetSendAsap(raw, true);
     natsOptions_SetErrorHandler(raw, nullptr, nullptr);
     auto held = std::make_unique<std::shared_ptr<Callbacks>>(callbacks_);

@@ -3,7 +3,8 @@
 // NATS library, one thread a subscription, and must not block for long.
 //
 // Replies go to `tl.inbox.<user>.…`, so that no service can listen to another's answers.
-// Reconnects for ever; while it is away publish fails with BusUnavailable (nothing is buffered).
+// Reconnects for ever; while it is away publish fails with BusUnavailable (nothing is buffered). To
+// a server that is there and takes nothing, it does so after a second.
 #pragma once
 
 #include <chrono>

@@ -25,6 +25,9 @@ inline std::string stats_subject(const std::string& host) { return "tl.stats." +
 inline std::string route_subject(const std::string& instance_id) {
   return "tl.route." + instance_id;
 }
+inline std::string primary_subject(const std::string& instance_id) {
+  return "tl.primary." + instance_id;
+}
 inline std::string traffic_subject(const std::string& proxy) { return "tl.traffic." + proxy; }
 inline constexpr char kLookupSubject[] = "tl.query.lookup";
 inline constexpr char kMeteringSubject[] = "tl.query.metering";

@@ -5,6 +5,8 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
+#include <vector>
 
 #include "bus/streams.h"
 #include "telemetry/attributes.h"
@@ -18,6 +20,9 @@ namespace {
 constexpr auto kCheckEvery = std::chrono::milliseconds(2000);
 constexpr auto kCheckSoon = std::chrono::milliseconds(100);
 constexpr auto kAgainAfter = std::chrono::milliseconds(300);
+constexpr auto kSayEvery = std::chrono::milliseconds(1000);
+// A command that is worked on for longer is delivered again: who has it may never end.
+constexpr auto kWorkedOnAtMost = std::chrono::seconds(60);
 
 struct CommandMetrics {
   telemetry::CounterFamily answered{
@@ -48,12 +53,49 @@ const char* outcome_of(const v1::CommandAnswer& answer) {
   return "none";
 }
 
+// The commands that this process has and has not answered. The queue is told of each that it is
+// worked on: behind others it may wait for longer than the queue waits for an acknowledgement.
+class AtWork {
+ public:
+  void add(const std::string& delivery) {
+    const std::lock_guard lock(mutex_);
+    taken_at_.emplace(delivery, std::chrono::steady_clock::now());
+  }
+  void remove(const std::string& delivery) {
+    const std::lock_guard lock(mutex_);
+    taken_at_.erase(delivery);
+  }
+  void say(bus::Bus& bus) {
+    std::vector<std::string> deliveries;
+    {
+      const auto now = std::chrono::steady_clock::now();
+      const std::lock_guard lock(mutex_);
+      for (const auto& [delivery, taken_at] : taken_at_) {
+        if (now - taken_at < kWorkedOnAtMost) deliveries.push_back(delivery);
+      }
+    }
+    for (const auto& delivery : deliveries) bus::in_progress(bus, {.reply = delivery});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<std::string, std::chrono::steady_clock::time_point> taken_at_;
+};
+
 class QueuedReply : public CommandReply {
  public:
-  QueuedReply(bus::Bus& bus, bus::Message message, std::unique_ptr<telemetry::Span> span)
-      : bus_(bus), message_(std::move(message)), span_(std::move(span)) {}
+  QueuedReply(bus::Bus& bus, std::shared_ptr<AtWork> at_work, bus::Message message,
+              std::unique_ptr<telemetry::Span> span)
+      : bus_(bus),
+        at_work_(std::move(at_work)),
+        message_(std::move(message)),
+        span_(std::move(span)) {
+    at_work_->add(message_.reply);
+  }
+  ~QueuedReply() override { at_work_->remove(message_.reply); }
 
   void answer(const v1::CommandAnswer& answer) override {
+    at_work_->remove(message_.reply);
     metrics().answered.add({outcome_of(answer)});
     const auto took = std::chrono::steady_clock::now() - taken_at_;
     metrics().took.observe(std::chrono::duration<double>(took).count());
@@ -68,6 +110,7 @@ class QueuedReply : public CommandReply {
     span_.reset();
   }
   void again() override {
+    at_work_->remove(message_.reply);
     metrics().again.add();
     span_->fail("again");
     quietly([&] { bus::nak(bus_, message_, kAgainAfter); });
@@ -86,6 +129,7 @@ class QueuedReply : public CommandReply {
   }
 
   bus::Bus& bus_;
+  const std::shared_ptr<AtWork> at_work_;
   const bus::Message message_;
   const std::chrono::steady_clock::time_point taken_at_ = std::chrono::steady_clock::now();
   std::unique_ptr<telemetry::Span> span_;
@@ -100,8 +144,10 @@ struct CommandLoop::Impl {
   std::mutex mutex;
   std::condition_variable wake;
   bool stopping = false;
+  const std::shared_ptr<AtWork> at_work = std::make_shared<AtWork>();
   std::unique_ptr<bus::Subscription> subscription;
   std::thread keeper;
+  std::thread sayer;
 
   Impl(bus::Bus& b, std::string s, Handler h)
       : bus(b), service(std::move(s)), handler(std::move(h)) {}
@@ -120,7 +166,22 @@ struct CommandLoop::Impl {
     span->set(telemetry::kMessagingMessageId, command.command_id());
     command.set_traceparent(span->traceparent());
     handler(std::move(command),
-            std::make_shared<QueuedReply>(bus, std::move(message), std::move(span)));
+            std::make_shared<QueuedReply>(bus, at_work, std::move(message), std::move(span)));
+  }
+
+  void say_what_is_at_work() {
+    std::unique_lock lock(mutex);
+    while (!stopping) {
+      wake.wait_for(lock, kSayEvery, [&] { return stopping; });
+      if (stopping) return;
+      lock.unlock();
+      try {
+        at_work->say(bus);
+      } catch (const std::exception& error) {
+        spdlog::debug("the queue is not told what is worked on: {}", error.what());
+      }
+      lock.lock();
+    }
   }
 
   void keep_consumer() {
@@ -149,6 +210,7 @@ CommandLoop::CommandLoop(bus::Bus& bus, std::string service, Handler handler)
       [impl = impl_.get()](bus::Message&& message) { impl->take(std::move(message)); },
       impl_->service);
   impl_->keeper = std::thread([impl = impl_.get()] { impl->keep_consumer(); });
+  impl_->sayer = std::thread([impl = impl_.get()] { impl->say_what_is_at_work(); });
 }
 
 CommandLoop::~CommandLoop() {
@@ -158,6 +220,7 @@ CommandLoop::~CommandLoop() {
   }
   impl_->wake.notify_all();
   impl_->keeper.join();
+  impl_->sayer.join();
   impl_->subscription.reset();
 }
 

@@ -1,6 +1,7 @@
 // Takes a service's commands off the work queue, hands each to the service, sends the answer to
 // whoever waits for it and acknowledges. Keeps the stream and the consumer in being: NATS may lose
-// either.
+// either. While a command waits for its answer the queue is told so, for up to a minute, and does
+// not deliver it again; of a process that is gone it does so after three seconds.
 #pragma once
 
 #include <functional>
