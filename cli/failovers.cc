@@ -88,6 +88,9 @@ std::string explained(const Json& failover) {
   if (status == "COMPLETED") {
     out += "  Open again " + printable(text_of(failover, "opened_at")) + ", after " +
            text_of(failover, "duration_ms") + " ms.\n";
+  } else if (status == "GIVEN_UP") {
+    out += "  Given up: the old primary went on, " + printable(text_of(failover, "opened_at")) +
+           ".\n";
   } else if (status == "SUPERSEDED") {
     out += "  It did not come to an end: a later term took its place.\n";
   } else if (status == "WITHDRAWN") {
@@ -125,6 +128,14 @@ Json wait_until_open(Session& session, const std::string& path, uint64_t before,
                                            (why.empty() ? "" : ": " + printable(why)));
 }
 
+// A primary of a later term is open: it can be the old one again.
+void refuse_if_given_up(Session& session, const std::string& path) {
+  const auto newest = session.api().list(path + "/failovers", {}, 1);
+  if (newest.empty() || text_of(newest[0], "status") != "GIVEN_UP") return;
+  throw Failure(ExitCode::went_to_error,
+                "given up: " + printable(text_of(newest[0], "promotion.why")));
+}
+
 ExitCode carry_out(Session& session, const Order& order, const std::string& what, Json body) {
   const std::string path = instance_path(session, order.instance);
   const uint64_t before = order.wait.wait ? term_of(session.api().get(path)) : 0;
@@ -136,6 +147,7 @@ ExitCode carry_out(Session& session, const Order& order, const std::string& what
   }
   if (order.wait.wait) {
     written.document = wait_until_open(session, path, before, order.wait.timeout_s);
+    refuse_if_given_up(session, path);
   }
   session.print_document(kInstanceFields, written.document);
   return ExitCode::ok;

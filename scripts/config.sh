@@ -71,8 +71,8 @@ END
   nats_user provisioner 'tl.task.>' 'tl.cmd.provisioner.>' 'tl.log.appended' \
     'tl.inbox.gateway.>' "${provisioner_api[@]}" \
     -- 'tl.deliver.provisioner' 'tl.report.>' 'tl.evt.>' 'tl.inbox.provisioner.>'
-  nats_user replication 'tl.task.>' 'tl.lease.*' 'tl.cmd.replication.>' 'tl.log.appended' \
-    'tl.inbox.gateway.>' "${replication_api[@]}" \
+  nats_user replication 'tl.task.>' 'tl.lease.*' 'tl.primary.*' 'tl.cmd.replication.>' \
+    'tl.log.appended' 'tl.inbox.gateway.>' "${replication_api[@]}" \
     -- 'tl.deliver.replication' 'tl.report.>' 'tl.evt.>' 'tl.query.replication' \
     'tl.inbox.replication.>'
   nats_user metering 'tl.usage.>' 'tl.log.appended' 'tl.inbox.gateway.>' "${metering_api[@]}" \
@@ -88,7 +88,8 @@ END
     '$JS.API.STREAM.MSG.GET.TL_EVT' \
     -- 'tl.query.lookup' 'tl.admin.lookup' 'tl.report.>' 'tl.stats.*' 'tl.traffic.*' 'tl.evt.>' \
     'tl.log.appended' 'tl.inbox.lookup.>'
-  nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.inbox.proxy.>'
+  nats_user proxy 'tl.query.lookup' 'tl.traffic.proxy' -- 'tl.route.>' 'tl.primary.*' \
+    'tl.inbox.proxy.>'
   for host in "${hosts[@]}"; do
     nats_user "agent-$host" "tl.report.$host" "tl.stats.$host" -- "tl.task.$host" "tl.lease.$host" \
       "tl.logs.$host" "tl.inbox.agent-$host.>" --answers

@@ -411,11 +411,18 @@ TEST_F(CommandTest, ASwitchoverIsWaitedFor) {
   const FakeAnswer under_way = instance(R"("term":2,"failover":{"why":"it waits"})");
   api_.lay_down("GET " + kOne, {before, before, under_way, instance(R"("term":2)")});
   api_.lay_down("POST " + kOne + "/switchover", {under_way});
+  api_.lay_down("GET " + kOne + "/failovers", {{200, R"([{"status":"COMPLETED"}])", {}},
+                                              {200, R"([{"status":"GIVEN_UP","promotion":
+                                                {"why":"it has not stopped"}}])", {}}});
   const Ran ran = command({"failovers", "switchover", kId, "--to", kUserId, "--wait"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(api_.requests()[1].body, R"({"target":")" + kUserId + "\"}");
   EXPECT_THAT(ran.out, Not(HasSubstr("it waits")));
-  EXPECT_EQ(api_.requests().size(), 5u);
+  EXPECT_EQ(api_.requests().size(), 6u);
+  api_.lay_down("GET " + kOne, {before, before, under_way, instance(R"("term":3)")});
+  const Ran given_up = command({"failovers", "switchover", kId, "--wait"});
+  EXPECT_EQ(given_up.code, 5);
+  EXPECT_THAT(given_up.err, HasSubstr("it has not stopped"));
   api_.lay_down("GET " + kOne, {under_way});
   const Ran late = command({"failovers", "switchover", kId, "--wait", "--timeout", "1"});
   EXPECT_EQ(late.code, 4);

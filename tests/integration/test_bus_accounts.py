@@ -23,6 +23,7 @@ TABLE = [
     ("tl.usage.p1.i1", "metering", "billing"),
     ("tl.query.lookup", "gateway proxy", "lookup"),
     ("tl.route.i1", "lookup", "proxy"),
+    ("tl.primary.i1", "replication", "proxy"),
     ("tl.traffic.proxy", "proxy", "metering"),
     ("tl.traffic.another", "-", "metering"),
     ("tl.admin.lookup", "gateway", "lookup"),

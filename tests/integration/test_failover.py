@@ -133,6 +133,22 @@ class Failover(SurvivorTest):
         self.assertEqual(self.survivor.primary()["uuid"], old["uuid"])
         self.assertEqual(self.survivor.postmaster_start(), started)
 
+    def test_a_failover_is_seen_by_clients_while_lookup_stands_still(self):
+        old = self.survivor.primary()
+        lookup = self.platform.pid("lookup")
+        os.kill(lookup, signal.SIGSTOP)
+        self.addCleanup(os.kill, lookup, signal.SIGCONT)
+        self.survivor.signal_host(old["host"], signal.SIGSTOP)
+
+        def served_by_another():
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                return self.survivor.sql("SELECT current_setting('cluster_name')") != old["uuid"]
+            return False
+        wait_for(served_by_another, 30, "another primary behind the endpoint")
+        self.survivor.signal_host(old["host"], signal.SIGCONT)
+        os.kill(lookup, signal.SIGCONT)
+        self.survivor.await_all_streaming()
+
     def test_killed_agents_and_controllers_restart_no_database(self):
         started = self.survivor.postmaster_start()
         work = self.workload()

@@ -92,8 +92,14 @@ std::string_view kind_name(const v1::FailoverStarted& started) {
   }
 }
 
+// Planned, and it ended where it began.
+bool is_given_up(const Failover& failover) {
+  return failover.started.kind() == v1::FAILOVER_KIND_SWITCHOVER && failover.promoted &&
+         failover.promoted->node_id() == failover.started.from_node_id();
+}
+
 std::string_view status_name(const Failover& failover) {
-  if (failover.opened_at) return "COMPLETED";
+  if (failover.opened_at) return is_given_up(failover) ? "GIVEN_UP" : "COMPLETED";
   if (failover.withdrawn) return "WITHDRAWN";
   if (failover.superseded) return "SUPERSEDED";
   if (failover.refused) return "REFUSED";

@@ -15,7 +15,8 @@ namespace trunkline::lookup {
 // {term, kind, status, from_node, from_host, to_node, to_host, started_at, promoted_at, opened_at,
 //  duration_ms, rule, why, facts, blocked: [{at, rule, why, facts}], promotion: {rule, why, facts},
 //  lost_bytes, requested_by}. What is not known (yet) is not there. `status` is
-// "UNDER_WAY", "BLOCKED", "COMPLETED", or "SUPERSEDED" by the failover of a later term; "REFUSED"
+// "UNDER_WAY", "BLOCKED", "COMPLETED", "GIVEN_UP" (a switchover, and the old primary went on:
+// `promotion` says why), or "SUPERSEDED" by the failover of a later term; "REFUSED"
 // where the primary of `term` is away and nobody may be promoted, "WITHDRAWN" when it is back.
 std::vector<std::string> failovers_json(std::span<const HistoryEvent> events, size_t limit);
 

@@ -347,6 +347,20 @@ TEST(Failovers, TellOfThoseThatWereRefused) {
   EXPECT_EQ(all[3].at("rule"), "too_few_fenced");
 }
 
+TEST(Failovers, ASwitchoverThatEndsWhereItBeganIsNoneThatWasCompleted) {
+  constexpr auto kSwitchover = v1::FAILOVER_KIND_SWITCHOVER;
+  for (const bool is_given_up : {false, true}) {
+    const std::string next = is_given_up ? "a" : "b";
+    const auto all = told({kMembers, primary_assigned("a", 1), primary_opened("a", 1),
+                           failover_started(2, "a", kSwitchover), promoted(next, 2),
+                           primary_opened(next, 2)},
+                          "service:replication");
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].at("status"), is_given_up ? "GIVEN_UP" : "COMPLETED");
+    EXPECT_EQ(all[0].at("promotion").at("why"), "it has the most");
+  }
+}
+
 // Each row is the row before it with one more event.
 TEST(Failovers, HaveAStatusAtEveryStep) {
   std::vector<v1::GroupEvent> events{kMembers, primary_assigned("a", 1), primary_opened("a", 1)};

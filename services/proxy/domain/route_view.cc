@@ -71,6 +71,33 @@ Fate fate_of_reader(const RouteView& route, const NodeView* node) {
 
 }  // namespace
 
+// Standbys stay as they were: whether they stream from another primary is lookup's to say.
+std::optional<v1::Route> with_news(const v1::Route& route, const v1::PrimaryNews& news) {
+  const bool is_known = news.position() <= route.position() || news.term() < route.term();
+  if (is_known || route.state() == v1::ROUTE_STATE_GONE) return std::nullopt;
+  v1::Route out = route;
+  out.set_position(news.position());
+  out.set_term(news.term());
+  out.set_state(news.state());
+  const bool is_open = news.state() == v1::ROUTE_STATE_OPEN && !news.node_id().empty();
+  v1::RouteNode* primary = nullptr;
+  for (auto& node : *out.mutable_nodes()) {
+    if (is_open && node.node_id() == news.node_id()) primary = &node;
+    if (!node.primary()) continue;
+    node.set_primary(false);
+    node.set_serves(false);
+    node.set_lag_bytes(-1);
+  }
+  if (!is_open) return out;
+  if (primary == nullptr) primary = out.add_nodes();
+  primary->set_node_id(news.node_id());
+  primary->set_primary(true);
+  primary->set_serves(true);
+  primary->set_lag_bytes(0);
+  *primary->mutable_address() = news.address();
+  return out;
+}
+
 RouteView route_view(const v1::Route& route, const RouteView* before) {
   RouteView out;
   out.instance = InstanceId(route.instance_id());

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,10 @@ struct RouteView {
   std::vector<NodeView> nodes;
   std::map<std::string, std::string, std::less<>> verifiers;  // by user
 };
+
+// The route as it is with what replication says of the primary. Nothing if the route knows that or
+// newer already, or the instance is deleted.
+std::optional<v1::Route> with_news(const v1::Route& route, const v1::PrimaryNews& news);
 
 // `before` is what was known until now, or null.
 RouteView route_view(const v1::Route& route, const RouteView* before);

@@ -69,6 +69,24 @@ void Endpoint::leave(const NodeId& node) {
 bool EndpointTable::take(const v1::Route& route) {
   if (!canonical_uuid(route.instance_id())) return false;
   const std::lock_guard taking(taking_);
+  return take_next(route);
+}
+
+bool EndpointTable::take(const v1::PrimaryNews& news) {
+  if (!canonical_uuid(news.instance_id())) return false;
+  const std::lock_guard taking(taking_);
+  v1::Route known;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto entry = entries_.find(InstanceId(news.instance_id()));
+    if (entry == entries_.end()) return false;
+    known = entry->second.route;
+  }
+  const auto next = with_news(known, news);
+  return next && take_next(*next);
+}
+
+bool EndpointTable::take_next(const v1::Route& route) {
   const InstanceId instance(route.instance_id());
   std::shared_ptr<const RouteView> before;
   std::shared_ptr<const RouteView> view;

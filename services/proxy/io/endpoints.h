@@ -68,6 +68,8 @@ class EndpointTable {
 
   // True if it was news.
   bool take(const v1::Route& route);
+  // What replication says of the primary of an instance whose route is known.
+  bool take(const v1::PrimaryNews& news);
   // The positions of all routes, those of deleted instances among them.
   std::map<InstanceId, uint64_t> positions() const;
   // Lookup, at `position`, listed only these. What was in `before` and has not changed since is
@@ -82,6 +84,7 @@ class EndpointTable {
   v1::Routes all() const;
 
  private:
+  bool take_next(const v1::Route& route);  // under taking_
   struct Entry {
     v1::Route route;
     std::shared_ptr<Endpoint> read_write;

@@ -24,6 +24,7 @@ namespace trunkline::proxy {
 namespace {
 
 constexpr char kRouteSubjects[] = "tl.route.>";
+constexpr char kPrimarySubjects[] = "tl.primary.*";
 constexpr std::chrono::seconds kAskTimeout{3};
 constexpr std::chrono::seconds kAskEvery{30};
 constexpr std::chrono::seconds kAskAgain{1};  // while nobody answers
@@ -87,9 +88,11 @@ struct RouteFeed::Impl {
   std::atomic<bool> unsaved = false;
   bool complained = false;
   std::unique_ptr<bus::Subscription> subscription;
+  std::unique_ptr<bus::Subscription> primaries;
   std::thread thread;
 
-  void take(const v1::Route& route) {
+  template <class News>
+  void take(const News& route) {
     if (table.take(route)) {
       unsaved = true;
       wake.notify_one();
@@ -176,6 +179,11 @@ RouteFeed::RouteFeed(bus::Bus& bus, EndpointTable& table, std::string cache_file
     v1::Route route;
     if (route.ParseFromString(message.data)) impl->take(route);
   });
+  impl_->primaries =
+      bus.subscribe(kPrimarySubjects, [impl = impl_.get()](bus::Message&& message) {
+        v1::PrimaryNews news;
+        if (news.ParseFromString(message.data)) impl->take(news);
+      });
   bus.on_reconnect([weak = std::weak_ptr(impl_)] {
     const auto impl = weak.lock();
     if (!impl) return;
@@ -194,6 +202,7 @@ RouteFeed::~RouteFeed() {
   }
   impl_->wake.notify_one();
   impl_->thread.join();
+  impl_->primaries.reset();
   impl_->subscription.reset();
 }
 

@@ -74,6 +74,62 @@ TEST_F(RouteFeedTest, takes_all_pages_and_then_what_is_published) {
   EXPECT_EQ(after_restart.all().SerializeAsString(), table.all().SerializeAsString());
 }
 
+// Lookup says nothing of it.
+TEST_F(RouteFeedTest, a_failover_is_known_from_replication_alone) {
+  const trunkline::testing::TempNats nats;
+  const auto other = join(nats);
+  v1::Route route = bare_route(1, 10);
+  route.set_term(1);
+  route.set_state(v1::ROUTE_STATE_OPEN);
+  const char first[] = "00000000-0000-4000-8000-00000000000a";
+  const char second[] = "00000000-0000-4000-8000-00000000000b";
+  for (const char* id : {first, second}) {
+    auto* node = route.add_nodes();
+    node->set_node_id(id);
+    node->set_primary(id == first);
+    node->set_serves(true);
+  }
+  route.add_users()->set_name("ann");
+  const auto answering = answer_with(*other, {route});
+  const auto bus = join(nats);
+  EndpointTable table;
+  const RouteFeed feed(*bus, table, folder_.path() + "/routes.bin");
+  ASSERT_TRUE(await([&] { return table.all().routes_size() == 1; }));
+  const auto endpoint = table.find({InstanceId(route.instance_id()), EndpointKind::read_write});
+  ASSERT_TRUE(endpoint);
+
+  v1::PrimaryNews news;
+  news.set_instance_id(route.instance_id());
+  news.set_position(20);
+  news.set_term(2);
+  news.set_state(v1::ROUTE_STATE_DOWN);
+  const std::string subject = bus::primary_subject(route.instance_id());
+  other->publish(subject, news.SerializeAsString());
+  ASSERT_TRUE(await([&] { return endpoint->route()->state == RouteView::State::down; }));
+  news.set_position(30);
+  news.set_state(v1::ROUTE_STATE_OPEN);
+  news.set_node_id(second);
+  news.mutable_address()->set_port(7);
+  other->publish(subject, news.SerializeAsString());
+  ASSERT_TRUE(await([&] { return endpoint->route()->state == RouteView::State::open; }));
+  const auto now = endpoint->route();
+  EXPECT_EQ(now->term, 2u);
+  EXPECT_FALSE(now->nodes[0].serves || now->nodes[0].primary);
+  EXPECT_TRUE(now->nodes[1].serves && now->nodes[1].primary);
+  EXPECT_EQ(now->nodes[1].port, 7);
+  EXPECT_EQ(now->verifiers.count("ann"), 1u);
+
+  // A lookup that is behind changes nothing, and one that has caught up knows more.
+  route.set_position(15);
+  other->publish(bus::route_subject(route.instance_id()), route.SerializeAsString());
+  route.set_position(30);
+  route.set_term(2);
+  route.add_users()->set_name("bob");
+  other->publish(bus::route_subject(route.instance_id()), route.SerializeAsString());
+  ASSERT_TRUE(await([&] { return endpoint->route()->verifiers.count("bob") == 1; }));
+  EXPECT_EQ(endpoint->route()->term, 2u);
+}
+
 TEST_F(RouteFeedTest, a_route_that_was_missed_comes_after_a_reconnect) {
   trunkline::testing::TempNats nats;
   const auto bus = join(nats);

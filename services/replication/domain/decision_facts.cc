@@ -120,6 +120,8 @@ class Writer {
     out->set_probe_answered(seen.probe_answered);
     out->set_prepared_id(seen.prepared_id);
     out->set_restart_awaited(seen.restart_awaited);
+    out->set_answers(seen.answers);
+    out->set_stalled_ms(static_cast<uint32_t>(seen.stalled.count()));
     if (seen.upstream_silent) {
       out->set_upstream_silent_ms(static_cast<uint64_t>(seen.upstream_silent->count()));
     }
@@ -238,7 +240,9 @@ class Reader {
                  .probe_id = m.probe_id(),
                  .probe_answered = m.probe_answered(),
                  .prepared_id = m.prepared_id(),
-                 .restart_awaited = m.restart_awaited()};
+                 .restart_awaited = m.restart_awaited(),
+                 .answers = m.answers(),
+                 .stalled = milliseconds(m.stalled_ms())};
     if (m.has_at_us()) out.at = at(m.at_us());
     const auto& known = state_.history;
     const size_t shared = std::min<size_t>(m.shared_history(), known.size());

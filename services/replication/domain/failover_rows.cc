@@ -136,6 +136,10 @@ void end_refusal(const S&, D* d) {
   d->mutable_failover_blocked()->set_term(0);
 }
 
+std::string what_was_waited_for(const S& s) {
+  const std::string& why = s.state.failover->blocked_why;
+  return why.empty() ? why : ": " + why;
+}
 std::string who_is_missing(const S& s) {
   const Quorum quorum = fenced_quorum(s);
   if (!quorum.is_possible) return ": a sync set that may be in force has no voters";

@@ -39,6 +39,7 @@ bool primary_is_back(const Sight& s);  // that it was away is recorded
 void end_refusal(const Sight& s, v1::GroupDecision* d);
 
 // Said after a row's `why`, stable while it waits for the same.
+std::string what_was_waited_for(const Sight& s);
 std::string who_is_missing(const Sight& s);
 std::string who_is_not_reached(const Sight& s);
 std::string who_is_not_fenced(const Sight& s);

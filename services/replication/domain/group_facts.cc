@@ -35,6 +35,8 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
                .probe_answered = m.probe().answered(),
                .prepared_id = m.prepared_id(),
                .restart_awaited = m.restart_awaited(),
+               .answers = m.answers(),
+               .stalled = milliseconds(m.stalled_ms()),
                .slots = to_ids(m.slots())};
   if (m.role().has_failure()) {
     out.role_failure = shortened(m.role().failure().code() + ": " + m.role().failure().message());
@@ -128,8 +130,10 @@ void look_for_life(GroupFacts& facts, const GroupState& state, const Member& mem
 void look_at_primary(GroupFacts& facts, const GroupState& state, const NodeSeen* seen,
                      TimePoint at) {
   facts.probe.unanswered_since.reset();
-  const bool is_open = seen != nullptr && seen->postgres == PostgresState::open;
-  if (is_open || !state.primary_open) {
+  // Whatever it answers, one that answers has not crashed.
+  const bool lives =
+      seen != nullptr && (seen->postgres == PostgresState::open || seen->answers);
+  if (lives || !state.primary_open) {
     facts.primary_down_since.reset();
   } else if (!facts.primary_down_since) {
     facts.primary_down_since = at;

@@ -140,14 +140,20 @@ bool primary_does_not_open(const S& s) {
          s.now - s.facts.seen_since >= patience;
 }
 
+bool primary_stalls(const S& s) {
+  return s.open_primary != nullptr && s.state.primary_open && !owner_is_new(s) &&
+         s.open_primary->stalled >= kStallPatience;
+}
+
 bool primary_is_away(const S& s) {
   if (!s.state.ever_open || failover_under_way(s.state) != nullptr) return false;
   return s.primary == nullptr || primary_crashed(s) || primary_is_silent(s) ||
-         primary_does_not_open(s);
+         primary_does_not_open(s) || primary_stalls(s);
 }
 
 TimePoint away_since(const S& s) {
   if (s.facts.primary_down_since) return *s.facts.primary_down_since;
+  if (primary_stalls(s)) return s.now - s.open_primary->stalled;
   const auto heard = s.primary == nullptr ? std::nullopt : heard_of(s, *s.primary);
   return std::max(heard.value_or(TimePoint()), s.facts.seen_since);
 }

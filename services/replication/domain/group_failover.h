@@ -20,6 +20,7 @@ inline constexpr milliseconds kProbeTime{400};         // and have so long to an
 inline constexpr milliseconds kSlack{100};             // added to every lease that is waited out
 inline constexpr milliseconds kRestartPatience{700};   // for a crashed primary to open in place
 inline constexpr milliseconds kMissingPatience{2000};  // its host does not name the primary
+inline constexpr seconds kStallPatience{8};  // for one that takes no session or writes nothing
 inline constexpr seconds kOpenPatience{10};            // for one that was promoted, doubling
 inline constexpr seconds kOpenPatienceAtMost{300};
 inline constexpr seconds kSwitchoverDeadline{10};
@@ -35,6 +36,7 @@ bool primary_crashed(const Sight& s);
 bool primary_is_silent(const Sight& s);        // its host is, and nobody saw it live
 bool primary_host_is_silent(const Sight& s);   // it may live all the same
 bool primary_does_not_open(const Sight& s);
+bool primary_stalls(const Sight& s);         // its sessions and its lease go on, its clients do not
 // Any of these, or it is a member no more.
 bool primary_is_away(const Sight& s);
 TimePoint away_since(const Sight& s);          // for one that is away

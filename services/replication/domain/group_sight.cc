@@ -77,6 +77,10 @@ std::string reported_text(const Sight& sight, const MemberSight& member) {
   if (member.seen == nullptr) return "host " + host.str() + " does not have it yet";
   const NodeSeen& seen = *member.seen;
   std::string out = wal_text(seen);
+  if (seen.answers) out += ", answers";
+  if (seen.stalled > milliseconds(0)) {
+    out += ", stalled for " + std::to_string(seen.stalled.count()) + " ms";
+  }
   if (member.fenced_since) out += ", fenced in term " + std::to_string(seen.term);
   if (seen.role == ReportedRole::primary) {
     out += ", sync set " + std::to_string(seen.sync_version) + " in force";

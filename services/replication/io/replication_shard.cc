@@ -19,6 +19,9 @@ namespace {
 
 constexpr int kMaxRounds = 50;
 constexpr char kInstance[] = "instance";
+// So often, and for so long, proxies are told of a primary that has changed.
+constexpr milliseconds kTellEvery{1000};
+constexpr seconds kTellFor{60};
 
 struct ReplicationMetrics {
   ReplicationMetrics() {
@@ -76,6 +79,7 @@ void ReplicationShard::clear() {
   followed_.clear();
   groups_on_.clear();
   restless_.clear();
+  telling_.clear();
 }
 
 void ReplicationShard::save(v1::ServiceSnapshot* snapshot) {
@@ -107,6 +111,8 @@ void ReplicationShard::on_event(const eventlog::RecordedEvent& event) {
   if (aggregate == GroupAggregate::kName) {
     measure(uuid, event);
     if (!groups_.apply(event)) return;
+    note_primary(uuid, event.position,
+                 std::chrono::duration_cast<milliseconds>(runtime::now() - event.recorded_at));
     carry_on(followed(uuid), event);
     if (ready_) drive(uuid);
   } else if (aggregate == kInstance) {
@@ -167,6 +173,10 @@ void ReplicationShard::carry_on(Followed& followed, const eventlog::RecordedEven
 
 void ReplicationShard::on_ready() {
   ready_ = true;
+  for (const auto& [uuid, entry] : groups_.entries()) {
+    auto& key = followed(uuid).primary_key;
+    if (!key) key = primary_key(entry.state);  // of the snapshot: no news
+  }
   owns();
 }
 
@@ -196,6 +206,8 @@ void ReplicationShard::on_command(v1::Command&& command,
     const v1::CommandAnswer answer = decide_request(command);
     reply->answer(answer);
     if (!answer.has_accepted()) return;
+    note_primary(command.aggregate_id(), static_cast<int64_t>(answer.accepted().position()),
+                 milliseconds(0));
     Followed& group = followed(command.aggregate_id());
     group.command_id = command.command_id();
     group.correlation_id = command.correlation_id();
@@ -315,6 +327,9 @@ void ReplicationShard::on_tick() {
     }
   }
   for (const std::string& uuid : due) drive(uuid);
+  for (const std::string& uuid : std::set<std::string>(telling_)) {
+    tell_primary(uuid, followed(uuid));
+  }
 }
 
 void ReplicationShard::drive(const std::string& uuid) {
@@ -389,6 +404,7 @@ bool ReplicationShard::issue(const std::string& uuid, Followed& followed,
     spdlog::warn("group {}: {} of {}", uuid, answer.rejected().rule(), runtime::oneof_name(body));
   }
   if (!answer.has_accepted()) return false;
+  note_primary(uuid, static_cast<int64_t>(answer.accepted().position()), milliseconds(0));
   followed.failover_trace.after(uuid, groups_.at(uuid).state, followed.traceparent);
   return true;
 }
@@ -399,6 +415,40 @@ std::string ReplicationShard::trace_of(const std::string& uuid, const Followed& 
   if (!failover.empty()) return failover;
   const bool is_over = runtime::now() - followed.at > telemetry::kTraceAge;
   return is_over ? std::string() : followed.traceparent;
+}
+
+void ReplicationShard::note_primary(const std::string& uuid, int64_t position,
+                                    milliseconds old) {
+  const auto* entry = groups_.find(uuid);
+  if (entry == nullptr) return;
+  Followed& group = followed(uuid);
+  const PrimaryKey key = primary_key(entry->state);
+  if (group.primary_key == key) return;
+  group.primary_key = key;
+  group.primary_position = position;
+  if (old >= kTellFor) return;
+  group.tell_until = runtime::monotonic_now() + kTellFor - old;
+  group.told_at = TimePoint();
+  telling_.insert(uuid);
+  tell_primary(uuid, group);
+}
+
+// Lookup tells proxies, too, and more: this is for the time in which it is behind or away.
+void ReplicationShard::tell_primary(const std::string& uuid, Followed& group) {
+  if (!ready_ || !ownership_.owns()) return;
+  const TimePoint now = runtime::monotonic_now();
+  if (now >= group.tell_until) telling_.erase(uuid);
+  if (now >= group.tell_until || now - group.told_at < kTellEvery) return;
+  const auto* entry = groups_.find(uuid);
+  if (entry == nullptr || !entry->poison.empty()) return;
+  const auto news = primary_news(InstanceId(uuid), entry->state, group.primary_position);
+  if (!news) return;
+  try {
+    bus_.publish(bus::primary_subject(uuid), news->SerializeAsString());
+    group.told_at = now;
+  } catch (const bus::BusUnavailable& error) {
+    spdlog::debug("proxies are not told of {}: {}", uuid, error.what());
+  }
 }
 
 void ReplicationShard::send_tasks(const std::string& uuid, Followed& followed) {

@@ -11,6 +11,7 @@
 #include "replication/domain/group_facts.h"
 #include "replication/domain/group_react.h"
 #include "replication/domain/instance_order.h"
+#include "replication/domain/primary_news.h"
 #include "replication/io/failover_trace.h"
 #include "replication/io/group_aggregate.h"
 #include "runtime/aggregate_shell.h"
@@ -45,6 +46,11 @@ class ReplicationShard : public runtime::ShardLogic {
     std::string traceparent;
     TimePoint at;  // of that event
     FailoverTrace failover_trace;
+    // What proxies were told last of the primary, or are to be told.
+    std::optional<PrimaryKey> primary_key;
+    int64_t primary_position = 0;  // of the event that made it so; 0: nobody needs to be told
+    TimePoint tell_until;          // it is said again, for who missed it
+    TimePoint told_at;
   };
 
   // Whether this process owns the work; takes note when that begins anew.
@@ -64,6 +70,9 @@ class ReplicationShard : public runtime::ShardLogic {
                               const GroupState& state);
   bool issue(const std::string& uuid, Followed& followed, const v1::GroupCommand& body);
   void send_tasks(const std::string& uuid, Followed& followed);
+  // Takes note of who is primary after the event at `position`, which is `old` already.
+  void note_primary(const std::string& uuid, int64_t position, milliseconds old);
+  void tell_primary(const std::string& uuid, Followed& followed);
   void send_probes(const std::string& uuid, Followed& followed);
   // Whether a request has to wait for what it has sent out.
   bool prepares(const v1::Command& command);
@@ -79,6 +88,7 @@ class ReplicationShard : public runtime::ShardLogic {
   std::unordered_map<std::string, TimePoint> failing_over_;           // since, by instance
   std::unordered_map<std::string, TimePoint> heard_;                  // by host
   std::set<std::string> restless_;  // groups that time alone may change
+  std::set<std::string> telling_;   // groups whose primary is said again
   TimePoint owner_since_;
   TimePoint others_lease_until_;
   bool ready_ = false;

@@ -123,7 +123,9 @@ class AnyFacts {
                  .sync_version = number(),
                  .probe_id = number(),
                  .probe_answered = yes(),
-                 .prepared_id = number()};
+                 .prepared_id = number(),
+                 .answers = yes(),
+                 .stalled = milliseconds(random_() % 100'000)};
     if (yes()) out.upstream_silent = milliseconds(1 + random_() % 100'000);
     for (uint32_t timeline = 2; yes(); ++timeline) {
       out.history.push_back({timeline, yes() ? timeline * 0x1000000 : number()});

@@ -44,7 +44,7 @@ void SimWorld::keep(SimNode& node) {
     if (clock >= node.lease_until || node.lease_term != node.term) ++reopened;
     return open(node);
   }
-  if (clock < node.beat_at) return;
+  if (clock < node.beat_at || node.stalls(now)) return;
   node.beat_at = clock + kBeat;
   node.flush_lsn += 8;
   node.beats.emplace_back(node.flush_lsn, clock);

@@ -13,6 +13,7 @@ void SimWorld::heal() {
   for (auto& row : cut_) {
     for (TimePoint& until : row) until = TimePoint();
   }
+  for (auto& [id, node] : nodes) node.stalled_until = TimePoint();
 }
 
 // Probabilities are those of one tick of 50 ms.
@@ -107,6 +108,11 @@ void SimWorld::hurt_host(Host& host, int index) {
 }
 
 void SimWorld::hurt_node(SimNode& node) {
+  if (node.serves() && dice_.one_in(6)) {  // its disk hangs, or its postmaster
+    node.stalled_since = now;
+    node.stalled_until = now + dice_.up_to(milliseconds(dice_.one_in(3) ? 30000 : 4000));
+    return;
+  }
   switch (dice_.below(8)) {
     case 0:
     case 1:

@@ -186,6 +186,7 @@ void SimWorld::tick() {
 
 void SimWorld::stop(SimNode& node) {
   node.postgres = Postgres::stopped;
+  node.stalled_until = TimePoint();
   node.streaming = false;
   node.confirmed.clear();
   node.beats.clear();
@@ -277,7 +278,7 @@ void SimWorld::write() {
         if (lsn > branch.begin) acknowledged[branch.id] = std::max(acknowledged[branch.id], lsn);
       }
     }
-    node.flush_lsn += dice_.below(100);
+    if (!node.stalls(now)) node.flush_lsn += dice_.below(100);
   }
   if (open > 1) violations.push_back("two nodes accept writes");
 }
@@ -357,6 +358,9 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
       break;
   }
   if (!node.serves()) return out;
+  if (node.stalls(now)) {
+    out.set_stalled_ms(static_cast<uint32_t>((now - node.stalled_since).count() / 1000));
+  }
   out.set_sync_version(node.in_force.version);
   for (const auto& slot : node.slots) out.add_slots(slot);
   for (const auto& [id, flush_lsn] : node.confirmed) {

@@ -80,6 +80,8 @@ struct SimNode {
   v1::Role taken = v1::ROLE_UNSPECIFIED;
   bool streaming = false;
   uint64_t connection = 0;               // to its upstream
+  TimePoint stalled_until;               // open, and nothing of it gets on
+  TimePoint stalled_since;
   TimePoint stuck_until;                 // does not stream, until then or
   uint64_t stuck_generation = 0;         // until it is assigned anew
   TimePoint heard_upstream;
@@ -106,6 +108,7 @@ struct SimNode {
   uint32_t timeline() const { return data.empty() ? 0 : data.back().timeline; }
   bool is_primary() const { return taken == v1::ROLE_PRIMARY; }
   bool serves() const { return postgres == Postgres::open; }
+  bool stalls(TimePoint now) const { return serves() && stalled_until > now; }
   bool sends() const { return serves() || postgres == Postgres::closed; }
   bool has(uint64_t branch, uint64_t lsn) const;
 };
