@@ -130,7 +130,7 @@ void stop(Seen& s) {
   s.keeper_fenced = s.keeper_closed = s.keeper_held = s.guard_differs = false;
   s.postgres = PostgresState::stopped;
   s.files_in_force = true;
-  s.restart_pending = s.port_in_use = false;
+  s.restart_pending = s.port_in_use = s.promoting = false;
   s.quick_deaths = 0;
   s.receiver_ended = true;
 }
@@ -199,6 +199,12 @@ void take(Step step, Node& node) {
       s.data = DataState::primary;
       s.postgres = PostgresState::open;
       return;
+    case Step::await_promotion:
+      s.data = DataState::primary;
+      s.postgres = PostgresState::open;
+      s.promoting = false;
+      return;
+    case Step::withdraw_promotion: return stop(s);
     case Step::resume_promotion:
       stop(s);
       s.promotion_cut = false;
@@ -330,6 +336,9 @@ const Flag kFlags[] = {
        s.keeper_alive = s.keeper_held = s.data == DataState::standby;
        s.postmaster_alive = false;
        s.postgres = PostgresState::stopped;
+     }},
+    {"promoting", [](Seen& s) {
+       s.promoting = s.postmaster_alive && s.postgres == PostgresState::recovering;
      }},
     {"receives", [](Seen& s) { s.receiver_ended = false; }},
     {"replays", [](Seen& s) { s.end_known = false; }},

@@ -36,6 +36,11 @@ const std::vector<Row> kTable = {
     {"data_gone_under_postmaster",
      [](const M&, const S& s) { return s.postmaster_alive && s.data_gone_under_postmaster; },
      Step::kill_without_data, TaskKind::role, "the data directory of a running postmaster is gone"},
+    {"promotion_withdrawn",
+     [](const M& m, const S& s) {
+       return m.role && s.promoting && !(primary(m) && m.promoted_term == m.role->term);
+     },
+     Step::withdraw_promotion, TaskKind::role, "it was to be primary in a term that is over"},
     {"fenced_primary_parts",
      [](const M& m, const S& s) {
        return fenced(m) && s.data == DataState::primary && s.postgres == PostgresState::open &&
@@ -124,6 +129,8 @@ const std::vector<Row> kTable = {
      },
      Step::replace_by_base_backup, TaskKind::role, "the standby's postmaster does not stay up"},
 
+    {"promotion_under_way", [](const M& m, const S& s) { return primary(m) && s.promoting; },
+     Step::await_promotion, TaskKind::role, "the server has yet to open"},
     {"promotion_slots_differ",
      [](const M& m, const S& s) {
        return primary(m) && s.data == DataState::standby &&
@@ -266,6 +273,10 @@ const char* to_text(Step step) {
       return "releasing the keeper";
     case Step::promote:
       return "promoting";
+    case Step::await_promotion:
+      return "promoting";
+    case Step::withdraw_promotion:
+      return "withdrawing promotion";
     case Step::resume_promotion:
       return "resuming promotion";
     case Step::become_standby:

@@ -57,6 +57,7 @@ struct Seen {
   bool keeper_held = false;     // it would not start the postmaster again
   bool sync_armed = true;       // sessions will wait from a promotion's first commit on
   bool promotion_cut = false;   // died within its promotion: neither standby nor new primary
+  bool promoting = false;       // was asked to, and has neither done so nor died
   bool receiver_ended = false;  // no WAL receiver runs, and none can connect
   bool end_known = false;       // of a fenced standby: its reported position is all that it has
   bool patience_over = true;    // of a fenced primary: nobody is waited for (any more)
@@ -83,6 +84,8 @@ enum class Step {
   set_guard,
   release_keeper,
   promote,
+  await_promotion,
+  withdraw_promotion,  // one that could still take effect
   resume_promotion,  // makes a standby again of what died within its promotion
   become_standby,    // of a primary's data that the upstream's goes on from
   rewind,

@@ -77,6 +77,18 @@ std::optional<int64_t> line_time_unix_us(std::string_view line) {
   return time ? std::optional(to_unix_us(*time)) : std::nullopt;
 }
 
+std::string last_fatal_line(std::string_view text) {
+  size_t at = std::string_view::npos;
+  for (const std::string_view mark : {"FATAL:  ", "PANIC:  "}) {
+    const size_t found = text.rfind(mark);
+    if (found != std::string_view::npos && (at == std::string_view::npos || found > at)) at = found;
+  }
+  if (at == std::string_view::npos) return "";
+  std::string_view line = text.substr(at);
+  line = line.substr(0, line.find('\n'));
+  return std::string(line.substr(0, 300));
+}
+
 std::string without_secrets(std::string_view text) {
   std::string out;
   out.reserve(text.size());

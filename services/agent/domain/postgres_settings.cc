@@ -79,8 +79,8 @@ void add_replication(ConfText& conf, const ConfigInput& in) {
               primary_conninfo(in.node_id, in.role, in.tls_dir, in.upstream_key));
     conf.text("primary_slot_name", slot_name(in.node_id));
   }
-  if (in.role.role == NodeRole::fenced) {
-    // No query on it may hold up the replay of what it has.
+  if (in.role.role == NodeRole::fenced || in.role.role == NodeRole::primary) {
+    // No query may hold up the replay of what it has: before a promotion, too.
     conf.number("max_standby_streaming_delay", 0);
     conf.number("max_standby_archive_delay", 0);
   }

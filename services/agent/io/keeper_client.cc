@@ -108,6 +108,8 @@ std::optional<KeeperStatus> keeper_status(const std::string& control, bool* froz
     if (name == "restarts") status.restarts = static_cast<uint64_t>(number);
     if (name == "quick_deaths") status.quick_deaths = static_cast<uint32_t>(number);
     if (name == "started_unix_us") status.started_unix_us = number;
+    if (name == "locked") status.memory_locked = number != 0;
+    if (name == "realtime") status.realtime = number != 0;
     if (name == "held") status.held = number != 0;
     if (name == "term") status.guard.term = static_cast<uint64_t>(number);
     if (name == "need") status.guard.need = static_cast<uint32_t>(number);

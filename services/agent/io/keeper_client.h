@@ -22,6 +22,8 @@ struct KeeperStatus {
   int64_t started_unix_us = 0;
   int last_exit = 0;
   bool held = false;
+  bool memory_locked = false;  // and before ordinary processes: see keeper/priority.h
+  bool realtime = false;
   Guard guard;
   int64_t lease_until_ms = 0;  // CLOCK_BOOTTIME; of a guard that is on
 };

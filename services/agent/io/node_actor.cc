@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "agent/domain/follow_failures.h"
+#include "agent/domain/log_text.h"
 #include "agent/domain/retry_backoff.h"
 #include "base/utf8.h"
 
@@ -28,15 +28,7 @@ constexpr milliseconds kStartingPoll{2};
 constexpr milliseconds kUnsettledPoll{12};
 constexpr milliseconds kConfirmPoll{4};
 constexpr milliseconds kLongestPace{200};
-
-void fill(v1::TaskReport* out, uint64_t generation, v1::TaskState state) {
-  out->set_generation(generation);
-  out->set_state(state);
-}
-
-v1::ObjectKind to_proto(ObjectKind kind) {
-  return kind == ObjectKind::database ? v1::OBJECT_KIND_DATABASE : v1::OBJECT_KIND_USER;
-}
+constexpr milliseconds kUnsavedPause{100};
 
 }  // namespace
 
@@ -85,35 +77,20 @@ void NodeActor::assign(Assignment assignment) {
   if (::write(wake_fd_.get(), &one, sizeof one) < 0) return;
 }
 
-v1::NodeReport NodeActor::report() const {
-  v1::NodeReport out;
-  {
-    const std::lock_guard lock(mutex_);
-    out = report_;
-  }
-  const std::lock_guard lock(lease_mutex_);
-  const int64_t now = boot_ms();
-  int64_t until = served_until_ms_;
-  out.set_lease_term(guard_term_);
-  if (lease_term_ >= guard_term_) {
-    until = lease_term_ == guard_term_ ? std::max(until, lease_until_ms_) : lease_until_ms_;
-    out.set_lease_term(lease_term_);
-  }
-  out.set_lease_ms(static_cast<uint32_t>(std::max<int64_t>(until - now, 0)));
-  if (probe_answered_id_ > 0) {
-    out.mutable_probe()->set_probe_id(probe_answered_id_);
-    out.mutable_probe()->set_answered(probe_answered_);
-  }
-  return out;
-}
-
 void NodeActor::run() {
   while (!stopping_ && !finished_) {
     try {
       take_inbox();
+      keep_trying_to_save();
       observe();
       const Decision decision = decide_step(manifest_, seen_);
       settle(decision);
+      if (!unsaved_.empty()) {
+        refuse_unsaved();
+        publish();
+        wait(kUnsavedPause);
+        continue;
+      }
       publish();
       const Progress& progress = progress_[decision.kind];
       const auto now = Clock::now();
@@ -162,7 +139,8 @@ bool NodeActor::take_inbox() {
     if (manifest_.instance_id.empty()) manifest_.instance_id = assignment.instance_id;
     changed |= take(assignment);
   }
-  if (changed) save_manifest();
+  if (changed) unsaved_ = "not written yet";
+  if (changed) keep_trying_to_save();
   return changed;
 }
 
@@ -216,8 +194,21 @@ bool NodeActor::take(const Assignment& assignment) {
 }
 
 void NodeActor::save_manifest() {
-  manifest_dirty_ = false;
   context_.manifests->write(manifest_);
+  manifest_dirty_ = false;
+  unsaved_.clear();
+}
+
+// What is assigned counts when it is on disk: a fence that a restart of the agent forgets is none.
+// Until then nothing is done for it, and the reports say why.
+void NodeActor::keep_trying_to_save() {
+  if (unsaved_.empty()) return;
+  try {
+    save_manifest();
+  } catch (const std::exception& e) {
+    if (unsaved_ != e.what()) spdlog::error("node {}: {}", manifest_.node_id, e.what());
+    unsaved_ = e.what();
+  }
 }
 
 // What the decision says about the tasks: what is done, and what is being worked on.
@@ -270,6 +261,15 @@ void NodeActor::settle(const Decision& decision) {
   if (decision.step == Step::check_objects) return;
   if (progress.state != v1::TASK_STATE_FAILED) progress.state = v1::TASK_STATE_IN_PROGRESS;
   progress.step = to_text(decision.step);
+}
+
+void NodeActor::refuse_unsaved() {
+  for (auto& [kind, progress] : progress_) {
+    if (progress.generation == 0) continue;
+    progress.state = v1::TASK_STATE_FAILED;
+    progress.failure_code = "manifest_not_saved";
+    progress.failure_message = unsaved_.substr(0, 600);
+  }
 }
 
 void NodeActor::set_done(TaskKind kind) {
@@ -325,169 +325,6 @@ milliseconds NodeActor::idle_time() const {
   if (preparing_) return crowded(kConfirmPoll);
   if (is_unsettled() && !standbys_streaming()) return paced(kUnsettledPoll);
   return idle;
-}
-
-void NodeActor::publish() {
-  v1::NodeReport report = build_report();
-  // What moves all the time waits for the next regular report.
-  v1::NodeReport significant = report;
-  significant.set_flush_lsn(0);
-  significant.set_replay_lsn(0);
-  significant.set_data_bytes(0);
-  significant.set_connections(0);
-  significant.set_upstream_silent_ms(0);
-  significant.clear_databases();
-  for (auto& standby : *significant.mutable_standbys()) {
-    standby.set_flush_lsn(0);
-    standby.set_lag_bytes(0);
-    standby.set_reply_unix_us(0);
-  }
-  std::string bytes = significant.SerializeAsString();
-  const bool changed = bytes != last_significant_;
-  last_significant_ = std::move(bytes);
-  {
-    const std::lock_guard lock(mutex_);
-    report_ = std::move(report);
-  }
-  if (changed) context_.report_changed();
-}
-
-v1::NodeReport NodeActor::build_report() const {
-  v1::NodeReport out;
-  out.set_node_id(manifest_.node_id);
-  out.set_instance_id(manifest_.instance_id);
-  for (const auto& [kind, progress] : progress_) {
-    if (progress.generation == 0) continue;
-    v1::TaskReport* task = nullptr;
-    switch (kind) {
-      case TaskKind::none:
-        continue;
-      case TaskKind::ensure:
-        task = out.mutable_ensure();
-        break;
-      case TaskKind::role:
-        task = out.mutable_role();
-        break;
-      case TaskKind::objects:
-        task = out.mutable_objects();
-        break;
-      case TaskKind::remove:
-        task = out.mutable_remove();
-        break;
-    }
-    fill(task, progress.generation, progress.state);
-    task->set_tries(progress.tries);
-    task->set_step(progress.step);
-    if (!progress.failure_code.empty()) {
-      task->mutable_failure()->set_code(progress.failure_code);
-      task->mutable_failure()->set_message(progress.failure_message);
-    }
-  }
-  if (read_only_) {
-    v1::Failure* failure = out.mutable_ensure()->mutable_failure();
-    failure->set_code("disk_full");
-    failure->set_message("95 % of disk_size is used; sessions start read-only until there is room");
-  }
-  for (const auto& failure : object_failures_) {
-    v1::ObjectReport* object = out.add_object_failures();
-    object->set_kind(to_proto(failure.key.kind));
-    object->set_object_id(failure.key.id);
-    object->mutable_failure()->set_code(failure.code);
-    object->mutable_failure()->set_message(failure.message.substr(0, 300));
-  }
-  for (const auto& seen : object_notes_) {
-    v1::ObjectNoteReport* out_note = out.add_object_notes();
-    out_note->set_scram_verifier(seen.verifier);
-    v1::ObjectNote* note = out_note->mutable_note();
-    note->set_kind(to_proto(seen.key.kind));
-    note->set_object_id(seen.key.id);
-    note->set_what(seen.what);
-    note->set_detail(seen.detail);
-    for (const auto& item : seen.items) note->add_items(item);
-    note->set_count(seen.count);
-    note->set_database_user(seen.database_user);
-    note->set_seen_unix_us(seen.seen_unix_us);
-  }
-  switch (seen_.postgres) {
-    case PostgresState::stopped:
-      out.set_postgres(seen_.postmaster_alive ? v1::POSTGRES_STATE_STARTING
-                                              : v1::POSTGRES_STATE_STOPPED);
-      break;
-    case PostgresState::starting:
-      out.set_postgres(v1::POSTGRES_STATE_STARTING);
-      break;
-    case PostgresState::recovering:
-      out.set_postgres(v1::POSTGRES_STATE_RECOVERING);
-      break;
-    case PostgresState::open:
-      out.set_postgres(v1::POSTGRES_STATE_OPEN);
-      break;
-  }
-  out.set_restarts(restarts_);
-  out.set_prepared_id(prepared_);
-  out.set_restart_awaited(seen_.restart_deferred && prepared_at_ >= *restart_wanted_since_);
-  out.set_data_bytes(data_bytes_);
-  if (seen_.data == DataState::primary) out.set_reported_role(v1::ROLE_PRIMARY);
-  if (seen_.data == DataState::standby) out.set_reported_role(v1::ROLE_STANDBY);
-  out.set_term(manifest_.opened_term);
-  out.set_upstream_silent_ms(facts_ ? facts_->upstream_silent_ms : -1);
-  *out.mutable_address() = report_address();
-  for (const auto& size : database_sizes_) {
-    v1::DatabaseReport* database = out.add_databases();
-    database->set_database_id(size.database_id);
-    database->set_name(size.name);
-    database->set_bytes(size.bytes);
-  }
-  if (fence_holds_) {
-    out.set_reported_role(v1::ROLE_FENCED);
-    out.set_term(manifest_.role->term);
-    out.set_upstream_silent_ms(facts_ ? boot_ms() - received_seen_ms_ : -1);
-  }
-  for (const TimelineSwitch& step : reported_history_) {
-    v1::TimelineSwitch* entry = out.add_history();
-    entry->set_timeline(step.timeline);
-    entry->set_begin_lsn(step.begin_lsn);
-  }
-  if (!facts_ && stopped_end_) {
-    out.set_timeline(stopped_end_->timeline);
-    out.set_flush_lsn(stopped_end_->lsn);
-    out.set_wal_end_exact(stopped_end_->exact);
-  }
-  if (!facts_) return out;
-  out.set_timeline(facts_->timeline);
-  out.set_flush_lsn(facts_->flush_lsn);
-  out.set_replay_lsn(facts_->replay_lsn);
-  out.set_wal_receiver_streaming(facts_->wal_receiver_streaming);
-  if (facts_->in_recovery && manifest_.role) {
-    out.set_upstream_node_id(manifest_.role->upstream_node_id);
-  }
-  for (const auto& standby : facts_->standbys) {
-    v1::StandbyReport* entry = out.add_standbys();
-    entry->set_node_id(standby.node_id);
-    entry->set_state(standby.state);
-    entry->set_sync_state(standby.sync_state);
-    entry->set_flush_lsn(standby.flush_lsn);
-    entry->set_lag_bytes(
-        facts_->flush_lsn > standby.flush_lsn ? facts_->flush_lsn - standby.flush_lsn : 0);
-    entry->set_reply_unix_us(standby.reply_unix_us);
-  }
-  if (reported_timeline_ > 0) out.set_timeline(reported_timeline_);
-  if (seen_.postgres == PostgresState::open) out.set_sync_version(sync_in_force_);
-  for (const auto& slot : facts_->slots) out.add_slots(slot.node_id);
-  out.set_postmaster_started_unix_us(facts_->started_unix_us);
-  out.set_connections(facts_->connections);
-  return out;
-}
-
-v1::NodeAddress NodeActor::report_address() const {
-  v1::NodeAddress out;
-  if (!manifest_.ensure) return out;
-  const NodeAddress& address = manifest_.ensure->address;
-  out.set_host(address.host);
-  out.set_zone(address.zone);
-  out.set_address(address.address);
-  out.set_port(address.port);
-  return out;
 }
 
 }  // namespace trunkline::agent

@@ -19,13 +19,16 @@
 #include <vector>
 
 #include "agent/domain/converge_table.h"
+#include "agent/domain/follow_facts.h"
 #include "agent/domain/objects_plan.h"
 #include "agent/domain/postgres_settings.h"
+#include "agent/domain/stall_watch.h"
 #include "agent/io/agent_context.h"
 #include "agent/io/keeper_client.h"
 #include "agent/io/pg_connection.h"
 #include "agent/io/postgres_facts.h"
 #include "agent/io/process.h"
+#include "agent/io/session_probe.h"
 #include "telemetry/attributes.h"
 #include "telemetry/telemetry.h"
 #include "trunkline/v1/report.pb.h"
@@ -89,6 +92,8 @@ class NodeActor {
   bool take_inbox();  // true if the manifest changed
   bool take(const Assignment& assignment);
   void save_manifest();
+  void keep_trying_to_save();
+  void refuse_unsaved();
   void save_later() { manifest_dirty_ = true; }  // what can be found out again
   void settle(const Decision& decision);
   void set_done(TaskKind kind);
@@ -112,6 +117,7 @@ class NodeActor {
   void observe_facts();
   void refresh_facts();
   void observe_following();
+  OwnEnd own_end();
   void observe_port();
   void observe_slow();
   DataState data_state() const;
@@ -160,6 +166,19 @@ class NodeActor {
   void keep_notes(const std::vector<ObjectNote>& fresh);
   PgConnection& sql();
 
+  // node_sessions.cc
+  std::vector<pid_t> tenant_sessions(const char* condition);
+  size_t signal_children(const std::vector<pid_t>& pids, int signal) const;
+  void observe_replay();
+  bool clear_of_sessions();
+  void forget_parting();
+  void find_senders();
+  void end_late_senders(std::chrono::milliseconds stopping_for);
+
+  // node_health.cc
+  void observe_health();
+  void relieve_lock_table();
+
   // node_lease.cc
   std::optional<Guard> wanted_guard() const;  // nothing: whatever the keeper has
   std::string guard_words(const Guard& guard) const;
@@ -177,9 +196,6 @@ class NodeActor {
   std::vector<TimelineSwitch> own_history(uint32_t timeline);
   std::optional<ControlData> read_control() const;
   void read_stopped_end();
-  void promote();
-  void take_timelines(uint32_t own) const;
-  void resume_promotion();
   void part();
   void stop_primary();
   void end_receiver();
@@ -190,7 +206,17 @@ class NodeActor {
   bool checkpoint_closed();  // nothing is outstanding of closing_checkpoint_
   void link_upstream_key(bool there) const;
 
+  // node_promotion.cc
+  void promote();
+  void observe_promotion();
+  void await_promotion();
+  void withdraw_promotion();
+  void take_timelines(uint32_t own) const;
+  void drop_borrowed_timelines() const;
+  void resume_promotion();
+
   // node_rejoin.cc
+  std::string upstream_conninfo(const RoleSpec& role) const;
   void observe_lineage();
   void become_standby();
   void rewind();
@@ -253,7 +279,7 @@ class NodeActor {
   uint64_t sync_in_force_ = 0;  // newest sync_version that is known to be in force
 
   bool new_upstream_ = false;  // what the log said so far is about another one
-  size_t log_mark_ = 0;        // lines of the server's log before this place are old
+  std::string suspected_;      // why it cannot follow, seen once
   Clock::time_point not_streaming_since_{};
   Clock::time_point following_checked_{};
 
@@ -265,6 +291,26 @@ class NodeActor {
   std::optional<PgConnection> preparing_;
   std::optional<PgConnection> closing_checkpoint_;  // of a fenced primary; or after a promotion
   std::optional<Clock::time_point> promoted_at_;    // until the checkpoint after it has begun
+  std::optional<Clock::time_point> promoting_since_;  // asked for, and neither done nor cut off
+  bool promotion_unsure_ = false;  // its server was not seen for a while
+  std::optional<Clock::time_point> replay_blocked_since_;
+  uint64_t blocked_at_lsn_ = 0;
+
+  // Of a fenced primary that is about to stop.
+  std::optional<Clock::time_point> parting_since_;
+  std::optional<Clock::time_point> sessions_told_at_;
+  bool sessions_killed_ = false;
+  size_t standbys_before_ = 0;
+  std::vector<pid_t> senders_;
+  std::vector<pid_t> laggards_;
+
+  bool answers_ = false;  // refused a question, and so lives
+  StallWatch stall_watch_;
+  SessionProbe session_probe_;
+  Clock::time_point ask_session_at_{};
+  Clock::time_point wal_looked_at_{};  // facts_at_ of then
+  Clock::time_point locks_relieved_at_{};
+  std::string unsaved_;  // why the manifest is not on disk as it is here; "": it is
   uint64_t last_flush_lsn_ = 0;                     // of facts that are gone
   bool fence_holds_ = false;                        // the newest decision found it holding still
   std::atomic<bool> lease_awaited_{false};
@@ -305,6 +351,7 @@ class NodeActor {
   std::vector<DatabaseSize> database_sizes_;
 
   std::optional<telemetry::Span> start_span_;
+  std::optional<telemetry::Span> promotion_span_;
 };
 
 }  // namespace trunkline::agent

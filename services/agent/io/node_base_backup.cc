@@ -98,10 +98,7 @@ void NodeActor::base_backup(bool replace) {
   }
   put_data_in_place(NodeRole::standby);
   seen_.cannot_follow.clear();
-  {
-    const AsNodeUser rights(user_);
-    log_mark_ = file_bytes(paths_.log);
-  }
+  suspected_.clear();
 }
 
 }  // namespace trunkline::agent

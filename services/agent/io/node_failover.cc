@@ -21,7 +21,6 @@ using std::chrono::seconds;
 
 constexpr milliseconds kFastStop{5000};
 constexpr milliseconds kImmediateStop{300};
-constexpr seconds kPromotionPatience{60};
 constexpr milliseconds kFirstCommits{500};
 constexpr seconds kPreparedFor{10};
 
@@ -231,58 +230,15 @@ void NodeActor::part() {
   wait(milliseconds(4));
 }
 
+// A stop that is to be clean waits neither for sessions that hear nothing nor for standbys that are
+// far behind: the next primary needs the end of its WAL.
 void NodeActor::stop_primary() {
   const bool patient = manifest_.role->role == NodeRole::fenced && manifest_.role->patience_ms > 0;
+  if (patient && !clear_of_sessions()) return;
   closing_checkpoint_.reset();
+  if (patient && facts_) find_senders();
+  forget_parting();
   stop_postmaster(patient ? kFastStop : milliseconds(0), kImmediateStop);
-}
-
-// PostgreSQL begins the first timeline that it knows no history of. A history that names nobody's
-// data is none that recovery would follow; it stays, for the standbys that ask for all in a row.
-void NodeActor::take_timelines(uint32_t own) const {
-  const AsNodeUser rights(user_);
-  for (uint32_t taken = own + 1; taken < manifest_.role->timeline; ++taken) {
-    const std::string path = paths_.data + "/pg_wal/" + history_file_name(taken);
-    if (!exists(path)) write_file_atomically(path, "# not of this node\n", 0600, true);
-  }
-}
-
-void NodeActor::promote() {
-  const uint64_t term = manifest_.role->term;
-  // A try that was cut off can have left segments of the timeline that it was about to begin.
-  const uint32_t own =
-      manifest_.promoted_term == term ? manifest_.fenced_timeline : own_timeline();
-  const bool moved = manifest_.fenced_term == term &&
-                     own != std::max<uint32_t>(manifest_.fenced_timeline, 1);
-  if (moved || (manifest_.role->timeline > 0 && own >= manifest_.role->timeline)) {
-    set_failed(TaskKind::role, "promotion_moved",
-               "the node's timeline is not one that the assigned one can begin from");
-    return;
-  }
-  telemetry::Span span("promote", telemetry::SpanKind::client,
-                       progress_[TaskKind::role].traceparent);
-  span.set(telemetry::kNodeId, manifest_.node_id);
-  span.set(telemetry::kDbSystem, "postgresql");
-  span.set(telemetry::kDbOperation, "pg_promote");
-  span.set(telemetry::kTerm, static_cast<int64_t>(term));
-  const auto begun = Clock::now();
-  manifest_.promoted_term = term;
-  manifest_.fenced_timeline = own;
-  save_manifest();
-  take_timelines(own);
-  if (ask_keeper(paths_.control, "hold", nullptr) != KeeperAnswer::ok) {
-    throw std::runtime_error("the keeper does not answer");
-  }
-  sql().exec("select pg_promote(false)");
-  while (Clock::now() - begun < kPromotionPatience && !stopping_) {
-    if (sql().exec("select pg_is_in_recovery()").at(0).at(0).value_or("") == "f") break;
-    wait(milliseconds(2));
-  }
-  facts_at_ = {};
-  closing_checkpoint_.reset();
-  promoted_at_ = Clock::now();
-  spdlog::info("node {}: promoted in term {} within {} ms", manifest_.node_id, term,
-               std::chrono::duration_cast<milliseconds>(Clock::now() - begun).count());
 }
 
 PgConnection NodeActor::checkpoint() {
@@ -318,23 +274,6 @@ void NodeActor::observe_checkpoint() {
     closing_checkpoint_ = checkpoint();
   }
   if (closing_checkpoint_ && checkpoint_closed()) closing_checkpoint_.reset();
-}
-
-// The signal file went before the new timeline was on disk: started like this it would go on as a
-// primary of the old timeline. Nobody has written to the new one, so it is begun again.
-void NodeActor::resume_promotion() {
-  stop_postmaster(milliseconds(0), kImmediateStop);
-  const auto names = wal_names();
-  const AsNodeUser rights(user_);
-  for (const auto& name : names) {
-    const auto timeline =
-        static_cast<uint32_t>(std::strtoul(name.substr(0, 8).c_str(), nullptr, 16));
-    const bool begun = name == history_file_name(manifest_.role->timeline) || name.size() == 24;
-    if (begun && timeline > manifest_.fenced_timeline) {
-      ::unlink((paths_.data + "/pg_wal/" + name).c_str());
-    }
-  }
-  write_file_atomically(paths_.data + "/standby.signal", "", 0600, true);
 }
 
 }  // namespace trunkline::agent

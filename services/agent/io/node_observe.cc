@@ -4,12 +4,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 
-#include "agent/domain/follow_failures.h"
+#include "agent/domain/control_file.h"
+#include "agent/domain/sign_of_life.h"
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
 #include "agent/io/node_log.h"
+#include "agent/io/upstream_facts.h"
+#include "agent/io/upstream_probe.h"
 #include "agent/keeper/proc_scan.h"
 
 namespace trunkline::agent {
@@ -24,9 +28,20 @@ constexpr milliseconds kFactsDeadline{2000};
 constexpr int kLateAnswers = 2;
 constexpr seconds kSlowCheck{10};
 constexpr seconds kFollowPatience{3};
-constexpr size_t kLogTail = 16 * 1024;
+constexpr seconds kFollowCheck{1};
+constexpr milliseconds kAskUpstream{1500};
 constexpr size_t kLogLimit = 16 * 1024 * 1024;
 constexpr size_t kLogKept = 4 * 1024 * 1024;
+constexpr char kOutOfMemory[] = "53200";
+
+// What is so for one keeper of a host is so for all: said once.
+void tell_of_priority(const KeeperStatus& keeper) {
+  static std::atomic<bool> told{false};
+  if ((keeper.memory_locked && keeper.realtime) || told.exchange(true)) return;
+  spdlog::warn("keepers run{}{}: this machine does not let them have more",
+               keeper.memory_locked ? "" : " in memory that may be swapped out",
+               keeper.realtime ? "" : " as ordinary processes");
+}
 
 }  // namespace
 
@@ -52,6 +67,9 @@ void NodeActor::observe() {
   seen_.files_differ = manifest_.ensure && manifest_.role && seen_.data != DataState::absent &&
                        wanted_conf() != conf_on_disk_;
   observe_facts();
+  observe_promotion();
+  observe_replay();
+  observe_health();
   observe_preparation();
   observe_fence();
   observe_lineage();
@@ -98,6 +116,7 @@ void NodeActor::observe_process() {
     restarts_ = std::max(restarts_, keeper_->restarts);
     seen_.quick_deaths = keeper_->quick_deaths;
     if (!keeper_pidfd_.valid()) keeper_pidfd_ = open_process(keeper_->keeper_pid);
+    tell_of_priority(*keeper_);
   } else {
     if (!frozen) seen_.quick_deaths = 0;
     pid = running_postmaster(paths_.data);
@@ -124,6 +143,7 @@ void NodeActor::observe_facts() {
   seen_.restart_pending = false;
   seen_.slots_differ = false;
   seen_.sync_confirmed = true;
+  answers_ = false;
   if (!seen_.postmaster_alive) {
     drop_facts();
     seen_.postgres = PostgresState::stopped;
@@ -155,9 +175,14 @@ void NodeActor::observe_facts() {
     if (seen_.postgres == PostgresState::open || seen_.postgres == PostgresState::recovering) {
       spdlog::warn("node {}: {}", manifest_.node_id, e.what());
     }
-    drop_facts();
-    seen_.postgres = PostgresState::starting;
-    return;
+    answers_ = is_sign_of_life(e.sqlstate());
+    if (e.sqlstate() == kOutOfMemory) relieve_lock_table();
+    // What was known last is what is known, unless somebody has declared it out of date.
+    if (!answers_ || !facts_ || facts_at_ == Clock::time_point{}) {
+      drop_facts();
+      seen_.postgres = PostgresState::starting;
+      return;
+    }
   }
   seen_.postgres = facts_->in_recovery ? PostgresState::recovering : PostgresState::open;
   start_span_.reset();
@@ -246,39 +271,71 @@ bool NodeActor::standbys_streaming() const {
   return true;
 }
 
-// A standby that does not stream for a while: the server's own log says whether it ever can.
+// A standby that does not stream for a while: what it is and what its upstream is say whether it
+// ever can. Looked at twice, since the two are not read at one moment.
 void NodeActor::observe_following() {
   const auto now = Clock::now();
   const bool following = facts_ && facts_->wal_receiver_streaming;
-  const AsNodeUser rights(user_);
   if (seen_.data != DataState::standby || !seen_.postmaster_alive || following || new_upstream_) {
     seen_.cannot_follow.clear();
+    suspected_.clear();
     not_streaming_since_ = now;
-    if (now >= following_checked_ || new_upstream_) {
-      log_mark_ = file_bytes(paths_.log);
-      following_checked_ = now + kFollowPatience;
-    }
     new_upstream_ = false;
     return;
   }
-  if (now - not_streaming_since_ < kFollowPatience || now < following_checked_) return;
-  following_checked_ = now + seconds(1);
-  const size_t size = file_bytes(paths_.log);
-  const size_t fresh = size > log_mark_ ? size - log_mark_ : 0;
-  seen_.cannot_follow = cannot_follow_reason(read_tail(paths_.log, std::min(fresh, kLogTail)));
+  const bool follows = manifest_.role && manifest_.role->role == NodeRole::standby;
+  if (!follows || now - not_streaming_since_ < kFollowPatience || now < following_checked_) return;
+  const OwnEnd own = own_end();
+  std::optional<UpstreamState> upstream;
+  {
+    const AsNodeUser rights(user_);  // as whom it is expected at its peers'
+    if (listens(manifest_.role->upstream, milliseconds(500))) {
+      upstream = ask_upstream(upstream_conninfo(*manifest_.role), user_, kAskUpstream);
+    }
+  }
+  following_checked_ = Clock::now() + kFollowCheck;
+  if (!upstream) return;
+  const std::string reason = cannot_follow_reason(own, *upstream, segment_bytes());
+  if (!reason.empty() && reason == suspected_) seen_.cannot_follow = reason;
+  suspected_ = reason;
 }
 
-// Only asked of a server that does not come up: the answer is in its log.
+// Of a server that does not accept sessions: as far as its files reach, which may be further than
+// what is in them.
+OwnEnd NodeActor::own_end() {
+  OwnEnd out;
+  {
+    const AsNodeUser rights(user_);
+    const auto control = read_file(paths_.data + "/global/pg_control");
+    if (control) out.system_identifier = control_system_identifier(*control).value_or(0);
+  }
+  if (facts_) {
+    out.timeline = facts_->timeline;
+    out.lsn = facts_->flush_lsn;
+    return out;
+  }
+  uint64_t newest = 0;
+  const uint64_t in_a_row = (uint64_t{1} << 32) / segment_bytes();
+  for (const auto& name : wal_names()) {
+    if (!is_segment_name(name)) continue;
+    const uint64_t log = std::strtoull(name.substr(8, 8).c_str(), nullptr, 16);
+    const uint64_t segment = std::strtoull(name.substr(16).c_str(), nullptr, 16);
+    newest = std::max(newest, log * in_a_row + segment + 1);
+  }
+  out.lsn = newest * segment_bytes();
+  return out;
+}
+
+// Only asked of a server that does not come up.
 void NodeActor::observe_port() {
   const bool troubled = seen_.quick_deaths >= 2 && seen_.postgres != PostgresState::open &&
                         seen_.postgres != PostgresState::recovering;
-  if (!troubled) {
+  if (!troubled || !manifest_.ensure) {
     seen_.port_in_use = false;
     return;
   }
   if (seen_.postmaster_alive) return;
-  const AsNodeUser rights(user_);
-  seen_.port_in_use = port_was_taken(read_tail(paths_.log, 4096));
+  seen_.port_in_use = is_taken(manifest_.ensure->address);
 }
 
 // What costs more than a glance: sizes, every ten seconds, and not while a role is being taken.
@@ -293,7 +350,7 @@ void NodeActor::observe_slow() {
     const AsNodeUser rights(user_);
     data_bytes_ = tree_bytes(paths_.dir);
   }
-  if (empty_node_log(paths_.log, user_, kLogLimit, kLogKept)) log_mark_ = 0;
+  empty_node_log(paths_.log, user_, kLogLimit, kLogKept);
   const uint64_t limit = manifest_.ensure->size.disk_gb << 30;
   if (data_bytes_ >= limit / 100 * 95) read_only_ = true;
   if (data_bytes_ < limit / 100 * 90) read_only_ = false;

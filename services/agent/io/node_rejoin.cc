@@ -1,14 +1,13 @@
 // A node whose group went on without it: what of its data can stay, and how it comes back.
-#include <libpq-fe.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <memory>
 
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
+#include "agent/io/upstream_facts.h"
 #include "agent/io/upstream_probe.h"
 
 namespace trunkline::agent {
@@ -23,6 +22,7 @@ constexpr milliseconds kImmediateStop{500};
 constexpr milliseconds kRetry{50};
 constexpr size_t kForksKept = 3;
 constexpr seconds kHistoryPatience{10};
+constexpr milliseconds kAskUpstream{3000};
 
 std::string last_line(const std::string& output) {
   const size_t at = output.rfind("error: ");
@@ -128,34 +128,20 @@ bool NodeActor::upstream_ready_for_rewind(const RoleSpec& role) const {
     const AsNodeUser rights(user_);  // as whom it is expected at its peers'
     if (!listens(role.upstream, milliseconds(500))) return false;
   }
-  const std::string conninfo =
-      primary_conninfo(kCopyName, role, paths_.tls,
-                       paths_.tls + "/node.key") +
-      " dbname=postgres";
-  std::unique_ptr<PGconn, void (*)(PGconn*)> connection(nullptr, PQfinish);
-  {
-    const AsNodeUser rights(user_);
-    connection.reset(PQconnectdb(conninfo.c_str()));
-  }
-  if (PQstatus(connection.get()) != CONNECTION_OK) return false;
-  const std::unique_ptr<PGresult, void (*)(PGresult*)> result(
-      PQexec(connection.get(),
-             "select not pg_is_in_recovery(), timeline_id from pg_control_checkpoint()"),
-      PQclear);
-  if (PQresultStatus(result.get()) != PGRES_TUPLES_OK || PQntuples(result.get()) != 1) return false;
-  const uint32_t newest = role.history.empty() ? 1 : role.history.back().timeline;
-  return std::string(PQgetvalue(result.get(), 0, 0)) == "t" &&
-         std::strtoul(PQgetvalue(result.get(), 0, 1), nullptr, 10) >= newest;
+  const auto timeline = ask_checkpointed_timeline(upstream_conninfo(role), user_, kAskUpstream);
+  return timeline && *timeline >= (role.history.empty() ? 1 : role.history.back().timeline);
+}
+
+// Of database postgres, as the replication role.
+std::string NodeActor::upstream_conninfo(const RoleSpec& role) const {
+  return primary_conninfo(kCopyName, role, paths_.tls, paths_.tls + "/node.key") +
+         " dbname=postgres";
 }
 
 bool NodeActor::run_rewind(const RoleSpec& role, std::string* complaint) {
   ChildProcess child({context_.templates->program(manifest_.ensure->image, "pg_rewind"),
                       "--target-pgdata=" + paths_.data,
-                      "--source-server=" +
-                          primary_conninfo(kCopyName, role, paths_.tls,
-                                           paths_.tls + "/node.key") +
-                          " dbname=postgres",
-                      "--no-sync"},
+                      "--source-server=" + upstream_conninfo(role), "--no-sync"},
                      user_, true);
   while (!child.wait(milliseconds(500), wake_fd_.get())) {
     if (stopping_) return false;
@@ -205,10 +191,6 @@ void NodeActor::rewind() {
   manifest_.rewinding = false;
   manifest_.promoted_term = 0;
   save_manifest();
-  {
-    const AsNodeUser rights(user_);
-    log_mark_ = file_bytes(paths_.log);
-  }
   spdlog::info("node {}: rewound within {} ms", manifest_.node_id,
                std::chrono::duration_cast<milliseconds>(Clock::now() - begun).count());
 }

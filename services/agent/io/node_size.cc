@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "agent/domain/follow_failures.h"
+#include "agent/domain/log_text.h"
 #include "agent/io/node_actor.h"
 
 namespace trunkline::agent {

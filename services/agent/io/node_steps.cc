@@ -11,7 +11,7 @@
 
 #include "agent/domain/control_file.h"
 #include "agent/domain/failure_text.h"
-#include "agent/domain/follow_failures.h"
+#include "agent/domain/sign_of_life.h"
 #include "agent/domain/sql_text.h"
 #include "agent/io/node_actor.h"
 #include "agent/io/objects_apply.h"
@@ -27,6 +27,7 @@ using std::chrono::seconds;
 constexpr seconds kObjectsCheck{5};
 constexpr seconds kNoteKept{60};
 constexpr size_t kMostNotes = 8;
+constexpr seconds kRestartPatience{3};  // with sessions that are told to end
 constexpr int kEndPollMs = 5;
 constexpr int kLongestEndPollMs = 160;
 
@@ -93,10 +94,17 @@ void NodeActor::perform(const Decision& decision) {
         start_closed();
         break;
       case Step::release_keeper:
+        if (seen_.data == DataState::standby) drop_borrowed_timelines();
         ask_keeper(paths_.control, "release", nullptr);
         break;
       case Step::promote:
         promote();
+        break;
+      case Step::await_promotion:
+        await_promotion();
+        break;
+      case Step::withdraw_promotion:
+        withdraw_promotion();
         break;
       case Step::resume_promotion:
         resume_promotion();
@@ -138,7 +146,10 @@ void NodeActor::perform(const Decision& decision) {
   } catch (const std::exception& e) {
     spdlog::warn("node {}: {}: {}", manifest_.node_id, to_text(decision.step), e.what());
     set_failed(decision.kind, code_of(decision.step, e), e.what());
-    if (dynamic_cast<const PgError*>(&e) != nullptr) drop_facts();
+    const auto* pg = dynamic_cast<const PgError*>(&e);
+    if (pg == nullptr) return;
+    if (pg->sqlstate() == "53200") relieve_lock_table();
+    if (!is_sign_of_life(pg->sqlstate())) drop_facts();
   }
 }
 
@@ -221,6 +232,7 @@ void NodeActor::write_files(const std::string& directory) {
 
 void NodeActor::start_postmaster(pid_t adopt) {
   if (adopt == 0) {
+    if (seen_.data == DataState::standby) drop_borrowed_timelines();
     if (ran_) ++restarts_;  // keeper and postmaster died together
     ran_ = false;
     start_span_.reset();
@@ -258,15 +270,27 @@ void NodeActor::reload() {
 }
 
 void NodeActor::restart_postmaster() {
+  std::vector<pid_t> sessions;
+  try {
+    if (facts_) sessions = tenant_sessions("");
+  } catch (const PgError& e) {
+    spdlog::warn("node {}: its sessions: {}", manifest_.node_id, e.what());
+  }
   if (ask_keeper(paths_.control, "restart", nullptr) != KeeperAnswer::ok) {
     throw std::runtime_error("the keeper does not answer");
   }
   // The old postmaster goes first; until then everything still looks pending.
   const pid_t before = postmaster_pid_;
-  const auto deadline = Clock::now() + seconds(40);
+  const auto begun = Clock::now();
+  const auto deadline = begun + seconds(40);
   drop_facts();
   bool frozen = false;
   while (Clock::now() < deadline && !stopping_) {
+    if (Clock::now() - begun > kRestartPatience && signal_children(sessions, SIGKILL) > 0) {
+      spdlog::warn("node {}: sessions in the way of its restart were ended by SIGKILL",
+                   manifest_.node_id);
+      sessions.clear();
+    }
     const auto status = keeper_status(paths_.control, &frozen);
     if (!status || (status->postmaster_pid != before && status->postmaster_pid > 0)) return;
     ::usleep(5000);
@@ -278,6 +302,7 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
   drop_facts();
   start_span_.reset();
   ran_ = false;
+  const auto begun = Clock::now();
   const auto gone = [&](milliseconds patience) {
     const auto deadline = Clock::now() + patience;
     for (int pause_ms = kEndPollMs;; pause_ms = std::min(pause_ms * 2, kLongestEndPollMs)) {
@@ -287,6 +312,7 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
                               : ask_keeper(paths_.control, "status", nullptr) == KeeperAnswer::ok;
       if (!keeper && postgres_processes_in(paths_.data).empty()) return true;
       if (Clock::now() >= deadline) return false;
+      end_late_senders(std::chrono::duration_cast<milliseconds>(Clock::now() - begun));
       pollfd ended{keeper ? keeper_pidfd_.get() : -1, POLLIN, 0};
       ::poll(&ended, 1, pause_ms);
     }
@@ -299,6 +325,8 @@ void NodeActor::stop_postmaster(milliseconds fast, milliseconds immediate) {
     tell("stop fast", SIGINT);
     if (gone(fast)) return;
   }
+  senders_.clear();
+  laggards_.clear();
   tell("stop immediate", SIGQUIT);
   if (gone(immediate)) return;
   if (keeper_pidfd_.valid() && keeper_) {

@@ -41,6 +41,23 @@ PgRows to_rows(const PGresult* result) {
   return rows;
 }
 
+// What a server that refuses the session said, or why there is none: "FATAL:  57P03: the database
+// system is starting up", and a line about its source.
+PgError refusal_of(const char* text) {
+  std::string message = trimmed(text);
+  message = message.substr(0, message.find("\nLOCATION:"));
+  const size_t at = message.find(":  ");
+  const size_t end = at + 3 + 5;
+  if (at == std::string::npos || message.size() < end + 2 || message.compare(end, 2, ": ") != 0) {
+    return PgError(message, "");
+  }
+  const std::string state = message.substr(at + 3, 5);
+  if (state.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != std::string::npos) {
+    return PgError(message, "");
+  }
+  return PgError(message.substr(end + 2), state);
+}
+
 // The primary message only: details can quote values.
 PgError error_of(const PGresult* result) {
   const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -79,10 +96,11 @@ PgConnection::PgConnection(const std::string& socket_dir, uid_t server_user, uin
                           nullptr};
   connection_.reset(PQconnectStartParams(names, values, 0));
   if (!connection_) throw PgError("out of memory", "");
+  PQsetErrorVerbosity(connection_.get(), PQERRORS_VERBOSE);
   PostgresPollingStatusType status = PGRES_POLLING_WRITING;
   while (status != PGRES_POLLING_OK) {
     if (PQstatus(connection_.get()) == CONNECTION_BAD || status == PGRES_POLLING_FAILED) {
-      throw PgError(trimmed(PQerrorMessage(connection_.get())), "");
+      throw refusal_of(PQerrorMessage(connection_.get()));
     }
     await_socket(status == PGRES_POLLING_WRITING, until);
     status = PQconnectPoll(connection_.get());
@@ -133,6 +151,7 @@ void PgConnection::await_socket(bool for_write, Clock::time_point until) {
 }
 
 PgRows PgConnection::collect(Clock::time_point until) {
+  until = std::min(until, budget_);
   PgRows rows;
   std::optional<PgError> error;
   while (true) {

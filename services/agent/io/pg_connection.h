@@ -19,7 +19,8 @@ class PgError : public std::runtime_error {
  public:
   PgError(const std::string& what, std::string sqlstate)
       : std::runtime_error(what), sqlstate_(std::move(sqlstate)) {}
-  const std::string& sqlstate() const { return sqlstate_; }  // "" if the connection failed
+  // "" if the connection failed; the server's if it refused the session.
+  const std::string& sqlstate() const { return sqlstate_; }
 
  private:
   std::string sqlstate_;
@@ -55,6 +56,9 @@ class PgConnection {
   PgRows exec_prepared(const std::string& name, const std::string& sql,
                        std::chrono::milliseconds deadline);
 
+  // No statement is waited for beyond this moment, whatever its own deadline.
+  void set_budget(std::chrono::steady_clock::time_point until) { budget_ = until; }
+
   // A statement to wait for later: finished() is false until it has ended, then throws or is true.
   void send(const std::string& sql);
   bool finished();
@@ -73,6 +77,7 @@ class PgConnection {
   std::unique_ptr<pg_conn, Closer> connection_;
   std::vector<std::string> prepared_;
   std::optional<PgError> sent_error_;  // of what send() began
+  std::chrono::steady_clock::time_point budget_ = std::chrono::steady_clock::time_point::max();
 };
 
 }  // namespace trunkline::agent

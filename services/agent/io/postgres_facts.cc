@@ -11,36 +11,44 @@ namespace {
 
 // A WAL receiver calls itself streaming before it has found out that it cannot: it counts when it
 // has received something or has lived for a while.
-// One row; each value is a plain number or word, lists are JSON.
+// One row; each value is a plain number or word, lists are JSON. Of functions alone, for a relation
+// would need a lock, and the room for locks is the tenants' to fill. Who may replicate is us: the
+// roles of tenants cannot.
 constexpr char kFactsSql[] = R"sql(
+with a as materialized (select * from pg_stat_get_activity(null)),
+  w as materialized (select * from pg_stat_get_wal_receiver() where pid is not null)
 select r.recovery,
   case when r.recovery
-    then coalesce((select received_tli from pg_stat_wal_receiver),
-                  (select timeline_id from pg_control_checkpoint()))
+    then coalesce((select received_tli from w), (select timeline_id from pg_control_checkpoint()))
     else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end,
   case when r.recovery
     then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn
     else pg_current_wal_flush_lsn() - '0/0'::pg_lsn end,
   case when r.recovery then pg_last_wal_replay_lsn() - '0/0'::pg_lsn else 0 end,
-  (select w.status from pg_stat_wal_receiver w join pg_stat_activity a using (pid)
+  (select w.status from w join a using (pid)
     where w.written_lsn > '0/0' or clock_timestamp() - a.backend_start > interval '500 ms'),
   current_setting('trunkline.config', true),
   current_setting('synchronous_standby_names'),
   (select json_agg(json_build_array(
-              application_name, state, sync_state, coalesce(flush_lsn - '0/0'::pg_lsn, 0),
-              coalesce((extract(epoch from reply_time) * 1000000)::bigint, 0)))
-     from pg_stat_replication where usename = 'trunkline_replicator'),
+              a.application_name, s.state, s.sync_state,
+              coalesce(s.flush_lsn - '0/0'::pg_lsn, 0),
+              coalesce((extract(epoch from s.reply_time) * 1000000)::bigint, 0)))
+     from pg_stat_get_wal_senders() s join a using (pid)),
   (select json_agg(json_build_array(slot_name, coalesce(wal_status, '')))
-     from pg_replication_slots where slot_type = 'physical' and not temporary),
-  (select count(*) from pg_stat_activity
-    where backend_type = 'client backend' and usename <> 'postgres'),
+     from pg_get_replication_slots() where slot_type = 'physical' and not temporary),
+  (select count(*) from a where backend_type = 'client backend' and usesysid <> 10),
   (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint,
-  (select pid from pg_stat_activity where backend_type = 'walreceiver' limit 1),
+  (select pid from a where backend_type = 'walreceiver' limit 1),
   r.recovery and (pg_last_wal_receive_lsn() is not null or exists (
-    select from pg_stat_activity where backend_type = 'startup'
+    select from a where backend_type = 'startup'
       and wait_event in ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval'))),
-  (select (extract(epoch from clock_timestamp() - last_msg_receipt_time) * 1000)::bigint
-     from pg_stat_wal_receiver)
+  (select (extract(epoch from clock_timestamp() - last_msg_receipt_time) * 1000)::bigint from w),
+  r.recovery and exists (
+    select from a where backend_type = 'startup' and (wait_event_type in ('Lock', 'BufferPin')
+      or wait_event like 'RecoveryConflict%')),
+  case when r.recovery then 0 else pg_current_wal_insert_lsn() - '0/0'::pg_lsn end,
+  exists (select from a where lower(wait_event)
+    in ('walsync', 'walwrite', 'walinitsync', 'walinitwrite'))
 from (select pg_is_in_recovery() as recovery) r)sql";
 
 uint64_t number(const std::optional<std::string>& text) {
@@ -51,7 +59,7 @@ uint64_t number(const std::optional<std::string>& text) {
 
 PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds deadline) {
   const PgRows rows = connection.exec_prepared("facts", kFactsSql, deadline);
-  if (rows.size() != 1 || rows[0].size() != 14) throw PgError("facts of an unknown shape", "");
+  if (rows.size() != 1 || rows[0].size() != 17) throw PgError("facts of an unknown shape", "");
   const PgRow& row = rows[0];
   PostgresFacts facts;
   facts.in_recovery = row[0].value_or("") == "t";
@@ -79,6 +87,9 @@ PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds dea
   facts.receiver_pid = static_cast<int32_t>(number(row[11]));
   facts.end_known = row[12].value_or("") == "t";
   if (row[13]) facts.upstream_silent_ms = std::strtoll(row[13]->c_str(), nullptr, 10);
+  facts.replay_blocked = row[14].value_or("") == "t";
+  facts.insert_lsn = number(row[15]);
+  facts.wal_waited_for = row[16].value_or("") == "t";
   return facts;
 }
 

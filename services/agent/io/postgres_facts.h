@@ -39,6 +39,9 @@ struct PostgresFacts {
   // Of a standby: flush_lsn is all that it has; otherwise there may be more on its disk.
   bool end_known = false;
   int64_t upstream_silent_ms = -1;
+  bool replay_blocked = false;  // a standby's replay waits for sessions of its own
+  uint64_t insert_lsn = 0;      // of a primary: written, and maybe not on disk
+  bool wal_waited_for = false;  // somebody waits for WAL to be on disk
 };
 
 struct DatabaseSize {

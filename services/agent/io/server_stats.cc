@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <map>
+#include <string>
 
 #include "base/utf8.h"
 
@@ -60,12 +62,26 @@ constexpr char kLocksSql[] = R"sql(
 select mode, count(*), count(*) filter (where not granted)
 from pg_locks where pid <> pg_backend_pid() group by 1 order by 1)sql";
 
+// Without their texts, which the server keeps in one file, as long as the statements were, and
+// reads as a whole.
 constexpr char kStatementsSql[] = R"sql(
-select d.datname, left(s.query, 1000), s.queryid, s.calls, s.total_exec_time, s.mean_exec_time,
-  s.rows
-from trunkline.pg_stat_statements s join pg_database d on d.oid = s.dbid
+select d.datname, s.userid, s.dbid, s.queryid, s.calls, s.total_exec_time, s.mean_exec_time, s.rows
+from trunkline.pg_stat_statements(false) s join pg_database d on d.oid = s.dbid
 where d.datname <> 'postgres' and s.userid <> 10 and s.queryid is not null
 order by s.total_exec_time desc limit 20)sql";
+
+constexpr char kTextBytesSql[] =
+    "select size from pg_stat_file('pg_stat_tmp/pgss_query_texts.stat', true)";
+
+// By the ids of the statements before: "(userid,dbid,queryid)".
+constexpr char kTextsSql[] = R"sql(
+select format('(%s,%s,%s)', userid, dbid, queryid), left(query, 1000)
+from trunkline.pg_stat_statements(true)
+where format('(%s,%s,%s)', userid, dbid, queryid) = any($1::text[]))sql";
+
+// What is read of texts at once; and what of them is kept before all statements are forgotten.
+constexpr uint64_t kMostTextBytes = 4 << 20;
+constexpr uint64_t kTextBytesKept = 32 << 20;
 
 uint64_t number(const std::optional<std::string>& text) {
   return text && !text->starts_with('-') ? std::strtoull(text->c_str(), nullptr, 10) : 0;
@@ -75,6 +91,35 @@ int64_t whole(const std::optional<std::string>& text) {
 }
 double real(const std::optional<std::string>& text) {
   return text ? std::strtod(text->c_str(), nullptr) : 0;
+}
+
+void read_statements(PgConnection& connection, v1::ServerStats* out) {
+  const auto bytes = connection.exec_prepared("text_bytes", kTextBytesSql, kDeadline);
+  const uint64_t text_bytes = bytes.empty() ? 0 : number(bytes.at(0).at(0));
+  std::map<std::string, v1::StatementStats*> by_id;
+  std::string ids;
+  for (const auto& r : connection.exec_prepared("statements", kStatementsSql, kDeadline)) {
+    v1::StatementStats* entry = out->add_statements();
+    entry->set_database(r.at(0).value_or(""));
+    entry->set_query_id(whole(r.at(3)));
+    entry->set_calls(number(r.at(4)));
+    entry->set_total_ms(real(r.at(5)));
+    entry->set_mean_ms(real(r.at(6)));
+    entry->set_rows(number(r.at(7)));
+    const std::string id =
+        "(" + r.at(1).value_or("") + "," + r.at(2).value_or("") + "," + r.at(3).value_or("") + ")";
+    by_id[id] = entry;
+    ids += (ids.empty() ? "\"" : ",\"") + id + "\"";
+  }
+  if (text_bytes <= kMostTextBytes && !by_id.empty()) {
+    for (const auto& r : connection.exec(kTextsSql, {"{" + ids + "}"}, kDeadline)) {
+      const auto entry = by_id.find(r.at(0).value_or(""));
+      if (entry != by_id.end()) entry->second->set_query(bounded_text(r.at(1).value_or(""), 4000));
+    }
+  }
+  if (text_bytes > kTextBytesKept) {
+    connection.exec("select trunkline.pg_stat_statements_reset()", {}, kDeadline);
+  }
 }
 
 uint64_t wal_directory_mb(PgConnection& connection) {
@@ -164,17 +209,7 @@ void read_server_stats(PgConnection& connection, bool statements, v1::ServerStat
     entry->set_temp_bytes(number(r.at(14)));
     entry->set_deadlocks(number(r.at(15)));
   }
-  if (!statements) return;
-  for (const auto& r : connection.exec_prepared("statements", kStatementsSql, kDeadline)) {
-    v1::StatementStats* entry = out->add_statements();
-    entry->set_database(r.at(0).value_or(""));
-    entry->set_query(bounded_text(r.at(1).value_or(""), 4000));
-    entry->set_query_id(whole(r.at(2)));
-    entry->set_calls(number(r.at(3)));
-    entry->set_total_ms(real(r.at(4)));
-    entry->set_mean_ms(real(r.at(5)));
-    entry->set_rows(number(r.at(6)));
-  }
+  if (statements) read_statements(connection, out);
 }
 
 }  // namespace trunkline::agent

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <set>
 
 #include "agent/io/process_usage.h"
@@ -19,6 +20,10 @@ using std::chrono::seconds;
 constexpr milliseconds kLookForNew{1000};
 constexpr milliseconds kConnectDeadline{1000};
 constexpr seconds kAfterError{5};
+// Of a server, for all that it is asked in a round; the second begins the pauses.
+constexpr milliseconds kBudget{1500};
+constexpr milliseconds kSlow{500};
+constexpr seconds kLongestPause{300};
 constexpr seconds kLookForExtension{60};
 constexpr size_t kMostBytes = 400 * 1024;
 
@@ -66,7 +71,14 @@ void StatsCollector::run() {
 }
 
 void StatsCollector::collect(bool all) {
-  const auto reports = nodes_();
+  auto reports = nodes_();
+  const auto is_slow = [&](const v1::NodeReport& report) {
+    const auto node = known_.find(report.node_id());
+    return node != known_.end() && node->second.server.is_slow;
+  };
+  std::stable_partition(reports.begin(), reports.end(),
+                        [&](const v1::NodeReport& report) { return !is_slow(report); });
+  const auto slow_until = Clock::now() + interval_ / 2;
   std::vector<v1::NodeStats> out;
   std::set<std::string> there;
   for (const auto& report : reports) {
@@ -79,7 +91,7 @@ void StatsCollector::collect(bool all) {
       continue;
     }
     v1::NodeStats stats;
-    visit(report, found->second, &stats);
+    visit(report, found->second, !is_slow(report) || Clock::now() < slow_until, &stats);
     out.push_back(std::move(stats));
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
@@ -92,7 +104,8 @@ void StatsCollector::collect(bool all) {
   if (all) send(out);
 }
 
-void StatsCollector::visit(const v1::NodeReport& report, Node& node, v1::NodeStats* out) {
+void StatsCollector::visit(const v1::NodeReport& report, Node& node, bool may_ask,
+                           v1::NodeStats* out) {
   const std::string data = node_paths(context_.paths, report.node_id()).data;
   const ProcessUsage usage = process_usage(running_postmaster(data),
                                            context_.cgroups->usage_directory(report.node_id()));
@@ -101,7 +114,7 @@ void StatsCollector::visit(const v1::NodeReport& report, Node& node, v1::NodeSta
   reading.read_bytes = usage.read_bytes;
   reading.write_bytes = usage.write_bytes;
   v1::ServerStats server;
-  const bool answered = ask_server(report, node, &reading, &server);
+  const bool answered = may_ask && ask_server(report, node, &reading, &server);
   CounterState next = advance(node.counters, reading);
   if (next != node.counters) {
     store_.write(report.node_id(), next);
@@ -131,6 +144,7 @@ bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, Counte
     if (!answers) server.connection.reset();
     return false;
   }
+  const auto begun = Clock::now();
   try {
     const NodePaths paths = node_paths(context_.paths, report.node_id());
     if (!server.connection) {
@@ -140,6 +154,7 @@ bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, Counte
       prepare_stats_session(*server.connection);
       server.statements_checked = {};
     }
+    server.connection->set_budget(begun + kBudget);
     ServerReading now = read_server(*server.connection);
     if (needs_history(node.counters, now.primary, now.timeline)) {
       const AsNodeUser rights(context_.users->owner_of(paths.dir));
@@ -150,13 +165,25 @@ bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, Counte
     reading->server = std::move(now);
     find_extension(*server.connection, primary, server);
     read_server_stats(*server.connection, server.statements, out);
+    note_time(server, Clock::now() - begun, true);
     return true;
   } catch (const PgError& e) {
     spdlog::debug("node {}: statistics: {}", report.node_id(), e.what());
     server.connection.reset();
-    server.not_before = Clock::now() + kAfterError;
+    note_time(server, Clock::now() - begun, false);
     return false;
   }
+}
+
+void StatsCollector::note_time(Server& server, Clock::duration took, bool answered) {
+  server.is_slow = !answered || took > kSlow;
+  if (answered && !server.is_slow) {
+    server.pause = seconds(0);
+    return;
+  }
+  server.pause = took > kSlow ? std::clamp(server.pause * 2, kAfterError, kLongestPause)
+                              : kAfterError;
+  server.not_before = Clock::now() + server.pause;
 }
 
 void StatsCollector::find_extension(PgConnection& connection, bool primary, Server& server) {

@@ -1,6 +1,7 @@
 // Counts what the host's nodes use and how their servers fare, every now and then. Has a thread
-// and connections of its own: it is never in the way of reports and leases, and a server that hangs
-// costs it a bounded time.
+// and connections of its own: it is never in the way of reports and leases. A server has a budget
+// of time; one that needs more is asked after all others, in what is left of the round, and ever
+// more seldom, so that it delays nobody.
 #pragma once
 
 #include <chrono>
@@ -40,6 +41,8 @@ class StatsCollector {
     bool statements = false;
     Clock::time_point statements_checked{};
     Clock::time_point not_before{};
+    bool is_slow = false;  // its server needed long when it was asked last, or did not answer
+    std::chrono::seconds pause{0};
   };
   struct Node {
     CounterState counters;
@@ -47,9 +50,10 @@ class StatsCollector {
   };
   void run();
   void collect(bool all);
-  void visit(const v1::NodeReport& report, Node& node, v1::NodeStats* out);
+  void visit(const v1::NodeReport& report, Node& node, bool may_ask, v1::NodeStats* out);
   bool ask_server(const v1::NodeReport& report, Node& node, CounterReading* reading,
                   v1::ServerStats* out);
+  static void note_time(Server& server, Clock::duration took, bool answered);
   void find_extension(PgConnection& connection, bool primary, Server& server);
   void send(const std::vector<v1::NodeStats>& nodes);
 

@@ -23,22 +23,27 @@ bool ready(const Fd& fd, short events, Clock::time_point until) {
   return ::poll(&one, 1, static_cast<int>(std::max<int64_t>(left, 0))) > 0;
 }
 
-Fd connect_to(const NodeAddress& address, Clock::time_point until) {
-  sockaddr_storage to{};
-  socklen_t size = 0;
-  auto* v4 = reinterpret_cast<sockaddr_in*>(&to);
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(&to);
+// 0: not an address.
+socklen_t socket_address(const NodeAddress& address, sockaddr_storage* out) {
+  auto* v4 = reinterpret_cast<sockaddr_in*>(out);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(out);
   if (::inet_pton(AF_INET, address.address.c_str(), &v4->sin_addr) == 1) {
     v4->sin_family = AF_INET;
     v4->sin_port = htons(static_cast<uint16_t>(address.port));
-    size = sizeof *v4;
-  } else if (::inet_pton(AF_INET6, address.address.c_str(), &v6->sin6_addr) == 1) {
+    return sizeof *v4;
+  }
+  if (::inet_pton(AF_INET6, address.address.c_str(), &v6->sin6_addr) == 1) {
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons(static_cast<uint16_t>(address.port));
-    size = sizeof *v6;
-  } else {
-    return Fd();
+    return sizeof *v6;
   }
+  return 0;
+}
+
+Fd connect_to(const NodeAddress& address, Clock::time_point until) {
+  sockaddr_storage to{};
+  const socklen_t size = socket_address(address, &to);
+  if (size == 0) return Fd();
   Fd fd(::socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0) return fd;
   if (errno != EINPROGRESS || !ready(fd, POLLOUT, until)) return Fd();
@@ -49,6 +54,17 @@ Fd connect_to(const NodeAddress& address, Clock::time_point until) {
 }
 
 }  // namespace
+
+bool is_taken(const NodeAddress& address) {
+  sockaddr_storage at{};
+  const socklen_t size = socket_address(address, &at);
+  if (size == 0) return false;
+  const Fd fd(::socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int yes = 1;  // as PostgreSQL does: connections that are over do not count
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  return fd.valid() && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&at), size) != 0 &&
+         errno == EADDRINUSE;
+}
 
 bool listens(const NodeAddress& address, std::chrono::milliseconds longest) {
   return connect_to(address, Clock::now() + longest).valid();

@@ -10,6 +10,8 @@
 
 namespace trunkline::agent {
 
+// Whether another process of this host listens there, so that nobody else can.
+bool is_taken(const NodeAddress& address);
 // True if something accepts connections there in time.
 bool listens(const NodeAddress& address, std::chrono::milliseconds longest);
 // True if a postmaster there says within that time whether it speaks TLS: it forks and serves,

@@ -238,6 +238,8 @@ std::string Keeper::status() const {
   add("started_unix_us", std::to_string(started_unix_us_));
   add("exit", std::to_string(last_exit_));
   add("held", held_ ? "1" : "0");
+  add("locked", options_.priority.memory_locked ? "1" : "0");
+  add("realtime", options_.priority.realtime ? "1" : "0");
   if (!guard_.on()) return out;
   add("term", std::to_string(guard_.term));
   add("need", std::to_string(guard_.need));

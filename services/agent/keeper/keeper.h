@@ -3,7 +3,7 @@
 //
 // It listens on a datagram Unix socket for one-line requests and answers the sender:
 //   status          -> "ok state=running pid=… restarts=… quick_deaths=… started_unix_us=… exit=…
-//                      term=… need=… voters=… until_ms=…"
+//                      locked=… realtime=… term=… need=… voters=… until_ms=…"
 //   stop fast       -> "ok"; the postmaster is asked to stop, then told, then killed; then the
 //   stop immediate     keeper ends
 //   restart         -> "ok"; stopped (fast) and started again; does not count as a restart
@@ -47,6 +47,7 @@ struct KeeperOptions {
   std::string pid_file;                   // locked by this keeper
   LeaseCell* cell = nullptr;              // outlives the keeper
   pid_t adopt = 0;                        // a running postmaster instead of a new one
+  Priority priority;                      // that this process has
   uint64_t restarts = 0;                  // counted by keepers before this one
   int64_t fast_patience_ms = 20'000;      // then SIGQUIT
   int64_t immediate_patience_ms = 5'000;  // then SIGKILL

@@ -175,6 +175,7 @@ int main(int argc, char** argv) {
     if (fd >= 0) a.options.command.cgroup_fds.push_back(fd);
   }
   a.options.command.socket_directory = a.control.substr(0, a.control.rfind('/'));
+  a.options.command.limits = trunkline::agent::allow_priority();
   drop_rights(a);
   if (a.uid < 0) go_to_sandbox(a);
   take_no_more_rights();
@@ -207,6 +208,7 @@ int main(int argc, char** argv) {
   dup2(a.options.command.log_fd, 2);
   if (null_fd > 2) close(null_fd);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+  a.options.priority = trunkline::agent::take_priority();
   trunkline::agent::Keeper keeper(a.options);
   const int code = keeper.run();
   unlink(a.control.c_str());

@@ -30,6 +30,7 @@ pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   ::setsid();
+  restore(command.limits);
   for (const int fd : command.cgroup_fds) {
     // "0" is the writer. Without the limit the database still runs, so a failure is not fatal.
     if (::write(fd, "0", 1) != 1) continue;

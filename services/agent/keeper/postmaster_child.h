@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/keeper/priority.h"
+
 namespace trunkline::agent {
 
 struct PostmasterCommand {
@@ -16,6 +18,7 @@ struct PostmasterCommand {
   std::string door;             // file for that library, see preload/node_door.cc
   int log_fd = -1;              // standard output and error
   std::vector<int> cgroup_fds;  // cgroup.procs files, opened before rights were dropped
+  OrdinaryLimits limits;
 };
 
 // The child's pid, or -1. It has its own session, default signals and no descriptors of the

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/keeper/postmaster_child.h"
+#include "agent/keeper/priority.h"
 #include "agent/keeper/proc_scan.h"
 
 namespace trunkline::agent {
@@ -63,6 +64,7 @@ pid_t start_second(const LeaseCell& cell, const std::string& data_directory,
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::prctl(PR_SET_NAME, "keeper-second");
+    take_priority();
     watch(cell, data_directory, pid_file, 3);
   }
   ::close(keeper);

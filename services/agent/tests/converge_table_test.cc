@@ -5,7 +5,6 @@
 
 #include <set>
 
-#include "agent/domain/follow_failures.h"
 #include "agent/domain/retry_backoff.h"
 
 namespace trunkline::agent {
@@ -240,6 +239,30 @@ const Row kRows[] = {
        m.objects = ObjectsSpec{};
        s.objects_differ = s.objects_check_due = true;
      }},
+    {"promotion_under_way", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.promoted_term = m.role->term;
+       m.role->timeline = 2;
+       s.promoting = s.keeper_held = s.files_differ = s.slots_differ = true;
+     }},
+    {"promotion_under_way", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {  // its signal file has gone
+       m.promoted_term = m.role->term;
+       s.promoting = s.keeper_held = true;
+       s.data = DataState::primary;
+     }},
+    {"promotion_withdrawn", NodeRole::fenced, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.promoted_term = 1;
+       m.role->term = 2;
+       s.promoting = true;
+     }},
+    {"promotion_withdrawn", NodeRole::primary, running(NodeRole::standby),
+     [](Manifest& m, Seen& s) {
+       m.promoted_term = 1;
+       m.role->term = 2;
+       s.promoting = true;
+     }},
     {"as_ordered", NodeRole::primary, running(NodeRole::primary), nullptr},
     {"as_ordered", NodeRole::none, down(DataState::absent), nullptr},
 };
@@ -268,6 +291,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "remove_assigned -> removing [remove]\n"
             "box_not_described ->  [none]\n"
             "data_gone_under_postmaster -> stopping postmaster without data [role]\n"
+            "promotion_withdrawn -> withdrawing promotion [role]\n"
             "fenced_primary_parts -> waiting for clients to leave [role]\n"
             "fenced_primary_runs -> stopping the former primary [role]\n"
             "former_primary_runs -> stopping the former primary [role]\n"
@@ -288,6 +312,7 @@ TEST(ConvergeTable, GoldenOrder) {
             "port_in_use -> refused [role]\n"
             "standby_cannot_follow -> base backup (rebuild) [role]\n"
             "standby_crash_loop -> base backup (rebuild) [role]\n"
+            "promotion_under_way -> promoting [role]\n"
             "promotion_slots_differ -> applying replication slots [role]\n"
             "guard_not_in_force -> telling the keeper its voters [role]\n"
             "lease_overdue -> asking the voters [role]\n"
@@ -353,48 +378,6 @@ TEST(ConvergeTable, NothingSeenOpensAStandbyOrReplacesAPrimary) {
                 held == Step::none)
         << bits;
   }
-}
-
-TEST(FollowFailures, SignsInTheLog) {
-  struct Row {
-    const char* log;
-    const char* want;
-  };
-  const Row rows[] = {
-      {"FATAL:  could not receive data from WAL stream: ERROR:  requested WAL segment 000 has "
-       "already"
-       " been removed\n",
-       "wal_removed"},
-      {"FATAL:  database system identifier differs between the primary and standby\n",
-       "other_system"},
-      {"DETAIL:  This slot has been invalidated because it exceeded the maximum reserved size.\n",
-       "slot_invalidated"},
-      {"ERROR:  requested starting point 0/5 on timeline 1 is not in this server's history\n",
-       "diverged"},
-      {"ERROR:  requested starting point 0/5000000 is ahead of the WAL flush position of this "
-       "server"
-       " 0/4000000\n",
-       "diverged"},
-      {"FATAL:  could not connect to the primary server: Connection refused\n", ""},
-      {"ERROR:  replication slot \"tl_x\" does not exist\n", ""},
-      {"", ""},
-  };
-  for (const Row& row : rows) EXPECT_EQ(cannot_follow_reason(row.log), row.want) << row.log;
-}
-
-TEST(FollowFailures, PortTakenByAnother) {
-  const std::string taken =
-      "LOG:  starting PostgreSQL 15\nLOG:  could not bind IPv4 address \"127.0.0.1\": Address "
-      "already"
-      " in use\nFATAL:  could not create any TCP/IP sockets\n";
-  EXPECT_TRUE(port_was_taken(taken));
-  EXPECT_FALSE(port_was_taken(taken + "LOG:  starting PostgreSQL 15\n"));
-  EXPECT_FALSE(port_was_taken(""));
-}
-
-TEST(FollowFailures, LastFatalLine) {
-  EXPECT_EQ(last_fatal_line("x FATAL:  one\ny LOG:  z\n2026 PANIC:  two\nmore"), "PANIC:  two");
-  EXPECT_EQ(last_fatal_line("LOG:  fine\n"), "");
 }
 
 TEST(RetryDelay, DoublesUpToTenSeconds) {
