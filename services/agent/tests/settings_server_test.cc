@@ -45,7 +45,7 @@ TEST_F(SettingsServerTest, WhatGuardsTheHostIsOutOfATenantsReach) {
   for (const char* name : {"synchronous_standby_names", "log_statement", "log_min_error_statement",
                            "max_slot_wal_keep_size", "superuser_reserved_connections",
                            "restart_after_crash", "wal_log_hints", "primary_conninfo"}) {
-    for (const std::string setting :
+    for (const std::string& setting :
          {"set " + std::string(name) + " to default",
           "alter role tenant set " + std::string(name) + " to default"}) {
       EXPECT_THROW(query(host_, node_, "set role tenant; " + setting), PgError) << setting;
