@@ -157,6 +157,34 @@ struct Facts : ::testing::Test {
   AlertBook book;
 };
 
+TEST_F(Facts, WhatIsNotAsOrderedOrWasChangedBySqlIsOneAlertAnInstance) {
+  v1::HostReport r = report();
+  auto& node = *r.mutable_nodes(0);
+  node.set_instance_id("i1");
+  for (int i = 0; i < 3; ++i) {
+    auto& failure = *node.add_object_failures();
+    failure.set_kind(v1::OBJECT_KIND_USER);
+    failure.set_object_id("u" + std::to_string(i));
+    failure.mutable_failure()->set_code("sessions_remain");
+  }
+  node.add_object_notes()->mutable_note()->set_what("disarmed");
+  facts.take(r, kStart);
+  EXPECT_EQ(rules(), "objects_failing@instance/i1");
+  EXPECT_EQ(facts.wrong(book, kStart)[0].detail, "user u0: sessions_remain, and 2 more");
+  node.clear_object_failures();
+  for (int i = 0; i < 2; ++i) {
+    auto& note = *node.add_object_notes()->mutable_note();
+    note.set_what("drifted");
+    note.set_detail("database shop was changed by SQL");
+    note.set_database_user("app");
+    note.set_seen_unix_us(to_unix_us(kStart));
+  }
+  facts.take(r, kStart);
+  EXPECT_EQ(rules(), "objects_drifted@instance/i1");
+  EXPECT_EQ(facts.wrong(book, kStart)[0].detail,
+            "database shop was changed by SQL, by app, not later than 2026-01-15T10:30:00.000000Z");
+}
+
 TEST_F(Facts, AHealthyPlatformHasNothingWrong) {
   facts.take(report(), kStart);
   facts.take(instance("ACTIVE"));
