@@ -209,6 +209,7 @@ TEST_F(ObjectTransfer, CodeThatIsLeftRunsWithNobodysRights) {
             "");
   ASSERT_EQ(as_client(node_, "bob", kPassword, "shop", kMakeEverything), "");
   ASSERT_EQ(as_client(node_, "bob", kPassword, "shop", R"sql(
+create extension citext;
 create function steal() returns setof text language sql security definer
   begin atomic select s from public.secret; end;
 create view peep as select s from public.secret;

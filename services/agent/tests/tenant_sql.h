@@ -39,7 +39,6 @@ create policy pol on mine.t using (x > 0);
 create publication pub for table mine.t;
 select lo_create(0);
 alter default privileges grant select on tables to public;
-create extension citext;
 grant usage, create on schema mine to public;
 )sql";
 
