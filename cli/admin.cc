@@ -155,6 +155,28 @@ void add_host_order(CLI::App& group, Session& session, const std::string& verb,
              });
 }
 
+const std::vector<Field> kOrphanColumns = {
+    {"NODE", "node"}, {"INSTANCE", "instance"}, {"BYTES", "data_bytes"}};
+
+void add_orphans(CLI::App& hosts, Session& session) {
+  CLI::App* group = add_group(hosts, "orphans", "nodes that the log does not know");
+  add_on_one(add_command(*group, "list", "show those of a host; they are stopped and kept"),
+             session, "host", kHosts, [&session](const std::string& path) {
+               const Json document = session.api().get(path);
+               session.print_rows(kOrphanColumns, document.value("orphans", std::vector<Json>{}));
+               return ExitCode::ok;
+             });
+  CLI::App* remove = add_command(*group, "remove", "remove one for good, with its data");
+  auto node = std::make_shared<std::string>();
+  add_on_one(remove, session, "host", kHosts, [&session, node](const std::string& path) {
+    const auto uuid = canonical_uuid(*node);
+    if (!uuid) throw Failure(ExitCode::usage, "--node must be a UUID, as `orphans list` shows it");
+    const auto written = session.api().post(path + "/remove-orphan", {{"node", *uuid}});
+    return finish_write(session, kHostFields, written, path, {});
+  });
+  remove->add_option("--node", *node, "UUID of the node")->required();
+}
+
 // Made with mode 0600 before anything is in it; an existing file is not overwritten.
 int create_private_file(const std::string& path) {
   const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -246,6 +268,7 @@ void add_hosts(CLI::App& app, Session& session) {
   add_schedulable(*group, session, "uncordon", "place nodes on it again", true);
   add_host_order(*group, session, "drain", "move every node of it away; uncordon ends it");
   add_host_order(*group, session, "lost", "it is dead: replace its nodes without waiting for it");
+  add_orphans(*group, session);
 }
 
 void add_tokens(CLI::App& app, Session& session) {

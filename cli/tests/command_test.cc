@@ -336,6 +336,19 @@ TEST_F(CommandTest, HostsAreDrainedAndDeclaredLost) {
   }
 }
 
+TEST_F(CommandTest, OrphansAreListedAndRemoved) {
+  api_.lay_down("GET /v1/hosts", {{200, R"([{"uuid":")" + kId + R"(","name":"host-a"}])", {}}});
+  const std::string orphan = R"({"node":")" + kUserId + R"(","instance":"i","data_bytes":7})";
+  api_.lay_down("GET /v1/hosts/" + kId, {{200, R"({"orphans":[)" + orphan + "]}", {}}});
+  const Ran list = command({"hosts", "orphans", "list", "host-a"});
+  EXPECT_EQ(list.code, 0) << list.err;
+  EXPECT_THAT(list.out, HasSubstr(kUserId));
+  api_.lay_down("POST /v1/hosts/" + kId + "/remove-orphan", {{200, R"({"name":"host-a"})", {}}});
+  EXPECT_EQ(command({"hosts", "orphans", "remove", "host-a", "--node", kUserId}).code, 0);
+  EXPECT_EQ(api_.requests().back().body, R"({"node":")" + kUserId + R"("})");
+  EXPECT_NE(command({"hosts", "orphans", "remove", "host-a", "--node", "x"}).code, 0);
+}
+
 const std::string kFailover = R"({"term":2,"kind":"failover","status":"COMPLETED",
   "from_node":"n-a","from_host":"host-a","to_node":"n-b","to_host":"host-b",
   "started_at":"T1","promoted_at":"T2","opened_at":"T3","duration_ms":1234,

@@ -44,6 +44,8 @@ HostOptions read_options(const trunkline::runtime::ServiceConfig& config, const 
   options.direct_clients = raw.value("direct_clients", false);
   options.keeper = raw.value("keeper", "");
   options.spares = raw.value("spare_copies", 4);
+  options.disk_unit_mb = raw.value("disk_unit_mb", uint64_t{1024});
+  options.disk_reserve_mb = raw.value("disk_reserve_mb", uint64_t{0});
   if (options.keeper.empty()) {
     std::error_code error;
     auto own = std::filesystem::read_symlink("/proc/self/exe", error);

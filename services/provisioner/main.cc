@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
             return runtime::shard_of(uuid, options.shards) == index;
           });
     });
+    registry.set_log_position([&host] { return host.position(); });
     provisioner::bootstrap(host, *config.raw);
     runtime::wait_for_stop_signal();
   } catch (const std::exception& error) {

@@ -11,6 +11,7 @@ import subprocess
 import time
 import unittest
 
+from customer import INSTANCES
 from platform_fixture import Platform, wait_for
 from survivor import HOSTS, Survivor, SurvivorTest
 
@@ -30,7 +31,9 @@ class DiskFull(SurvivorTest):
         except unittest.SkipTest as why:
             print(f"skipped: {why}", flush=True)
             raise
-        cls.platform = Platform(env={"TRUNKLINE_STATS_INTERVAL_MS": "1000"})
+        # A GB of an order is 64 MB here: the 8 of an instance can be written.
+        cls.platform = Platform(env={"TRUNKLINE_STATS_INTERVAL_MS": "1000",
+                                     "TRUNKLINE_HOST_CAPACITY": '{"disk_unit_mb": 64}'})
         cls.addClassCleanup(cls.platform.tear_down)
         cls.platform.start()
         cls.platform.stop()
@@ -99,6 +102,48 @@ class DiskFull(SurvivorTest):
         self.assert_nothing_lost(result)
         self.assertEqual(result["errors"], {})
         self.assert_rows_equal_everywhere()
+
+    def test_a_tenant_that_writes_past_its_order(self):
+        customer = self.survivor.customer
+        instance = customer.order(name="hog")
+        owner = customer.user(instance)
+        database = customer.database(instance, owner)
+        customer.wait_active(instance)
+        customer.wait_object(f"{INSTANCES}/{instance}/databases/{database}")
+        document = customer.get(instance)
+        self.assertEqual(document["writes"], {"possible": True})
+        dsn = customer.dsn(document)
+        subject = f"instance/{instance}"
+
+        def alerted():
+            return any(a["rule"] == "writes_stopped" and a["subject"] == subject
+                       for a in customer.call("GET", "/v1/admin/alerts"))
+        customer.sql(dsn, "CREATE UNLOGGED TABLE heap(t text)")
+        with self.assertRaises(Exception):
+            for _ in range(40):
+                customer.sql(dsn, "BEGIN READ WRITE; INSERT INTO heap SELECT repeat(md5(g::text), "
+                                  "30) FROM generate_series(1, 100000) g; COMMIT")
+        stopped = wait_for(lambda: (w := customer.get(instance)["writes"])["possible"] is False
+                           and w, 20, "writes are said to be stopped")
+        self.assertEqual(stopped["why"], "disk_full")
+        wait_for(alerted, 20, "an alert")
+        self.assertEqual(customer.get(instance)["status"], "ACTIVE")
+
+        def makes_room():
+            try:
+                customer.sql(dsn, "BEGIN READ WRITE; TRUNCATE heap; COMMIT")
+                return True
+            except Exception:  # closed until what the sessions had is gone
+                return False
+        wait_for(makes_room, 30, "a session that makes room")
+        wait_for(lambda: customer.get(instance)["writes"] == {"possible": True}, 30,
+                 "writes are possible again")
+        wait_for(lambda: not alerted(), 10, "the alert's end")
+        customer.sql(dsn, "INSERT INTO heap VALUES ('x')")
+        types = [e["type"] for e in customer.call("GET", f"{INSTANCES}/{instance}/events")]
+        self.assertEqual([t for t in types if t.startswith("writes_")][:2],
+                         ["writes_stopped", "writes_resumed"])
+        customer.delete(instance)
 
 
 if __name__ == "__main__":

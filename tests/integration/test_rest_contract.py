@@ -105,12 +105,12 @@ class RestContract(PlatformTest):
         instance = c.wait_active(self.order(description="a & b"))
         user = self.made(f"{INSTANCES}/{instance['uuid']}/users", name="ann", password="12345678")
         user = c.wait_object(f"{INSTANCES}/{instance['uuid']}/users/{user['uuid']}")
-        places = ((INSTANCES, instance, {"endpoints", "nodes"}),
+        places = ((INSTANCES, instance, {"endpoints", "nodes", "writes"}),
                   (f"{INSTANCES}/{instance['uuid']}/users", user, set()),
                   ("/v1/hosts", c.call("GET", "/v1/hosts")[0],
                    {"placed", "available", "disk_free", "cgroup_limits", "cgroup_note",
                     "nodes_apart", "nodes_apart_note",
-                    "nodes_reported", "reported_at"}))
+                    "nodes_reported", "orphans", "reported_at"}))
         for path, document, composed_or_live in places:
             for field, value in document.items():
                 if field in composed_or_live:

@@ -31,6 +31,10 @@ bool accepting(const S& s) {
 const std::vector<Row> kTable = {
     {"remove_assigned", [](const M& m, const S&) { return m.remove; }, Step::remove,
      TaskKind::remove, "the node is to go"},
+    {"quarantined_runs", [](const M& m, const S& s) { return m.quarantined && runs(s); },
+     Step::stop_quarantined, TaskKind::role, "nobody knows it"},
+    {"quarantined", [](const M& m, const S&) { return m.quarantined; }, Step::none,
+     TaskKind::none, "nobody knows it: it is kept as it is"},
     {"box_not_described", [](const M& m, const S&) { return !m.ensure; }, Step::none,
      TaskKind::none, "nobody has said what the node is"},
     {"data_gone_under_postmaster",
@@ -59,6 +63,12 @@ const std::vector<Row> kTable = {
      Step::refuse, TaskKind::ensure, "image_missing: this host does not have the image"},
     {"box_not_ready", [](const M&, const S& s) { return !s.box_ready; }, Step::make_box,
      TaskKind::ensure, "directories and limits are not as ordered"},
+    {"disk_stopped_runs",
+     [](const M& m, const S& s) { return m.role && !fenced(m) && s.disk_stopped && runs(s); },
+     Step::stop_for_disk, TaskKind::ensure, "it grows although nobody is let in"},
+    {"disk_stopped",
+     [](const M& m, const S& s) { return m.role && !fenced(m) && s.disk_stopped; }, Step::refuse,
+     TaskKind::ensure, "disk_full: disk_size is used up; the server is stopped for a while"},
 
     {"fenced_without_data", [](const M& m, const S& s) { return fenced(m) && !has_data(s); },
      Step::refuse, TaskKind::role, "no_data: the node has nothing that it could hold"},
@@ -259,6 +269,10 @@ const char* to_text(Step step) {
       return "adopting postmaster";
     case Step::kill_without_data:
       return "stopping postmaster without data";
+    case Step::stop_quarantined:
+      return "stopping what nobody knows";
+    case Step::stop_for_disk:
+      return "stopping postmaster for want of disk";
     case Step::restart:
       return "restarting postmaster";
     case Step::reload:

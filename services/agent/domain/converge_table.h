@@ -60,6 +60,7 @@ struct Seen {
   bool promoting = false;       // was asked to, and has neither done so nor died
   bool receiver_ended = false;  // no WAL receiver runs, and none can connect
   bool end_known = false;       // of a fenced standby: its reported position is all that it has
+  bool disk_stopped = false;    // it, or its host, ran out of disk: nothing may run
   bool patience_over = true;    // of a fenced primary: nobody is waited for (any more)
 };
 
@@ -77,6 +78,8 @@ enum class Step {
   start,
   adopt,              // a postmaster whose keeper died gets a new keeper, and is not restarted
   kill_without_data,  // a postmaster whose directory is gone
+  stop_quarantined,
+  stop_for_disk,      // at once: a checkpoint would write
   restart,
   reload,
   await_lease,

@@ -99,6 +99,7 @@ struct Manifest {
   std::optional<RoleSpec> role;
   std::optional<ObjectsSpec> objects;
   bool remove = false;
+  bool quarantined = false;  // nobody knows it: stopped, and all of it is kept
   // The past.
   bool formed = false;  // a complete data directory was put in place once
   NodeRole formed_as = NodeRole::none;

@@ -107,6 +107,18 @@ void add_log_and_rest(ConfText& conf, const ConfigInput& in) {
     conf.word("pg_stat_statements.track_utility", "off");
   }
   conf.word("default_transaction_read_only", in.read_only ? "on" : "off");
+  // Of a process. Only a superuser can change it.
+  conf.number("temp_file_limit", in.ensure.size.disk_gb * in.disk_unit_mb / 4, "MB");
+  // With the mark below it tells that pg_hba.conf was read, too.
+  conf.word("trunkline.clients", in.closed ? "rejected" : "welcome");
+}
+
+// A unit that is less than a GB is for tests, which cannot fill 8 GB.
+void fit_wal_to_unit(SizedSettings& sized, uint64_t disk_unit_mb) {
+  if (disk_unit_mb >= 1024) return;
+  sized.max_wal_size_mb = std::max<uint64_t>(80, sized.max_wal_size_mb * disk_unit_mb / 1024);
+  sized.max_slot_wal_keep_size_mb =
+      std::max<uint64_t>(128, sized.max_slot_wal_keep_size_mb * disk_unit_mb / 1024);
 }
 
 }  // namespace
@@ -158,7 +170,8 @@ std::string primary_conninfo(const std::string& name, const RoleSpec& role,
 }
 
 std::string postgresql_conf(const ConfigInput& input) {
-  const SizedSettings sized = sized_settings(input.size, input.host_ram_mb);
+  SizedSettings sized = sized_settings(input.size, input.host_ram_mb);
+  fit_wal_to_unit(sized, input.disk_unit_mb);
   ConfText conf;
   add_connections(conf, input, sized);
   add_memory_and_wal(conf, sized);

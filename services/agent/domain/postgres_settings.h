@@ -50,6 +50,8 @@ struct ConfigInput {
   std::string upstream_key;  // path of a link to node.key that a standby connects with
   std::string access;        // what else says who is let in: its change is one of the configuration
   bool read_only = false;  // the disk is nearly full
+  bool closed = false;     // it is full: clients are rejected (pg_hba_closed_conf())
+  uint64_t disk_unit_mb = 1024;  // of a GB of the order
   bool statements = false;  // the image can count statements
   std::string guard;        // path of its guard (guard/), which its servers load; "": there is none
 };

@@ -16,6 +16,8 @@
 
 namespace trunkline::agent {
 
+class DiskWatch;
+
 struct AgentPaths {
   std::string host_dir;  // <home>/hosts/<host>
   std::string tls_dir;
@@ -67,6 +69,8 @@ struct AgentContext {
   TemplateStore* templates = nullptr;
   CgroupLimits* cgroups = nullptr;
   ManifestStore* manifests = nullptr;
+  DiskWatch* disks = nullptr;
+  uint64_t disk_unit_mb = 1024;  // of a GB that is ordered
   std::atomic<uint32_t> nodes{0};       // of the host
   std::atomic<uint32_t> in_a_hurry{0};  // those of them that look again in less than kIdle
   std::function<void()> report_changed;  // from any thread

@@ -145,10 +145,15 @@ HostAgent::HostAgent(HostOptions options)
                                                users_->shared(), options_.spares);
   cgroups_ = std::make_unique<CgroupLimits>(
       "/sys/fs/cgroup", read_file("/proc/self/cgroup").value_or(""), context_.paths.host_dir);
+  disks_ = std::make_unique<DiskWatch>(context_.paths.nodes_dir, options_.disk_reserve_mb << 20);
+  context_.disks = disks_.get();
+  context_.disk_unit_mb = options_.disk_unit_mb;
   context_.manifests = manifests_.get();
   context_.templates = templates_.get();
   context_.cgroups = cgroups_.get();
   context_.report_changed = [this] { notify(); };
+  obeyed_position_ = std::strtoll(read_file(obeyed_path()).value_or("0").c_str(), nullptr, 10);
+  obeyed_kept_ = obeyed_position_;
   const auto [total, free] = disk_total_and_free_gb(context_.paths.host_dir);
   if (options_.cpu == 0) options_.cpu = std::max(1u, std::thread::hardware_concurrency());
   if (options_.ram_mb == 0) options_.ram_mb = machine_ram_mb();
@@ -283,8 +288,40 @@ void HostAgent::on_task(const std::string& bytes) {
     return;
   }
   const std::lock_guard lock(mutex_);
-  if (stopped_) return;
+  if (stopped_ || !obeys(task)) return;
   if (NodeActor* node = node_for(node_id, *assignment)) node->assign(std::move(*assignment));
+}
+
+// A log that was set back does not know of what came after: nothing is removed by its word.
+bool HostAgent::obeys(const v1::Task& task) {
+  const int64_t position = task.log_position();
+  if (position <= 0) return true;  // of a sender that does not say
+  if (!task.has_remove_node() || position >= obeyed_position_) {
+    obeyed_position_ = std::max(obeyed_position_, position);
+    return true;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (now - refused_at_ > seconds(10)) {
+    spdlog::error("node {} is not removed: the log that says so ends at position {}, and this host "
+                  "has obeyed one that came to {}",
+                  task.node_id(), position, obeyed_position_);
+    refused_at_ = now;
+  }
+  return false;
+}
+
+// Not forced to disk: it is the newest that counts, and a little less guards nearly as well.
+void HostAgent::keep_obeyed_position() {
+  int64_t position = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    position = obeyed_position_;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (position == obeyed_kept_ || now - obeyed_kept_at_ < seconds(1)) return;
+  obeyed_kept_at_ = now;
+  write_file_atomically(obeyed_path(), std::to_string(position), 0600, false);
+  obeyed_kept_ = position;
 }
 
 void HostAgent::on_lease(const std::string& bytes) {
@@ -322,7 +359,8 @@ NodeActor* HostAgent::node_for(const std::string& node_id, const Assignment& ass
     early_.erase(node_id);
     return nullptr;  // not there: the reports say so
   }
-  if (std::holds_alternative<ProbeOrder>(assignment.body) ||
+  if (std::holds_alternative<QuarantineOrder>(assignment.body) ||
+      std::holds_alternative<ProbeOrder>(assignment.body) ||
       std::holds_alternative<PrepareOrder>(assignment.body)) {
     return nullptr;
   }
@@ -371,6 +409,7 @@ void HostAgent::run_reports() {
     lock.unlock();
     reap_finished();
     try {
+      keep_obeyed_position();
       send_(report());
       reports_sent_.add();
       if (std::exchange(report_lost_, false)) spdlog::info("reports are sent again");
@@ -424,6 +463,7 @@ v1::HostReport HostAgent::report() {
   out.set_nodes_apart(users_->isolates());
   out.set_nodes_apart_note(apart_note_);
   const std::lock_guard lock(mutex_);
+  out.set_obeyed_position(obeyed_position_);
   for (const auto& [id, node] : nodes_) *out.add_nodes() = node->report();
   return out;
 }

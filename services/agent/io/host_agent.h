@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "agent/io/agent_context.h"
+#include "agent/io/disk_watch.h"
 #include "agent/io/node_actor.h"
 #include "agent/io/stats_collector.h"
 #include "telemetry/metrics.h"
@@ -39,6 +40,8 @@ struct HostOptions {
   std::string keeper;
   std::map<std::string, std::string> images;  // name -> directory of programs
   int spares = 4;
+  uint64_t disk_unit_mb = 1024;     // what is given for a GB that is ordered; less only in tests
+  uint64_t disk_reserve_mb = 0;     // of the disk, for the platform; 0: see default_reserve()
 };
 
 // "postgresql-<major>" for every /usr/lib/postgresql/<major>/bin that is complete.
@@ -73,6 +76,9 @@ class HostAgent {
   void sweep();
   NodeActor* node_for(const std::string& node_id, const Assignment& assignment);
   void notify();
+  bool obeys(const v1::Task& task);  // with mutex_ held
+  void keep_obeyed_position();
+  std::string obeyed_path() const { return context_.paths.host_dir + "/obeyed_position"; }
   std::vector<v1::NodeReport> node_reports();
 
   HostOptions options_;
@@ -80,6 +86,7 @@ class HostAgent {
   std::unique_ptr<ManifestStore> manifests_;
   std::unique_ptr<TemplateStore> templates_;
   std::unique_ptr<CgroupLimits> cgroups_;
+  std::unique_ptr<DiskWatch> disks_;
   AgentContext context_;
   std::string agent_id_;
   std::string apart_note_;
@@ -93,6 +100,10 @@ class HostAgent {
 
   std::mutex mutex_;  // nodes_, early_, stopped_
   bool stopped_ = false;
+  int64_t obeyed_position_ = 0;  // highest of a log that a task was of; under mutex_
+  std::chrono::steady_clock::time_point refused_at_{};
+  int64_t obeyed_kept_ = 0;      // in the file; of the reports' thread, as the next
+  std::chrono::steady_clock::time_point obeyed_kept_at_{};
   std::map<std::string, std::unique_ptr<NodeActor>> nodes_;
   // Roles and objects that came before their node's EnsureNode: two services send them.
   std::map<std::string, std::vector<Assignment>> early_;

@@ -141,6 +141,7 @@ std::string manifest_to_json(const Manifest& m) {
             {"node_id", m.node_id},
             {"instance_id", m.instance_id},
             {"remove", m.remove},
+            {"quarantined", m.quarantined},
             {"formed", m.formed},
             {"formed_as", role_text(m.formed_as)},
             {"unsynced_boot_id", m.unsynced_boot_id},
@@ -173,6 +174,7 @@ Manifest manifest_from_json(const std::string& text) {
   if (j.contains("role")) m.role = j.at("role").get<RoleSpec>();
   if (j.contains("objects")) m.objects = j.at("objects").get<ObjectsSpec>();
   m.remove = j.at("remove");
+  m.quarantined = j.value("quarantined", false);
   m.formed = j.at("formed");
   m.formed_as = role_from(j.at("formed_as"));
   m.unsynced_boot_id = j.at("unsynced_boot_id");

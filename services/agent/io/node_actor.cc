@@ -54,6 +54,7 @@ NodeActor::~NodeActor() {
     // The counter is full: the thread wakes anyway.
   }
   if (thread_.joinable()) thread_.join();
+  context_.disks->forget(manifest_.node_id);
 }
 
 void NodeActor::start() {
@@ -159,8 +160,14 @@ bool NodeActor::take(const Assignment& assignment) {
     return true;
   }
   if (manifest_.remove) return false;
+  if (std::holds_alternative<QuarantineOrder>(assignment.body)) {
+    if (std::exchange(manifest_.quarantined, true)) return false;
+    spdlog::error("node {}: the log does not know it; it is stopped and kept", manifest_.node_id);
+    return true;
+  }
   if (const auto* ensure = std::get_if<EnsureSpec>(&assignment.body)) {
-    if (manifest_.ensure && manifest_.ensure->generation >= ensure->generation) return false;
+    const bool released = std::exchange(manifest_.quarantined, false);
+    if (manifest_.ensure && manifest_.ensure->generation >= ensure->generation) return released;
     manifest_.ensure = *ensure;
     renew(TaskKind::ensure, ensure->generation);
     return true;

@@ -24,6 +24,7 @@
 #include "agent/domain/postgres_settings.h"
 #include "agent/domain/stall_watch.h"
 #include "agent/io/agent_context.h"
+#include "agent/io/disk_watch.h"
 #include "agent/io/keeper_client.h"
 #include "agent/io/pg_connection.h"
 #include "agent/io/postgres_facts.h"
@@ -36,6 +37,7 @@
 namespace trunkline::agent {
 
 struct RemoveOrder {};
+struct QuarantineOrder {};
 struct ProbeOrder {
   uint64_t probe_id = 0;
 };
@@ -45,7 +47,9 @@ struct PrepareOrder {
 struct Assignment {
   std::string instance_id;
   std::string traceparent;
-  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder, ProbeOrder, PrepareOrder> body;
+  std::variant<EnsureSpec, RoleSpec, ObjectsSpec, RemoveOrder, ProbeOrder, PrepareOrder,
+               QuarantineOrder>
+      body;
 };
 
 // Who is let into the node's server.
@@ -146,6 +150,11 @@ class NodeActor {
   void observe_restart();
   void report_refused_size();
   void load_floor(const std::string& directory);
+  // node_disk.cc
+  void observe_disk();
+  void observe_writes();
+  void report_disk(v1::NodeReport* out) const;
+  void await_room_for_copy() const;  // throws where the host has none
 
   // node_steps.cc
   void perform(const Decision& decision);
@@ -257,7 +266,11 @@ class NodeActor {
   uint64_t floor_generation_ = 0;  // EnsureSpec, and deaths, at the time
   uint32_t floor_deaths_ = 0;
   std::optional<Clock::time_point> restart_wanted_since_;
-  bool read_only_ = false;
+  DiskSeen disk_;
+  std::optional<EnsureSpec> disk_followed_;
+  uid_t disk_followed_as_ = 0;
+  std::string writes_why_;  // nothing: clients can write
+  int64_t writes_since_us_ = 0;
 
   std::optional<KeeperStatus> keeper_;
   Fd keeper_pidfd_;
@@ -347,7 +360,6 @@ class NodeActor {
   std::vector<ObjectNote> object_notes_;
   Clock::time_point objects_check_at_{};
   Clock::time_point slow_check_at_{};
-  uint64_t data_bytes_ = 0;
   std::vector<DatabaseSize> database_sizes_;
 
   std::optional<telemetry::Span> start_span_;

@@ -50,6 +50,7 @@ void NodeActor::base_backup(bool replace) {
     try_again("upstream_unreachable", "the upstream node does not answer");
     return;
   }
+  await_room_for_copy();
   const std::string source = primary_conninfo(kCopyName, role, paths_.tls,
                                               paths_.tls + "/node.key");
   std::optional<RebuildTurn> turn;
@@ -79,6 +80,7 @@ void NodeActor::base_backup(bool replace) {
   // Repeated tasks wake this thread too; only a change of mind ends the backup.
   while (!child.wait(milliseconds(500), wake_fd_.get())) {
     if (stopping_) return;
+    await_room_for_copy();
     if (take_inbox() && (manifest_.remove || *manifest_.role != role)) {
       span.event("given up: assigned anew");
       return;

@@ -61,6 +61,7 @@ void NodeActor::observe() {
   observe_certificate();
   observe_door();
   observe_lease();
+  observe_disk();
   observe_floor();
   if (!conf_loaded_ && seen_.data != DataState::absent) load_files();
   observe_slow();
@@ -78,6 +79,7 @@ void NodeActor::observe() {
   observe_port();
   observe_size();
   observe_restart();
+  observe_writes();
   seen_.objects_differ = manifest_.objects && objects_applied_ < manifest_.objects->version;
   seen_.objects_check_due = manifest_.objects && Clock::now() >= objects_check_at_;
 }
@@ -338,22 +340,17 @@ void NodeActor::observe_port() {
   seen_.port_in_use = is_taken(manifest_.ensure->address);
 }
 
-// What costs more than a glance: sizes, every ten seconds, and not while a role is being taken.
+// What costs more than a glance: every ten seconds, and not while a role is being taken.
 void NodeActor::observe_slow() {
   const auto now = Clock::now();
-  if (now < slow_check_at_ || !manifest_.ensure || seen_.data == DataState::absent) return;
+  const bool log_grows = disk_.long_log && file_bytes(paths_.log) > kLogLimit;
+  if (now < slow_check_at_ && !log_grows) return;
+  if (!manifest_.ensure || seen_.data == DataState::absent) return;
   const auto role = progress_.find(TaskKind::role);
   const bool busy = role != progress_.end() && role->second.state == v1::TASK_STATE_IN_PROGRESS;
-  if (busy && is_unsettled() && data_bytes_ > 0) return;
+  if (busy && is_unsettled() && disk_.known) return;
   slow_check_at_ = now + kSlowCheck;
-  {
-    const AsNodeUser rights(user_);
-    data_bytes_ = tree_bytes(paths_.dir);
-  }
   empty_node_log(paths_.log, user_, kLogLimit, kLogKept);
-  const uint64_t limit = manifest_.ensure->size.disk_gb << 30;
-  if (data_bytes_ >= limit / 100 * 95) read_only_ = true;
-  if (data_bytes_ < limit / 100 * 90) read_only_ = false;
   if (!facts_) return;
   try {
     database_sizes_ = read_database_sizes(sql());
@@ -386,7 +383,9 @@ std::string NodeActor::wanted_conf() const {
   input.socket_for_group = user_.own;
   input.tls_dir = paths_.tls;
   input.upstream_key = paths_.upstream_key;
-  input.read_only = read_only_;
+  input.read_only = disk_.state.level >= DiskLevel::near_full;
+  input.closed = disk_.state.level >= DiskLevel::closed;
+  input.disk_unit_mb = context_.disk_unit_mb;
   input.statements = context_.templates->counts_statements(input.ensure.image);
   if (!guard_source().empty()) input.guard = paths_.guard;
   return postgresql_conf(input);

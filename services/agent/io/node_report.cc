@@ -50,6 +50,7 @@ void NodeActor::publish() {
   significant.set_upstream_silent_ms(0);
   significant.set_stalled_ms(0);
   significant.clear_databases();
+  if (significant.has_disk()) significant.mutable_disk()->clear_used_bytes();
   for (auto& standby : *significant.mutable_standbys()) {
     standby.set_flush_lsn(0);
     standby.set_lag_bytes(0);
@@ -96,11 +97,7 @@ v1::NodeReport NodeActor::build_report() const {
       task->mutable_failure()->set_message(progress.failure_message);
     }
   }
-  if (read_only_) {
-    v1::Failure* failure = out.mutable_ensure()->mutable_failure();
-    failure->set_code("disk_full");
-    failure->set_message("95 % of disk_size is used; sessions start read-only until there is room");
-  }
+  report_disk(&out);
   for (const auto& failure : object_failures_) {
     v1::ObjectReport* object = out.add_object_failures();
     object->set_kind(to_proto(failure.key.kind));
@@ -144,9 +141,10 @@ v1::NodeReport NodeActor::build_report() const {
     out.set_stalled_ms(static_cast<uint32_t>(stall_watch_.stalled().count()));
   }
   out.set_restarts(restarts_);
+  out.set_quarantined(manifest_.quarantined);
   out.set_prepared_id(prepared_);
   out.set_restart_awaited(seen_.restart_deferred && prepared_at_ >= *restart_wanted_since_);
-  out.set_data_bytes(data_bytes_);
+  out.set_data_bytes(disk_.total);
   if (seen_.data == DataState::primary) out.set_reported_role(v1::ROLE_PRIMARY);
   if (seen_.data == DataState::standby) out.set_reported_role(v1::ROLE_STANDBY);
   out.set_term(manifest_.opened_term);

@@ -78,7 +78,11 @@ void NodeActor::perform(const Decision& decision) {
       case Step::adopt:
         start_postmaster(postmaster_pid_);
         break;
+      case Step::stop_quarantined:
+        stop_postmaster(seconds(10), seconds(2));
+        break;
       case Step::kill_without_data:
+      case Step::stop_for_disk:
         stop_postmaster(milliseconds(0), seconds(2));
         break;
       case Step::restart:

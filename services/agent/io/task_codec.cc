@@ -83,6 +83,9 @@ std::optional<Assignment> read_task(const v1::Task& task, std::string* node_id,
     case v1::Task::kRemoveNode:
       out.body = RemoveOrder{};
       break;
+    case v1::Task::kQuarantineNode:
+      out.body = QuarantineOrder{};
+      break;
     case v1::Task::kAssignRole:
       *error = take(read(task.assign_role()), out);
       break;

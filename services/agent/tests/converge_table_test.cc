@@ -47,6 +47,25 @@ struct Row {
 const Row kRows[] = {
     {"remove_assigned", NodeRole::primary, running(NodeRole::primary),
      [](Manifest& m, Seen&) { m.remove = true; }},
+    {"quarantined_runs", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest& m, Seen&) { m.quarantined = true; }},
+    {"quarantined", NodeRole::primary, down(DataState::primary),
+     [](Manifest& m, Seen&) { m.quarantined = true; }},
+    {"quarantined_runs", NodeRole::none, running(NodeRole::primary),
+     [](Manifest& m, Seen&) {
+       m.quarantined = true;
+       m.ensure.reset();
+     }},
+    {"remove_assigned", NodeRole::primary, down(DataState::primary),
+     [](Manifest& m, Seen&) { m.quarantined = m.remove = true; }},
+    {"disk_stopped_runs", NodeRole::primary, running(NodeRole::primary),
+     [](Manifest&, Seen& s) { s.disk_stopped = true; }},
+    {"disk_stopped_runs", NodeRole::standby, running(NodeRole::standby),
+     [](Manifest&, Seen& s) { s.disk_stopped = true; }},
+    {"disk_stopped", NodeRole::primary, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.disk_stopped = true; }},
+    {"fenced_primary_stopped", NodeRole::fenced, down(DataState::primary),
+     [](Manifest&, Seen& s) { s.disk_stopped = true; }},
     {"box_not_described", NodeRole::primary, running(NodeRole::primary),
      [](Manifest& m, Seen&) { m.ensure.reset(); }},
     {"data_gone_under_postmaster", NodeRole::standby, running(NodeRole::standby),
@@ -289,6 +308,8 @@ TEST(ConvergeTable, GoldenOrder) {
   }
   EXPECT_EQ(dump,
             "remove_assigned -> removing [remove]\n"
+            "quarantined_runs -> stopping what nobody knows [role]\n"
+            "quarantined ->  [none]\n"
             "box_not_described ->  [none]\n"
             "data_gone_under_postmaster -> stopping postmaster without data [role]\n"
             "promotion_withdrawn -> withdrawing promotion [role]\n"
@@ -298,6 +319,8 @@ TEST(ConvergeTable, GoldenOrder) {
             "keeper_lost -> adopting postmaster [role]\n"
             "image_missing -> refused [ensure]\n"
             "box_not_ready -> making directories and limits [ensure]\n"
+            "disk_stopped_runs -> stopping postmaster for want of disk [ensure]\n"
+            "disk_stopped -> refused [ensure]\n"
             "fenced_without_data -> refused [role]\n"
             "fenced_primary_stopped ->  [none]\n"
             "promotion_cut -> resuming promotion [role]\n"

@@ -369,5 +369,56 @@ TEST_F(HostTest, OneStandbyAtATimeIsRebuilt) {
   EXPECT_TRUE(second);
 }
 
+v1::Task task_of(const TestNode& node, int64_t log_position) {
+  v1::Task task;
+  task.set_task_id("t");
+  task.set_node_id(node.id);
+  task.set_instance_id(node.instance_id);
+  task.set_log_position(log_position);
+  return task;
+}
+
+TEST_F(HostTest, ANodeThatNobodyKnowsIsStoppedAndKeptUntilItIsKnownAgain) {
+  const TestNode node = open_primary();
+  query(a_, node, "create table public.t as select 42 as x");
+  v1::Task task = task_of(node, 0);
+  task.mutable_quarantine_node();
+  a_.agent().on_task(task.SerializeAsString());
+  const auto is_kept = [](const auto& n) {
+    return n.quarantined() && n.postgres() == v1::POSTGRES_STATE_STOPPED;
+  };
+  ASSERT_TRUE(a_.await_node(node.id, is_kept));
+  a_.start_agent(a_.options());
+  order_primary(a_, node, 2);  // of a sender that has not heard
+  ASSERT_TRUE(a_.await_node(node.id, [&](const auto& n) {
+    return is_kept(n) && n.role().generation() == 2;
+  }));
+  order_box(a_, node);
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) { return !n.quarantined() && is_open(n); }));
+  EXPECT_EQ(value(a_, node, "select x from public.t"), "42");
+}
+
+TEST_F(HostTest, ALogThatIsBehindTheOneThatWasObeyedRemovesNothing) {
+  const TestNode node = open_primary();
+  v1::Task probe = task_of(node, 100);
+  probe.mutable_probe_upstream()->set_probe_id(1);
+  a_.agent().on_task(probe.SerializeAsString());
+  ASSERT_TRUE(a_.await([](const auto& report) { return report.obeyed_position() == 100; }));
+  ASSERT_TRUE(a_.await([&](const auto&) {
+    return read_file(a_.paths().host_dir + "/obeyed_position") == "100";
+  }));
+  a_.start_agent(a_.options());
+  ASSERT_TRUE(a_.await_node(node.id, is_open));
+  v1::Task removal = task_of(node, 99);
+  removal.mutable_remove_node();
+  a_.agent().on_task(removal.SerializeAsString());
+  order_primary(a_, node, 2);  // a task later
+  ASSERT_TRUE(a_.await_node(node.id, [](const auto& n) { return n.role().generation() == 2; }));
+  EXPECT_TRUE(is_open(a_.newest_node(node.id)));
+  removal.set_log_position(100);
+  a_.agent().on_task(removal.SerializeAsString());
+  ASSERT_TRUE(a_.await([](const auto& report) { return report.nodes_size() == 0; }));
+}
+
 }  // namespace
 }  // namespace trunkline::agent::testing

@@ -33,6 +33,7 @@ Manifest full() {
   m.role = role;
   m.objects = ObjectsSpec{7, {{"u", "ann", "v"}}, {{"d", "shop", "u"}}, {"du"}, {"dd"}};
   m.remove = true;
+  m.quarantined = true;
   m.formed = true;
   m.formed_as = NodeRole::standby;
   m.unsynced_boot_id = "boot";

@@ -97,6 +97,18 @@ TEST(PostgresqlConf, FullDiskStartsSessionsReadOnly) {
   EXPECT_TRUE(has_line(postgresql_conf(in), "default_transaction_read_only = on"));
 }
 
+TEST(PostgresqlConf, TemporaryFilesAreLimitedByTheOrder) {
+  EXPECT_TRUE(has_line(postgresql_conf(input(NodeRole::primary)), "temp_file_limit = 2048MB"));
+}
+
+// So the server is known to have read pg_hba.conf, too.
+TEST(PostgresqlConf, ClosedForWantOfDiskIsAnotherText) {
+  ConfigInput in = input(NodeRole::primary);
+  const std::string open = postgresql_conf(in);
+  in.closed = true;
+  EXPECT_NE(config_mark(open), config_mark(postgresql_conf(in)));
+}
+
 TEST(PostgresqlConf, StandbyNeverHasLessThanItsDataNeeds) {
   ConfigInput in = input(NodeRole::standby);
   in.floor = {400, 40};

@@ -155,6 +155,12 @@ void TestHost::start_agent() {
   for (int i = 0; i < 3000 && !exists(images + "data"); ++i) ::usleep(20'000);
 }
 
+void TestHost::start_agent(const HostOptions& options) {
+  stop_agent();
+  options_ = options;
+  start_agent();
+}
+
 bool TestHost::await(const std::function<bool(const v1::HostReport&)>& fits, milliseconds longest) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, longest, [&] { return fits(report_); });

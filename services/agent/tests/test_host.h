@@ -46,6 +46,7 @@ class TestHost {
   ~TestHost();  // stops all nodes
 
   void start_agent();                    // returns when the template is ready
+  void start_agent(const HostOptions& options);  // instead of the one that runs
   void stop_agent() { agent_.reset(); }  // nodes go on
   HostAgent& agent() { return *agent_; }
   const HostOptions& options() const { return options_; }

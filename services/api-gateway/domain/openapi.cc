@@ -213,6 +213,7 @@ void put_success(const Route& route, Json* responses) {
     case Action::failover:
     case Action::drain:
     case Action::declare_lost:
+    case Action::remove_orphan:
       out["200"] = {{"description", "The whole object"}, {"content", json_body(schema_ref(name))}};
       break;
     case Action::billing: put_billing_success(route, &out); break;

@@ -127,6 +127,19 @@ void put_inside(const Field& field, Json* out) {
             {"properties",
              {{"reason", {{"type", "string"}}},
               {"sessions", {{"type", "integer"}, {"minimum", 1}}}}}}}}}};
+  } else if (field.name == "writes") {
+    schema["properties"] = {
+        {"possible", {{"type", "boolean"}}},
+        {"since", {{"type", "string"}, {"format", "date-time"}}},
+        {"why",
+         {{"type", "string"},
+          {"enum", {"failover", "disk_full", "host_disk_full", "no_sync_standby"}}}}};
+  } else if (field.name == "orphans") {
+    schema["items"] = {{"type", "object"},
+                       {"properties",
+                        {{"node", {{"type", "string"}, {"format", "uuid"}}},
+                         {"instance", {{"type", "string"}}},
+                         {"data_bytes", {{"type", "integer"}, {"minimum", 0}}}}}};
   } else if (field.name == "endpoints") {
     schema["properties"] = {{"read_write", endpoint_schema()}, {"read_only", endpoint_schema()}};
   } else if (field.name == "nodes") {

@@ -12,11 +12,14 @@ constexpr OrderField kSwitchover[] = {kTarget};
 constexpr OrderField kFailover[] = {
     {"accept_data_loss", FieldType::boolean, true, "true: what no fenced node has is given up"},
     kTarget};
+constexpr OrderField kOrphan[] = {
+    {"node", FieldType::uuid, true, "uuid of the node, of the host's orphans"}};
 
 constexpr Order kOrders[] = {{Action::switchover, "Switchover", kSwitchover},
                              {Action::failover, "FailoverOverride", kFailover},
                              {Action::drain, "", {}},
-                             {Action::declare_lost, "", {}}};
+                             {Action::declare_lost, "", {}},
+                             {Action::remove_orphan, "OrphanRemoval", kOrphan}};
 
 const OrderField* find_field(const Order& order, std::string_view name) {
   for (const OrderField& field : order.fields) {
@@ -65,6 +68,9 @@ v1::Command command_of(Action action, const std::string& uuid, const json& body)
     failover->set_accept_data_loss(body.at("accept_data_loss").get<bool>());
   } else if (action == Action::drain) {
     command.mutable_host()->mutable_drain_host();
+  } else if (action == Action::remove_orphan) {
+    command.mutable_host()->mutable_remove_orphan()->set_node_id(
+        *canonical_uuid(body.at("node").get<std::string>()));
   } else {
     command.mutable_host()->mutable_declare_host_lost();
   }

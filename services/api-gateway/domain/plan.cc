@@ -181,7 +181,8 @@ Outcome<Plan> make_plan(const RouteMatch& match, const HttpRequest& request, con
     case Action::switchover:
     case Action::failover:
     case Action::drain:
-    case Action::declare_lost: {
+    case Action::declare_lost:
+    case Action::remove_orphan: {
       if (auto problem = refuse_parameters(*parameters)) return *problem;
       if (request.body.empty()) return plan_order(match, request, json(), caller, fresh);
       if (auto problem = check_content_type(request)) return *problem;

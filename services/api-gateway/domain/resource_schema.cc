@@ -88,6 +88,8 @@ constexpr Field kFields[] = {
       {.about = "Why there is no primary now; only while there is none"}),
   row(R::instance, "pinned_sessions", T::object, C::refused_400, U::ignored,
       {.about = "Sessions that a planned switchover would end, and why"}),
+  row(R::instance, "writes", T::object, C::refused_400, U::ignored,
+      {.about = "Whether clients' writes come to an end: possible, and since and why not"}),
   row(R::instance, "error", T::object, C::refused_400, U::ignored,
       {.about = "code and message, when status is ERROR"}),
   // ---- user
@@ -196,6 +198,9 @@ constexpr Field kFields[] = {
       {.about = "Why not", .stored = false}),
   row(R::host, "nodes_reported", T::integer, C::refused_400, U::ignored,
       {.min = 0, .max = INT64_MAX, .stored = false}),
+  row(R::host, "orphans", T::object_list, C::refused_400, U::ignored,
+      {.about = "Nodes that the log does not know: stopped, and kept until they are removed",
+       .stored = false}),
   row(R::host, "reported_at", T::timestamp, C::refused_400, U::ignored, {.stored = false}),
   row(R::host, "created_at", T::timestamp, C::refused_400, U::frozen_400),
   row(R::host, "updated_at", T::timestamp, C::refused_400, U::frozen_400),

@@ -47,6 +47,7 @@ constexpr Route kRoutes[] = {
   {"PUT",    "/v1/hosts/{uuid}", A::update, R::host, Access::admin, "Take a host out of placement, or put it back"},
   {"POST",   "/v1/hosts/{uuid}/drain", A::drain, R::host, Access::admin, "Move every node of a host away; PUT schedulable ends it"},
   {"POST",   "/v1/hosts/{uuid}/lost", A::declare_lost, R::host, Access::admin, "Replace the nodes of a host that will not come back as it was"},
+  {"POST",   "/v1/hosts/{uuid}/remove-orphan", A::remove_orphan, R::host, Access::admin, "Remove a node that the log does not know, with its data"},
   {"POST",   "/v1/tokens", A::create, R::token, Access::admin, "Create a token; it is shown only in this answer"},
   {"GET",    "/v1/tokens", A::list, R::token, Access::admin, "List tokens"},
   {"GET",    "/v1/tokens/{uuid}", A::get, R::token, Access::admin, "Show a token without its secret"},

@@ -29,6 +29,7 @@ enum class Action {
   failover,
   drain,
   declare_lost,
+  remove_orphan,
   metrics,       // how instances and hosts fare: see observe.h
   report,
   fleet,

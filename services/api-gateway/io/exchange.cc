@@ -140,6 +140,7 @@ void Exchange::serve_open() {
     case Action::failover:
     case Action::drain:
     case Action::declare_lost:
+    case Action::remove_orphan:
     case Action::billing:
     case Action::admin: break;
   }

@@ -31,6 +31,7 @@ TEST_F(OrderTest, WhoMayOrderWhatWithWhichBody) {
   const std::string switchover = kInstancePath + "/switchover";
   const std::string failover = kInstancePath + "/failover";
   const std::string drain = kHostPath + "/drain", lost = kHostPath + "/lost";
+  const std::string orphan = kHostPath + "/remove-orphan";
   const std::string nobody = "/v1/postgres/instances/" + node + "/switchover";
   const Row rows[] = {
       {switchover, "member", nullptr, 200, ""},
@@ -61,6 +62,10 @@ TEST_F(OrderTest, WhoMayOrderWhatWithWhichBody) {
       {lost, "admin", nullptr, 200, ""},
       {lost, "reader", nullptr, 403, "forbidden"},
       {"/v1/hosts/" + node + "/lost", "admin", nullptr, 404, "not_found"},
+      {orphan, "admin", {{"node", node}}, 200, ""},
+      {orphan, "admin", nullptr, 400, "node_missing"},
+      {orphan, "admin", {{"node", "n"}}, 400, "bad_uuid"},
+      {orphan, "member", {{"node", node}}, 403, "forbidden"},
   };
   for (const Row& row : rows) {
     const auto response = ask("POST", row.path, row.token, row.body);

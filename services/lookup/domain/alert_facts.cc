@@ -64,6 +64,18 @@ void look_at_lease(const v1::NodeReport& node, std::vector<Observed>* out) {
                       std::to_string(node.lease_term())});
 }
 
+std::string what_to_do(std::string_view why) {
+  if (why == "disk_full") {
+    return "disk_full: make room (BEGIN READ WRITE; TRUNCATE, DROP or DELETE and VACUUM), or order "
+           "a larger disk_size";
+  }
+  if (why == "host_disk_full") {
+    return "host_disk_full: make room on the primary's host, or drain it";
+  }
+  return "no_sync_standby: too few synchronous standbys stream; start their hosts, or order a "
+         "smaller sync_replica_number";
+}
+
 std::string behind(int64_t position, int64_t head) {
   return std::to_string(head - position) + " events behind position " + std::to_string(head);
 }
@@ -72,7 +84,7 @@ std::string behind(int64_t position, int64_t head) {
 
 void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
   Host& host = hosts_[report.host()];
-  host = {now, report.disk_gb(), report.disk_free_gb(), {}, {}, {}};
+  host = {now, report.disk_gb(), report.disk_free_gb(), {}, {}, {}, report.obeyed_position()};
   for (const v1::NodeReport& node : report.nodes()) {
     host.instances.push_back(node.instance_id());
     look_at_task(node, "box", node.ensure(), &host.wrong);
@@ -80,6 +92,12 @@ void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
     look_at_task(node, "users and databases", node.objects(), &host.wrong);
     look_at_objects(node, &host.wrong);
     look_at_lease(node, &host.wrong);
+    if (node.quarantined()) {
+      host.wrong.push_back({"orphan_nodes", "node/" + node.node_id(),
+                            "on " + report.host() + ", of instance " + node.instance_id() +
+                                ": restore the log that knows it, or remove it by "
+                                "`trunkline hosts orphans remove`"});
+    }
     for (const v1::StandbyReport& standby : node.standbys()) {
       host.lags.push_back({"node/" + standby.node_id(), standby.lag_bytes(),
                            std::to_string(standby.lag_bytes() >> 20) + " MB behind node " +
@@ -112,7 +130,11 @@ void AlertFacts::take(const Document& document) {
   if (!failover.empty()) {
     instance.failover = member(failover, "rule") + ": " + member(failover, "why");
   }
-  if (instance.status == "ACTIVE" && failover.empty()) {
+  const std::string_view writes = object(document.json, "writes");
+  if (writes.starts_with("\"possible\":false")) instance.writes = member(writes, "why");
+  if (instance.writes == "failover") instance.writes.clear();
+  const bool rests = failover.empty() && instance.writes.empty();
+  if (instance.status == "ACTIVE" && rests) {
     instances_.erase(document.key.uuid);
   } else {
     instances_[document.key.uuid] = std::move(instance);
@@ -204,6 +226,9 @@ std::vector<Observed> AlertFacts::wrong(const AlertBook& book, TimePoint now) co
   for (const auto& [uuid, instance] : instances_) {
     const std::string subject = "instance/" + uuid;
     if (!instance.failover.empty()) out.push_back({"failover_stuck", subject, instance.failover});
+    if (!instance.writes.empty()) {
+      out.push_back({"writes_stopped", subject, what_to_do(instance.writes)});
+    }
     if (instance.status == "ERROR") {
       out.push_back({"instance_failed", subject, "status ERROR", instance.group});
     } else if (instance.status != "ACTIVE") {
@@ -212,6 +237,13 @@ std::vector<Observed> AlertFacts::wrong(const AlertBook& book, TimePoint now) co
   }
   look_at_sharing(now, &out);
   look_at_log(&out);
+  int64_t obeyed = 0;
+  for (const auto& [name, host] : hosts_) obeyed = std::max(obeyed, host.obeyed_position);
+  if (log_.head > 0 && obeyed > log_.head) {
+    out.push_back({"log_behind_hosts", "log",
+                   "it ends at position " + std::to_string(log_.head) + ", hosts have obeyed " +
+                       std::to_string(obeyed) + ": no node is removed; restore the newer one"});
+  }
   return out;
 }
 

@@ -54,11 +54,13 @@ class AlertFacts {
     std::vector<Observed> wrong;  // of its nodes, but for levels
     std::vector<Level> lags;
     std::vector<std::string> instances;  // of its nodes, in order
+    int64_t obeyed_position = 0;
   };
   struct Instance {
     std::string status;
     std::string failover;  // rule and why, if one is under way
     std::string group;     // its project
+    std::string writes;    // why clients cannot write, if that is no failover
   };
   void look_at_host(const std::string& name, const Host& host, const AlertBook& book,
                     TimePoint now, std::vector<Observed>* out) const;

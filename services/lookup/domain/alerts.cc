@@ -17,15 +17,18 @@ constexpr AlertRule kRules[] = {
   {"host_silent",          Severity::critical, seconds(10),  seconds(5),  "nothing is heard of a host"},
   {"instance_failed",      Severity::critical, seconds(0),   seconds(0),  "an instance is in ERROR"},
   {"lease_near_expiry",    Severity::critical, seconds(2),   seconds(10), "a primary's lease is not renewed in time"},
+  {"log_behind_hosts",     Severity::critical, seconds(10),  seconds(5),  "hosts have obeyed a log that is further than this one"},
   {"nodes_share_host",     Severity::warning,  seconds(120), seconds(5),  "nodes of an instance share a host though another one has none of them"},
   {"objects_drifted",      Severity::warning,  seconds(0),   seconds(60), "somebody changed by SQL what the API manages; it was put right"},
   {"objects_failing",      Severity::warning,  seconds(10),  seconds(0),  "a user or database of an instance is not as ordered"},
+  {"orphan_nodes",         Severity::critical, seconds(0),   seconds(0),  "a host has a node that the log does not know; it is stopped and kept"},
   {"poison_events",        Severity::critical, seconds(0),   seconds(0),  "events are put aside because they cannot be projected"},
   {"projection_behind",    Severity::warning,  seconds(10),  seconds(5),  "the read model is behind the log"},
   {"provisioning_overdue", Severity::warning,  seconds(180), seconds(0),  "an instance is not ACTIVE after its deadline"},
   {"relay_behind",         Severity::warning,  seconds(10),  seconds(5),  "the relay is behind the log"},
   {"replica_behind",       Severity::warning,  seconds(30),  seconds(10), "a standby is far behind its primary"},
   {"task_failing",         Severity::warning,  seconds(30),  seconds(5),  "a task fails on its host again and again"},
+  {"writes_stopped",       Severity::critical, seconds(0),   seconds(0),  "an instance's clients cannot write"},
 };
 // clang-format on
 

@@ -20,7 +20,8 @@ constexpr Field kInstanceFields[] = {
     {"version", FieldType::text},        {"ipsv4", FieldType::list},
     {"endpoints", FieldType::object},    {"nodes", FieldType::object},
     {"term", FieldType::number},         {"failover", FieldType::object},
-    {"pinned_sessions", FieldType::object}, {"error", FieldType::object}};
+    {"pinned_sessions", FieldType::object}, {"writes", FieldType::object},
+    {"error", FieldType::object}};
 constexpr Field kUserFields[] = {
     {"uuid", FieldType::text},        {"name", FieldType::text},
     {"description", FieldType::text}, {"project_id", FieldType::text},

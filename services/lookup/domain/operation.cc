@@ -40,6 +40,8 @@ std::string instance_resource(std::string_view instance_id, const LogEvent& even
     case Case::kInstanceDeleted:
     case Case::kObjectsApplied:
     case Case::kObjectNoted:
+    case Case::kWritesStopped:
+    case Case::kWritesResumed:
     case Case::BODY_NOT_SET: return uri;
   }
   return uri;

@@ -219,6 +219,14 @@ class Change {
   }
   Error on(const v1::ObjectsApplied&) { return kFine; }
   Error on(const v1::ObjectNoted&) { return kFine; }
+  Error on(const v1::WritesStopped& e) {
+    view_.writes_stopped = WritesStopped{at_, e.why()};
+    return changed();
+  }
+  Error on(const v1::WritesResumed&) {
+    view_.writes_stopped.reset();
+    return changed();
+  }
 
  private:
   // The same for what the route shows too.
@@ -295,6 +303,8 @@ std::optional<std::string> apply(InstanceView& view, const v1::InstanceEvent& ev
     case Case::kDatabaseDeleted: return change.on(event.database_deleted());
     case Case::kObjectsApplied: return change.on(event.objects_applied());
     case Case::kObjectNoted: return change.on(event.object_noted());
+    case Case::kWritesStopped: return change.on(event.writes_stopped());
+    case Case::kWritesResumed: return change.on(event.writes_resumed());
     case Case::BODY_NOT_SET: return "the event is empty";
   }
   return "the event is of no known type";

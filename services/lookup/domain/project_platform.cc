@@ -75,6 +75,8 @@ std::optional<std::string> apply(HostView& view, const v1::HostEvent& event, Tim
       view.schedulable = false;
       view.state = HostState::lost;
       break;
+    case Case::kOrphanRemovalOrdered:
+      break;
     case Case::BODY_NOT_SET: return "the event is empty";
   }
   view.updated_at = at;

@@ -137,6 +137,22 @@ void put_failover(JsonWriter& json, const FailoverView& failover) {
   json.end_object();
 }
 
+// Known once there was a primary.
+void put_writes(JsonWriter& json, const InstanceView& view) {
+  if (view.term == 0) return;
+  const auto& failover = view.failover ? view.failover : view.refused;
+  json.begin_object("writes");
+  json.boolean("possible", !failover && !view.writes_stopped);
+  if (failover) {
+    json.text("since", format_rfc3339(failover->since));
+    json.text("why", "failover");
+  } else if (view.writes_stopped) {
+    json.text("since", format_rfc3339(view.writes_stopped->since));
+    json.text("why", view.writes_stopped->why);
+  }
+  json.end_object();
+}
+
 std::string instance_json(const InstanceView& view, const Rendering& rendering) {
   std::string out;
   out.reserve(800 + 220 * view.nodes.size());
@@ -158,6 +174,7 @@ std::string instance_json(const InstanceView& view, const Rendering& rendering) 
   json.number("term", view.term);
   if (view.failover) put_failover(json, *view.failover);
   if (!view.failover && view.refused) put_failover(json, *view.refused);
+  put_writes(json, view);
   json.begin_array("nodes");
   for (const NodeView& node : view.nodes) put_node(json, node);
   json.end_array();

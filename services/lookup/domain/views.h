@@ -69,6 +69,12 @@ struct FailoverView {
   std::string why;
 };
 
+// Clients' writes have not come to an end since.
+struct WritesStopped {
+  TimePoint since;
+  std::string why;
+};
+
 struct InstanceView {
   std::string id;
   bool created = false;
@@ -94,6 +100,7 @@ struct InstanceView {
   uint64_t term = 0;  // of the group
   std::optional<FailoverView> failover;
   std::optional<FailoverView> refused;  // the primary is away, and nobody may be promoted
+  std::optional<WritesStopped> writes_stopped;
   // Position of the event that is being applied, and of the newest that the route reflects.
   int64_t position = 0;
   int64_t route_position = 0;

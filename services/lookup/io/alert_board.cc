@@ -53,7 +53,8 @@ void AlertBoard::read_documents() {
       const pqxx::result rows = session.exec(
           std::string("SELECT ") + kDocumentColumns + " FROM " + kSchema +
           ".documents WHERE kind = 'instance'"
-          " AND (doc->>'status' <> 'ACTIVE' OR doc->'failover' IS NOT NULL)"
+          " AND (doc->>'status' <> 'ACTIVE' OR doc->'failover' IS NOT NULL"
+          " OR doc->'writes'->>'possible' = 'false')"
           " OR kind = 'host'");
       for (const pqxx::row& row : rows) documents.push_back(document_of(row));
     });

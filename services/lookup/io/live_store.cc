@@ -14,6 +14,7 @@ constexpr size_t kMaxProxies = 100;
 constexpr int kMaxReasons = 16;
 // A proxy says all that it knows once a minute.
 constexpr auto kProxySilentAfter = std::chrono::seconds(90);
+constexpr size_t kMaxOrphanBytes = 100'000;
 constexpr auto kSilentAfter = std::chrono::seconds(10);
 
 std::string_view to_string(v1::PostgresState state) {
@@ -111,8 +112,18 @@ void LiveStore::take(const std::string& subject_host, const v1::HostReport& repo
   }
   forget(host, subject_host);
   host = {report.agent_id(), report.sequence(), report.disk_free_gb(), report.cgroup_limits(),
-          report.cgroup_note(), report.nodes_apart(), report.nodes_apart_note(), now, {}, {}, {}};
+          report.cgroup_note(), report.nodes_apart(), report.nodes_apart_note(), now, {}, {}, {},
+          {}};
   for (const v1::NodeReport& node : report.nodes()) {
+    if (node.quarantined() && host.orphans.size() < kMaxOrphanBytes) {
+      host.orphans += std::string(host.orphans.empty() ? "" : ",") + "{\"node\":\"";
+      append_json_text(host.orphans, node.node_id());
+      host.orphans += "\",\"instance\":\"";
+      append_json_text(host.orphans, node.instance_id());
+      host.orphans += '"';
+      append_number(host.orphans, "data_bytes", node.data_bytes());
+      host.orphans += '}';
+    }
     host.nodes.push_back(by_host(subject_host, node.node_id()));
     nodes_[host.nodes.back()] = {node.postgres(), node.data_bytes(), node.connections(),
                                  node.restarts(), now};
@@ -251,6 +262,7 @@ std::string LiveStore::with_host(std::string_view json, const std::string& host_
   members += host.nodes_apart ? ",\"nodes_apart\":true" : ",\"nodes_apart\":false";
   append_text(members, "nodes_apart_note", host.nodes_apart_note);
   append_number(members, "nodes_reported", host.nodes.size());
+  members += ",\"orphans\":[" + host.orphans + "]";
   append_text(members, "reported_at", format_rfc3339(host.reported_at));
   return with_members(json, members);
 }

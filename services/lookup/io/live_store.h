@@ -65,6 +65,7 @@ class LiveStore {
     std::vector<std::string> nodes;
     std::vector<std::string> standbys;
     std::vector<std::string> databases;
+    std::string orphans;  // elements of a JSON array
   };
   struct Pinned {
     uint32_t sessions = 0;

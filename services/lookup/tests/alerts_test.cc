@@ -294,6 +294,34 @@ TEST_F(Facts, NodesThatShareAHostThoughAnotherOneHasNone) {
   EXPECT_EQ(rules(), "");
 }
 
+TEST_F(Facts, InstancesWhoseClientsCannotWrite) {
+  facts.take(instance("ACTIVE", R"(,"writes":{"possible":true})"));
+  EXPECT_EQ(rules(), "");
+  for (const std::string why : {"disk_full", "host_disk_full", "no_sync_standby"}) {
+    facts.take(instance("ACTIVE", R"(,"writes":{"possible":false,"since":"t","why":")" + why +
+                                      R"("})"));
+    EXPECT_EQ(rules(), "writes_stopped@instance/i1");
+    EXPECT_TRUE(facts.wrong(book, kStart)[0].detail.starts_with(why + ": ")) << why;
+  }
+  facts.take(instance("ACTIVE", R"(,"writes":{"possible":false,"since":"t","why":"failover"})"));
+  EXPECT_EQ(rules(), "") << "another alert is of that";
+}
+
+TEST_F(Facts, NodesAndHostsOfANewerLog) {
+  auto told = report();
+  told.mutable_nodes(0)->set_quarantined(true);
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "orphan_nodes@node/n1");
+  told.mutable_nodes(0)->set_quarantined(false);
+  told.set_obeyed_position(101);
+  facts.take(told, kStart);
+  EXPECT_EQ(rules(), "") << "where the log is is not known yet";
+  facts.take(LogFigures{100, 100, 100, 0, {}});
+  EXPECT_EQ(rules(), "log_behind_hosts@log");
+  facts.take(LogFigures{101, 101, 101, 0, {}});
+  EXPECT_EQ(rules(), "");
+}
+
 TEST_F(Facts, TheLogAndItsReaders) {
   facts.take(LogFigures{100, 90, 100, 0, {}});
   EXPECT_EQ(rules(), "relay_behind@log");

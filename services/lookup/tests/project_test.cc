@@ -40,13 +40,28 @@ TEST(Documents, RunningPairIsExactlyAsRestShowsIt) {
     "endpoints": {
       "read_write": {"host": "127.0.0.11", "port": 5432, "uri": "postgresql://127.0.0.11:5432/"},
       "read_only": {"host": "127.0.0.12", "port": 5432, "uri": "postgresql://127.0.0.12:5432/"}},
-    "term": 1,
+    "term": 1, "writes": {"possible": true},
     "nodes": [
       {"uuid": ")" + id("a") + R"(", "role": "primary", "status": "ACTIVE", "host": "host-a",
        "zone": "zone-host-a", "address": "127.0.0.11", "port": 5432},
       {"uuid": ")" + id("b") + R"(", "role": "standby", "status": "ACTIVE", "host": "host-b",
        "zone": "zone-host-b", "address": "127.0.0.12", "port": 5432}]})");
   EXPECT_EQ(running_pair().document(), expected);
+}
+
+TEST(Documents, SayWhetherClientsCanWrite) {
+  Given given = running_pair();
+  v1::InstanceEvent event;
+  event.mutable_writes_stopped()->set_why("disk_full");
+  given.with(event);
+  EXPECT_EQ(given.document().at("status"), "ACTIVE");
+  const json stopped = given.document().at("writes");
+  EXPECT_EQ(stopped.at("possible"), false);
+  EXPECT_EQ(stopped.at("why"), "disk_full");
+  EXPECT_EQ(stopped.at("since"), given.document().at("updated_at"));
+  event.mutable_writes_resumed();
+  given.with(event);
+  EXPECT_EQ(given.document().at("writes"), (json{{"possible", true}}));
 }
 
 // Each row is the row before it, or another one, with one more event.

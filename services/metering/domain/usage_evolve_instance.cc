@@ -210,6 +210,8 @@ void evolve_instance(UsageState& state, const std::string& instance_id, int64_t 
     case Case::kDatabaseDeleted:
     case Case::kObjectsApplied:
     case Case::kObjectNoted:
+    case Case::kWritesStopped:
+    case Case::kWritesResumed:
     case Case::BODY_NOT_SET: return;
   }
 }

@@ -70,6 +70,20 @@ HostDecision declare_lost(const HostState& state) {
   return accept(std::vector{std::move(event)});
 }
 
+HostDecision remove_orphan(const HostState& state, const v1::RemoveOrphan& c) {
+  constexpr size_t kMost = 10'000;
+  if (state.name.empty()) return host_not_found(state);
+  if (!is_uuid(c.node_id())) return bad_value("node_malformed", "node must be a UUID");
+  if (state.orphans_to_remove.contains(c.node_id())) return ignore("it is to be removed already");
+  if (state.orphans_to_remove.size() >= kMost) {
+    return reject(RejectionBlame::conflict, "too_many_orphans",
+                  "a host can be told to remove " + std::to_string(kMost) + " unknown nodes");
+  }
+  v1::HostEvent event;
+  event.mutable_orphan_removal_ordered()->set_node_id(c.node_id());
+  return accept(std::vector{std::move(event)});
+}
+
 }  // namespace
 
 std::string host_uuid(const HostName& name) { return uuid_from_name("host/" + name.str()); }
@@ -82,6 +96,7 @@ HostDecision decide(const HostState& state, const v1::HostCommand& command, cons
       return set_schedulable(state, command.set_host_schedulable());
     case v1::HostCommand::kDrainHost: return drain(state);
     case v1::HostCommand::kDeclareHostLost: return declare_lost(state);
+    case v1::HostCommand::kRemoveOrphan: return remove_orphan(state, command.remove_orphan());
     case v1::HostCommand::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");
@@ -112,6 +127,9 @@ void evolve(HostState& state, const v1::HostEvent& event, TimePoint) {
     case v1::HostEvent::kHostLost:
       state.schedulable = false;
       state.service = HostService::lost;
+      return;
+    case v1::HostEvent::kOrphanRemovalOrdered:
+      state.orphans_to_remove.insert(event.orphan_removal_ordered().node_id());
       return;
     case v1::HostEvent::BODY_NOT_SET: return;
   }

@@ -5,7 +5,8 @@
 // (instance_react.h); setting it schedulable again ends both.
 //
 // Rules: command_empty, host_name_malformed, host_name_mismatch (the stream is another host's),
-// zone_missing, address_missing, capacity_missing: bad_value; host_not_found: not_found.
+// zone_missing, address_missing, capacity_missing, node_malformed: bad_value;
+// host_not_found: not_found; too_many_orphans: conflict.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,7 @@ struct HostState {
   std::set<std::string> images;
   bool schedulable = true;
   HostService service = HostService::in_service;
+  std::set<std::string> orphans_to_remove;  // node ids, see orphans()
   bool operator==(const HostState&) const = default;
 };
 

@@ -241,6 +241,18 @@ InstanceDecision record_group_settled(const InstanceState& state,
   return accept(Events{std::move(event)});
 }
 
+InstanceDecision record_writes(const InstanceState& state, const v1::RecordWrites& c) {
+  if (!is_writes_why(c.why())) return bad_value("writes_why_unknown", "why is no known reason");
+  if (c.why() == state.writes_stopped_why) return ignore("this is recorded already");
+  v1::InstanceEvent event;
+  if (c.why().empty()) {
+    event.mutable_writes_resumed();
+  } else {
+    event.mutable_writes_stopped()->set_why(c.why());
+  }
+  return accept(Events{std::move(event)});
+}
+
 Rejection instance_not_found(const InstanceState& state) {
   return not_found("instance_not_found", "there is no instance " + state.id.str());
 }
@@ -300,6 +312,7 @@ Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::Instanc
       return record_objects_applied(state, command.record_objects_applied());
     case Body::kRecordObjectNote:
       return record_object_note(state, command.record_object_note());
+    case Body::kRecordWrites: return record_writes(state, command.record_writes());
     case Body::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");

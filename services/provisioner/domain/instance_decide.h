@@ -16,6 +16,7 @@
 //                    address_taken: conflict
 //   StartNodeRemoval primary_must_stay: conflict
 //   RecordNodeCreated generation_unknown: bad_value
+//   RecordWrites      writes_why_unknown: bad_value
 // A reactor's command whose time has passed is Ignored: it was computed from an older state.
 #pragma once
 

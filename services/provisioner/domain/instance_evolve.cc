@@ -272,6 +272,10 @@ void apply(InstanceState& state, const v1::InstanceEvent& event, TimePoint at) {
     case Body::kDatabaseDeleted: return on_database_deleted(state, event.database_deleted(), at);
     case Body::kObjectsApplied: return on_objects_applied(state, event.objects_applied());
     case Body::kObjectNoted: return on_object_noted(state, event.object_noted());
+    case Body::kWritesStopped:
+      state.writes_stopped_why = event.writes_stopped().why();
+      return;
+    case Body::kWritesResumed: return state.writes_stopped_why.clear();
     case Body::BODY_NOT_SET: return;
   }
 }

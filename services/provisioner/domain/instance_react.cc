@@ -47,6 +47,7 @@ class Reaction {
       place();
       apply_objects();
       activate();
+      look_at_writes();
     }
     look_at_deadline();
     return std::move(actions_);
@@ -98,7 +99,7 @@ class Reaction {
       return;
     }
     const v1::TaskReport& task = at.node->ensure();
-    if (needs_task(node.ensure_generation, task)) {
+    if (needs_task(node.ensure_generation, task) || at.node->quarantined()) {
       if (may_change(node, *at.node)) send(node, ensure_task(state_, node));
       return;
     }
@@ -290,6 +291,20 @@ class Reaction {
     auto& c = *command.mutable_record_group_settled();
     for (const NodeId& id : state_.group.settled->nodes) c.add_node_ids(id.str());
     c.set_sync_replica_number(state_.group.settled->sync_replica_number);
+    issue(std::move(command));
+  }
+
+  // What the primary's host says counts; of a primary that is not open, or whose host is silent,
+  // something else tells.
+  void look_at_writes() {
+    const Node* primary = find_node(state_, state_.group.primary);
+    if (!primary || !state_.group.primary_open) return;
+    const Seen at = seen(*primary);
+    if (!at.node || at.node->reported_role() != v1::ROLE_PRIMARY) return;
+    if (at.node->writes().why() == state_.writes_stopped_why) return;
+    if (!is_writes_why(at.node->writes().why())) return;  // of an agent that is newer
+    v1::InstanceCommand command;
+    command.mutable_record_writes()->set_why(at.node->writes().why());
     issue(std::move(command));
   }
 
@@ -502,20 +517,50 @@ bool is_at_rest(const InstanceState& state, const LeftHosts& left) {
          state.applied_objects_version >= state.objects_version && !has_removing_nodes(state);
 }
 
+namespace {
+
+bool was_placed(const InstanceState& state, const NodeId& node) {
+  for (uint32_t ordinal = 0; ordinal < state.nodes_placed; ++ordinal) {
+    if (node_id_of(state.id, ordinal) == node) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::vector<SendTask> orphans(const v1::HostReport& report, std::span<const int> nodes,
-                              const FindInstance& find, const Watch& watch) {
+                              const FindInstance& find, const Watch& watch,
+                              const std::set<std::string>& ordered) {
   std::vector<SendTask> out;
   if (watch.now < watch.watching_since + kOrphanGrace) return out;
+  std::vector<const v1::NodeReport*> removed, unknown;
   for (const int i : nodes) {
     const v1::NodeReport& node = report.nodes(i);
-    const InstanceId instance(node.instance_id());
-    const auto known = find(instance);
+    const auto known = find(InstanceId(node.instance_id()));
     if (!known) continue;
     const InstanceState* state = *known;
-    if (state && find_node(*state, NodeId(node.node_id()))) continue;
+    const NodeId id(node.node_id());
+    if (state && find_node(*state, id)) continue;
     const auto progress = node.remove().state();
     if (progress != v1::TASK_STATE_NOT_STARTED && progress != v1::TASK_STATE_FAILED) continue;
-    out.push_back({HostName(report.host()), remove_task(instance, NodeId(node.node_id()))});
+    const bool by_log = (state && was_placed(*state, id)) || ordered.contains(id.str());
+    (by_log ? removed : unknown).push_back(&node);
+  }
+  const int many = std::max(kManyOrphans, report.nodes_size() * kManyOrphansPercent / 100);
+  const bool brakes = static_cast<int>(removed.size()) > many &&
+                      watch.now < watch.watching_since + kOrphanBrake;
+  const HostName host(report.host());
+  for (const v1::NodeReport* node : removed) {
+    if (brakes && !ordered.contains(node->node_id())) {
+      unknown.push_back(node);
+      continue;
+    }
+    out.push_back({host, remove_task(InstanceId(node->instance_id()), NodeId(node->node_id()))});
+  }
+  for (const v1::NodeReport* node : unknown) {
+    if (node->quarantined()) continue;
+    const InstanceId instance(node->instance_id());
+    out.push_back({host, quarantine_task(instance, NodeId(node->node_id()))});
   }
   return out;
 }

@@ -75,12 +75,16 @@ std::vector<Action> react(const InstanceState& state, const ReportBook& reports,
 // something: the shell need not ask at every tick.
 bool is_at_rest(const InstanceState& state, const LeftHosts& left);
 
-// RemoveNode for each node of the report that no instance has (any more). Only of a host's newest
-// report, and only by a thread that knows the whole log. `nodes` as in ReportBook::take().
+// What becomes of each node of the report that no instance has. One that an instance had once was
+// removed by the log: RemoveNode. One that the log never placed is the customer's, of a log that
+// is not there: QuarantineNode, and RemoveNode only if it is among `ordered`. So are, for
+// kOrphanBrake, the first kind if there are many. Only of a host's newest report, and only by a
+// thread that knows the whole log. `nodes` as in ReportBook::take().
 // `find` answers null for an instance that was never ordered, and nothing for one that cannot be
 // told (its stream is put aside as poison): the nodes of that one are left alone.
 using FindInstance = std::function<std::optional<const InstanceState*>(const InstanceId&)>;
 std::vector<SendTask> orphans(const v1::HostReport& report, std::span<const int> nodes,
-                              const FindInstance& find, const Watch& watch);
+                              const FindInstance& find, const Watch& watch,
+                              const std::set<std::string>& ordered);
 
 }  // namespace trunkline::provisioner

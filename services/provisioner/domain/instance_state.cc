@@ -121,6 +121,10 @@ bool group_matches_order(const InstanceState& state) {
   return state.group.settled->nodes == wanted;
 }
 
+bool is_writes_why(std::string_view why) {
+  return why.empty() || why == "disk_full" || why == "host_disk_full" || why == "no_sync_standby";
+}
+
 NodeId node_id_of(const InstanceId& instance, uint32_t ordinal) {
   return NodeId(uuid_from_name("instance/" + instance.str() + "/node/" + std::to_string(ordinal)));
 }

@@ -193,6 +193,7 @@ struct InstanceState {
   TimePoint step_started_at;  // the deadline counts from here; a change or retry begins it anew
 
   GroupView group;
+  std::string writes_stopped_why;  // "": clients' writes come to an end
 
   bool exists() const {
     return status != InstanceStatus::none && status != InstanceStatus::deleting &&
@@ -233,6 +234,9 @@ bool group_matches_order(const InstanceState& state);
 // The id of the node that is placed as number `ordinal`. Derived, so that the same placement
 // asked for twice, by whomever, means the same node.
 NodeId node_id_of(const InstanceId& instance, uint32_t ordinal);
+
+// "" and the reasons for which writes can stop, as WritesReport has them.
+bool is_writes_why(std::string_view why);
 
 // Why a node is removed, as StartNodeRemoval carries it; any other word is the failure code of the
 // host that the node is given up for.

@@ -32,6 +32,12 @@ v1::Task remove_task(const InstanceId& instance, const NodeId& node) {
   return task;
 }
 
+v1::Task quarantine_task(const InstanceId& instance, const NodeId& node) {
+  v1::Task task = task_for(instance, node, "quarantine");
+  task.mutable_quarantine_node()->set_why("the log does not know the node");
+  return task;
+}
+
 v1::Task objects_task(const InstanceState& state, const NodeId& primary) {
   const uint64_t version = state.objects_version;
   v1::Task task = task_for(state.id, primary, "objects/" + std::to_string(version));

@@ -9,6 +9,7 @@ namespace trunkline::provisioner {
 
 v1::Task ensure_task(const InstanceState& state, const Node& node);
 v1::Task remove_task(const InstanceId& instance, const NodeId& node);
+v1::Task quarantine_task(const InstanceId& instance, const NodeId& node);
 // All users and databases, and what was dropped and may still be there.
 v1::Task objects_task(const InstanceState& state, const NodeId& primary);
 

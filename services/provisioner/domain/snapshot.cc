@@ -198,6 +198,7 @@ v1::InstanceSnapshot to_snapshot(const InstanceState& state) {
   m.set_image(state.spec.image);
   m.set_read_write_port(state.spec.read_write_port);
   m.set_read_only_port(state.spec.read_only_port);
+  m.set_writes_stopped_why(state.writes_stopped_why);
   for (const Node& node : state.nodes) write_node(node, m.add_nodes());
   m.set_nodes_placed(state.nodes_placed);
   m.set_relocations(state.relocations);
@@ -229,6 +230,7 @@ std::optional<InstanceState> from_snapshot(const v1::InstanceSnapshot& m) {
     if (!read_node(in, &state.nodes.emplace_back())) return std::nullopt;
   }
   state.nodes_placed = m.nodes_placed();
+  state.writes_stopped_why = m.writes_stopped_why();
   state.relocations = m.relocations();
   if (!read_objects(m, &state)) return std::nullopt;
   state.step_started_at = from_unix_us(m.step_started_unix_us());
@@ -250,6 +252,7 @@ v1::HostSnapshot to_snapshot(const HostState& state) {
   for (const auto& image : state.images) m.add_images(image);
   m.set_schedulable(state.schedulable);
   m.set_service(static_cast<uint32_t>(state.service));
+  for (const auto& node : state.orphans_to_remove) m.add_orphans_to_remove(node);
   return m;
 }
 
@@ -264,6 +267,7 @@ std::optional<HostState> from_snapshot(const v1::HostSnapshot& m) {
   state.disk_gb = m.disk_gb();
   state.images = {m.images().begin(), m.images().end()};
   state.schedulable = m.schedulable();
+  state.orphans_to_remove = {m.orphans_to_remove().begin(), m.orphans_to_remove().end()};
   if (!read_enum(m.service(), HostService::lost, &state.service)) return std::nullopt;
   return state;
 }

@@ -245,7 +245,7 @@ bool ProvisionerShard::perform(const std::string& uuid, const Action& action) {
     v1::Task task = send->task;
     const Cause& cause = causes_[uuid];
     if (runtime::now() - cause.at < telemetry::kTraceAge) task.set_traceparent(cause.traceparent);
-    tasks_.send(send->host.str(), task);
+    this->send(send->host, std::move(task));
     return false;
   }
   if (const auto* command = std::get_if<IssueCommand>(&action)) {
@@ -322,11 +322,33 @@ void ProvisionerShard::on_report(const v1::HostReport& report, const std::vector
     if (!entry->poison.empty()) return std::nullopt;
     return &entry->state;
   };
-  for (const SendTask& removal : orphans(report, nodes, find, {now, watching_since_})) {
-    spdlog::warn("host {} runs node {} that nobody assigned; removing it", report.host(),
-                 removal.task.node_id());
-    tasks_.send(removal.host.str(), removal.task);
+  const HostName host(report.host());
+  obeyed_[report.host()] = report.obeyed_position();
+  for (SendTask& task : orphans(report, nodes, find, {now, watching_since_},
+                                registry_.orphans_to_remove(host))) {
+    spdlog::warn("host {} has node {} that no instance has: it is {}", report.host(),
+                 task.task.node_id(),
+                 task.task.has_remove_node() ? "removed" : "stopped and kept");
+    send(host, std::move(task.task));
   }
+}
+
+void ProvisionerShard::send(const HostName& host, v1::Task task) {
+  constexpr seconds kSaidAgain{10};
+  const int64_t position = registry_.log_position();
+  task.set_log_position(position);
+  const auto obeyed = obeyed_.find(host.str());
+  const bool behind = obeyed != obeyed_.end() && obeyed->second > position && position > 0;
+  if (!task.has_remove_node() || !behind) {
+    tasks_.send(host.str(), task);
+    return;
+  }
+  const TimePoint now = runtime::now();
+  if (now - behind_said_ < kSaidAgain) return;
+  behind_said_ = now;
+  spdlog::error("the log ends at position {}, and host {} has obeyed one that came to {}: no node "
+                "is removed there before this one has come as far",
+                position, host.str(), obeyed->second);
 }
 
 // Every shard sees every report; the host's own decides.

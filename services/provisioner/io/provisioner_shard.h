@@ -55,6 +55,9 @@ class ProvisionerShard : public runtime::ShardLogic {
   void look_at_hosts();
   void register_host(const v1::HostReport& report, TimePoint now);
   InstanceState* state_of(const std::string& uuid);
+  // Says of which log the task is. One that removes a node waits while the host has obeyed a log
+  // that is further than this one.
+  void send(const HostName& host, v1::Task task);
 
   eventlog::Log log_;
   Registry& registry_;
@@ -71,6 +74,8 @@ class ProvisionerShard : public runtime::ShardLogic {
   std::unordered_map<std::string, std::string> refused_hosts_;  // uuid -> rule; said once
   LeftHosts left_;
   uint64_t left_revision_ = 0;  // of left_
+  std::unordered_map<std::string, int64_t> obeyed_;  // by host, as it reports
+  TimePoint behind_said_;
   bool ready_ = false;
   TimePoint watching_since_;
 };

@@ -72,6 +72,23 @@ void Registry::host_reported(const v1::HostReport& report, TimePoint received_at
   fleet_.host_reported(HostName(report.host()), received_at, report.disk_free_gb());
 }
 
+std::set<std::string> Registry::orphans_to_remove(const HostName& host) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = fleet_.hosts().find(host);
+  return found == fleet_.hosts().end() ? std::set<std::string>{}
+                                       : found->second.host.orphans_to_remove;
+}
+
+int64_t Registry::log_position() const {
+  const std::lock_guard lock(mutex_);
+  return log_position_ ? log_position_() : 0;
+}
+
+void Registry::set_log_position(std::function<int64_t()> source) {
+  const std::lock_guard lock(mutex_);
+  log_position_ = std::move(source);
+}
+
 std::map<HostName, TimePoint> Registry::hosts_reported_at() const {
   const std::lock_guard lock(mutex_);
   std::map<HostName, TimePoint> out;

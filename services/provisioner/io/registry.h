@@ -2,9 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -41,6 +43,13 @@ class Registry {
   // Another number whenever they are others.
   uint64_t left_hosts_revision() const { return left_revision_; }
 
+  // Node ids, as an administrator ordered.
+  std::set<std::string> orphans_to_remove(const HostName& host) const;
+
+  // Up to which the log is read; 0: not known yet.
+  int64_t log_position() const;
+  void set_log_position(std::function<int64_t()> source);
+
   // As placement.h says; the reservation is held in here.
   std::optional<v1::InstanceCommand> answer_needs(const Needs& needs, TimePoint now);
   void release(const InstanceId& instance);
@@ -61,6 +70,7 @@ class Registry {
   const EndpointPorts::Range range_;
   LeftHosts left_;
   std::atomic<uint64_t> left_revision_{0};
+  std::function<int64_t()> log_position_;
   std::map<VersionId, VersionState> versions_;
   std::unordered_map<InstanceId, VersionId> version_of_;  // of instances that are not deleted
 };

@@ -135,6 +135,11 @@ inline Command step_failed(const std::string& step, const std::string& code) {
   c.mutable_failure()->set_message("because of " + code);
   return command;
 }
+inline Command record_writes(const std::string& why) {
+  Command command;
+  command.mutable_record_writes()->set_why(why);
+  return command;
+}
 inline Command objects_applied(uint64_t version) {
   Command command;
   command.mutable_record_objects_applied()->set_objects_version(version);

@@ -1,11 +1,15 @@
 // Users and databases on their way to the primary; orphans; the reports themselves.
+#include <numeric>
+
 #include "provisioner/tests/react_fixture.h"
 
 namespace trunkline::provisioner::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 // ---- users and databases -------------------------------------------------------------------
 
@@ -130,6 +134,33 @@ TEST_F(React, WhatWasDoneBySqlIsRecordedInTheNameOfWhoDidIt) {
   EXPECT_THAT(outline(), ElementsAre("objects 0"));
 }
 
+TEST_F(React, WhetherClientsCanWriteIsRecordedAsThePrimarysHostSaysIt) {
+  active(2, 1);
+  report(0).set_reported_role(v1::ROLE_PRIMARY);
+  EXPECT_THAT(outline(), IsEmpty());
+  report(1).mutable_writes()->set_why("disk_full");
+  EXPECT_THAT(outline(), IsEmpty()) << "of a standby";
+  report(0).mutable_writes()->set_why("disk_full");
+  EXPECT_THAT(outline(), ElementsAre("record_writes disk_full"));
+  decide(record_writes("disk_full"));
+  EXPECT_EQ(state_.status, InstanceStatus::active);
+  EXPECT_THAT(outline(), IsEmpty());
+  report(0).mutable_writes()->set_why("no_sync_standby");
+  EXPECT_THAT(outline(), ElementsAre("record_writes no_sync_standby"));
+  report(0).mutable_writes()->set_why("moon_is_full");
+  EXPECT_THAT(outline(), IsEmpty()) << "of a newer agent";
+  report(0).clear_writes();
+  EXPECT_THAT(outline(), ElementsAre("record_writes "));
+  decide(record_writes(""));
+  EXPECT_THAT(outline(), IsEmpty());
+}
+
+TEST_F(React, ANodeThatTheLogKnowsAgainIsReleased) {
+  active(1, 0);
+  report(0).set_quarantined(true);
+  EXPECT_THAT(outline(), ElementsAre(HasSubstr("ensure 0")));
+}
+
 // ---- orphans -------------------------------------------------------------------------------
 
 class Orphans : public ::testing::Test {
@@ -140,38 +171,83 @@ class Orphans : public ::testing::Test {
     node.set_node_id(node_id(0));
     node.set_instance_id(kInstance.str());
   }
-  size_t found(std::optional<const InstanceState*> state) {
-    const int all[] = {0};
-    return orphans(report_, all, [&](const InstanceId&) { return state; }, watch_).size();
+  std::string found(std::optional<const InstanceState*> state,
+                    const std::set<std::string>& ordered = {}) {
+    std::vector<int> all(static_cast<size_t>(report_.nodes_size()));
+    std::iota(all.begin(), all.end(), 0);
+    std::string out;
+    const auto find = [&](const InstanceId&) { return state; };
+    for (const SendTask& task : orphans(report_, all, find, watch_, ordered)) {
+      out += task.task.has_remove_node() ? "remove " : "quarantine ";
+    }
+    return out;
   }
   v1::HostReport report_;
   Watch watch_{kStart + kOrphanGrace, kStart};
 };
 
-TEST_F(Orphans, WhatNoInstanceHasIsRemoved) {
+TEST_F(Orphans, WhatTheLogRemovedIsRemoved) {
   Scene scene;
   scene.after_order(1, 0);
-  EXPECT_EQ(found(nullptr), 1u);
-  EXPECT_EQ(found(&scene.state()), 1u);
   scene.after(place(0, 1));
-  EXPECT_EQ(found(&scene.state()), 0u);
+  EXPECT_EQ(found(&scene.state()), "");
   scene.after(remove());
-  EXPECT_EQ(found(&scene.state()), 0u) << "its removal is under way";
+  EXPECT_EQ(found(&scene.state()), "") << "its removal is under way";
   scene.after(node_removed(0));
-  EXPECT_EQ(found(&scene.state()), 1u);
+  EXPECT_EQ(scene.state().status, InstanceStatus::deleted);
+  EXPECT_EQ(found(&scene.state()), "remove ");
+}
+
+// A log that was set back does not have the newest instances and nodes: their data stay.
+TEST_F(Orphans, WhatTheLogNeverKnewIsKept) {
+  EXPECT_EQ(found(nullptr), "quarantine ") << "the instance";
+  Scene scene;
+  scene.after_order(1, 0);
+  EXPECT_EQ(found(&scene.state()), "quarantine ") << "the node";
+  report_.mutable_nodes(0)->set_instance_id("");
+  EXPECT_EQ(found(nullptr), "quarantine ") << "not even the host knows of which instance it is";
+  report_.mutable_nodes(0)->set_quarantined(true);
+  EXPECT_EQ(found(nullptr), "") << "it is done";
+}
+
+TEST_F(Orphans, WhatAnAdministratorOrdersIsRemoved) {
+  report_.mutable_nodes(0)->set_quarantined(true);
+  EXPECT_EQ(found(nullptr, {node_id(0)}), "remove ");
+  EXPECT_EQ(found(nullptr, {node_id(1)}), "");
+  EXPECT_EQ(found(std::nullopt, {node_id(0)}), "") << "what cannot be read may be in use";
+  Scene scene;
+  scene.after_order(1, 0);
+  scene.after(place(0, 1));
+  EXPECT_EQ(found(&scene.state(), {node_id(0)}), "") << "the log has it again";
+}
+
+TEST_F(Orphans, OfManyAtOnceNoneGoesForAWhile) {
+  Scene scene;
+  scene.after_order(1, 0);
+  scene.after(place(0, 1));
+  scene.after(remove());
+  scene.after(node_removed(0));
+  const v1::NodeReport one = report_.nodes(0);
+  while (report_.nodes_size() < kManyOrphans) *report_.add_nodes() = one;
+  EXPECT_THAT(found(&scene.state()), Not(HasSubstr("quarantine")));
+  *report_.add_nodes() = one;
+  EXPECT_THAT(found(&scene.state()), Not(HasSubstr("remove")));
+  EXPECT_THAT(found(&scene.state(), {node_id(0)}), Not(HasSubstr("quarantine")));
+  watch_.now = watch_.watching_since + kOrphanBrake;
+  EXPECT_THAT(found(&scene.state()), Not(HasSubstr("quarantine")));
 }
 
 TEST_F(Orphans, AnInstanceThatCannotBeReadKeepsItsNodes) {
-  EXPECT_EQ(found(std::nullopt), 0u);
+  EXPECT_EQ(found(std::nullopt), "");
 }
 
 TEST_F(Orphans, AreLeftAloneAtFirstAndWhileTheyGo) {
   report_.mutable_nodes(0)->mutable_remove()->set_state(v1::TASK_STATE_IN_PROGRESS);
-  EXPECT_EQ(found(nullptr), 0u);
+  EXPECT_EQ(found(nullptr, {node_id(0)}), "");
   report_.mutable_nodes(0)->mutable_remove()->set_state(v1::TASK_STATE_FAILED);
-  EXPECT_EQ(found(nullptr), 1u);
+  EXPECT_EQ(found(nullptr, {node_id(0)}), "remove ");
   watch_.now -= milliseconds(1);
-  EXPECT_EQ(found(nullptr), 0u);
+  EXPECT_EQ(found(nullptr, {node_id(0)}), "");
 }
 
 // ---- reports -------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ TEST(ProvisionerSimulation, EveryLifeConverges) {
                            "switchover for a restart", "change of a node that serves", "spread"}) {
     EXPECT_GT(counts[what], 0u) << what;
   }
+  EXPECT_EQ(counts["quarantine"], 0u) << "the log knows every node that was ever ordered";
 }
 
 TEST(ProvisionerSimulation, OneSeedOneHistory) {

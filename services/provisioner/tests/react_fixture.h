@@ -174,6 +174,7 @@ class React : public ::testing::Test {
       return "record_step_failed " + c.record_step_failed().step() + " " +
              c.record_step_failed().failure().code();
     }
+    if (c.has_record_writes()) return "record_writes " + c.record_writes().why();
     if (c.has_record_objects_applied()) {
       return "record_objects_applied with " +
              std::to_string(c.record_objects_applied().failures_size()) + " failures";

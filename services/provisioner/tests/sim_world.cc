@@ -164,7 +164,8 @@ void World::deliver() {
       const auto it = std::ranges::find(states_, id, &InstanceState::id);
       return it == states_.end() ? nullptr : &*it;
     };
-    for (const SendTask& task : orphans(flight.report, all, find, {now_, watching_since_})) {
+    for (const SendTask& task : orphans(flight.report, all, find, {now_, watching_since_}, {})) {
+      if (!task.task.has_remove_node()) ++counts_["quarantine"];
       ++counts_["orphan"];
       fly({.task = task.task, .host = task.host});
     }

@@ -49,6 +49,7 @@ InstanceState full_instance() {
   InstanceState state = scene.state();
   state.nodes[1].failure = FailureNote{"disk_full", "it is full"};
   state.nodes[2].is_replacement = true;
+  state.writes_stopped_why = "disk_full";
   uint64_t version = 0;
   v1::GroupEvent event;
   auto& members = *event.mutable_group_membership_changed();
@@ -122,6 +123,7 @@ TEST(Snapshot, SmallAggregatesRoundTrip) {
   expect_all_set(to_snapshot(host));
   host.service = HostService::lost;
   host.schedulable = false;
+  host.orphans_to_remove = {"a", "b"};
   expect_round_trip(host);
 
   VersionState version{VersionId(kVersion)};

@@ -68,6 +68,8 @@ void fold(InstanceOrder& order, const v1::InstanceEvent& event) {
     case Case::kDatabaseDeleted:
     case Case::kObjectsApplied:
     case Case::kObjectNoted:
+    case Case::kWritesStopped:
+    case Case::kWritesResumed:
     case Case::BODY_NOT_SET:
       return;
   }

@@ -1,0 +1,163 @@
+// A tenant that wants the whole disk, on real servers. A GB of an order is 128 MB here, so 8 are 1.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "agent/tests/test_host.h"
+#include "base/digest.h"
+#include "runtime/random.h"
+
+namespace trunkline::agent::testing {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr uint64_t kMb = 1ull << 20;
+constexpr uint64_t kOrder = 1024 * kMb;
+constexpr char kPassword[] = "secret-hog-1";
+// Undone by a session is what only starts read-only.
+constexpr char kWriting[] = "options='-c default_transaction_read_only=off'";
+
+class DiskFullTest : public ::testing::Test {
+ protected:
+  DiskFullTest() {
+    HostOptions options = host_.options();
+    options.disk_unit_mb = 128;
+    host_.start_agent(options);
+  }
+  TestNode tenant() {
+    TestNode node = make_node(host_);
+    order_box(host_, node);
+    order_primary(host_, node);
+    v1::ApplyObjects objects;
+    objects.set_objects_version(1);
+    auto& user = *objects.add_users();
+    user.set_user_id(runtime::new_uuid());
+    user.set_name("hog");
+    user.set_scram_verifier(scram_sha256_verifier(kPassword, runtime::random_bytes(16), 4096));
+    auto& database = *objects.add_databases();
+    database.set_database_id(runtime::new_uuid());
+    database.set_name("crm");
+    database.set_owner_id(user.user_id());
+    order_objects(host_, node, objects);
+    EXPECT_TRUE(host_.await_node(node.id, [](const auto& n) {
+      return n.objects().state() == v1::TASK_STATE_SUCCEEDED && n.disk().used_bytes() > 0;
+    }));
+    return node;
+  }
+  static std::string run(const TestNode& node, const std::string& sql,
+                         const std::string& extra = kWriting) {
+    return as_client(node, "hog", kPassword, "crm", sql, extra);
+  }
+  uint64_t used(const TestNode& node) {
+    const AsNodeUser rights(find_node_user(host_.options().node_user));
+    return measure_node(host_.node(node.id)).used;
+  }
+  bool await_level(const TestNode& node, v1::DiskLevel level) {
+    return host_.await_node(node.id, [&](const auto& n) { return n.disk().level() == level; });
+  }
+
+  TestPlatform platform_;
+  TestHost host_{platform_, "host-a", "127.31.77.18"};
+};
+
+// Every way to write that a tenant has, at once and again as soon as it ends.
+TEST_F(DiskFullTest, NoSessionOutrunsTheWatch) {
+  const TestNode hog = tenant();
+  const TestNode neighbour = tenant();
+  const std::string started = value(host_, hog, "select pg_postmaster_start_time()");
+  const char* const ways[] = {
+      "create table if not exists logged(t text); insert into logged"
+      " select repeat(md5(g::text), 30) from generate_series(1, 100000000) g",
+      "create unlogged table if not exists quick(t text); insert into quick"
+      " select repeat(md5(g::text), 30) from generate_series(1, 100000000) g",
+      "create temporary table mine as"
+      " select repeat(md5(g::text), 30) t from generate_series(1, 100000000) g",
+      "set work_mem = '64kB'; select count(*) from"
+      " (select repeat(md5(g::text), 30) t from generate_series(1, 100000000) g order by 1) s",
+      "do $$ begin for i in 1..100000 loop raise log '%', repeat('x', 200000); end loop; end $$",
+      "select lo_from_bytea(0, repeat('x', 50000000)::bytea) from generate_series(1, 1000)"};
+  std::atomic<bool> over{false};
+  std::atomic<int> ended{0};
+  std::vector<std::thread> sessions;
+  for (const char* sql : ways) {
+    sessions.emplace_back([&, sql] {
+      while (!over) {
+        run(hog, sql);
+        ++ended;
+      }
+    });
+  }
+  uint64_t most = 0;
+  double longest_s = 0;
+  const auto until = Clock::now() + seconds(8);
+  while (Clock::now() < until) {
+    most = std::max(most, used(hog));
+    const auto asked = Clock::now();
+    EXPECT_EQ(run(neighbour, "select 1"), "");
+    longest_s = std::max(longest_s, std::chrono::duration<double>(Clock::now() - asked).count());
+    ::usleep(5'000);
+  }
+  over = true;
+  for (auto& session : sessions) session.join();
+  std::printf("most: %.0f MB of %.0f MB; %d statements; the neighbour waited %.3f s at most\n",
+              static_cast<double>(most) / kMb, static_cast<double>(kOrder) / kMb, ended.load(),
+              longest_s);
+  EXPECT_GT(most, kOrder / 100 * 95) << "nobody came near the limit: this tests nothing";
+  EXPECT_LT(most, kOrder + kOrder / 8);
+  EXPECT_EQ(value(host_, hog, "select pg_postmaster_start_time()"), started);
+  EXPECT_EQ(run(neighbour, "create table t as select 1"), "");
+}
+
+TEST_F(DiskFullTest, ATenantMakesRoomAndWritesAgain) {
+  const TestNode node = tenant();
+  ASSERT_EQ(run(node, "create unlogged table t(x text)"), "");
+  std::string refused;
+  while (refused.empty()) {
+    ASSERT_LT(used(node), kOrder);
+    refused = run(node,
+                  "insert into t select repeat(md5(g::text), 30) from generate_series(1, 20000) g",
+                  "");
+  }
+  EXPECT_NE(refused.find("read-only"), std::string::npos) << refused;
+  ASSERT_TRUE(host_.await_node(node.id, [](const auto& n) {
+    return n.writes().why() == "disk_full" && n.writes().since_unix_us() > 0 &&
+           n.ensure().failure().code() == "disk_full";
+  }));
+  EXPECT_EQ(run(node, "truncate t"), "");
+  ASSERT_TRUE(host_.await_node(node.id, [](const auto& n) {
+    return n.disk().level() == v1::DISK_LEVEL_ROOMY && !n.has_writes();
+  }));
+  const auto until = Clock::now() + seconds(5);
+  std::string error = "not asked";
+  while (!error.empty() && Clock::now() < until) {
+    error = run(node, "insert into t values ('x')", "");
+  }
+  EXPECT_EQ(error, "");
+}
+
+TEST_F(DiskFullTest, AHostThatTouchesItsReserveClosesItsNodes) {
+  const TestNode node = tenant();
+  HostOptions options = host_.options();
+  options.disk_reserve_mb = 1ull << 40;  // more than any disk has
+  host_.start_agent(options);
+  ASSERT_TRUE(await_level(node, v1::DISK_LEVEL_CLOSED));
+  EXPECT_TRUE(host_.newest_node(node.id).disk().host());
+  ASSERT_TRUE(host_.await_node(node.id, [](const auto& n) {
+    return n.writes().why() == "host_disk_full" && is_open(n);
+  }));
+  EXPECT_NE(run(node, "select 1").find("pg_hba.conf rejects"), std::string::npos);
+  options.disk_reserve_mb = 1;
+  host_.start_agent(options);
+  ASSERT_TRUE(await_level(node, v1::DISK_LEVEL_ROOMY));
+  ASSERT_TRUE(host_.await_node(node.id, [](const auto& n) { return !n.has_writes(); }));
+  const auto until = Clock::now() + seconds(5);
+  std::string error = "not asked";
+  while (!error.empty() && Clock::now() < until) error = run(node, "select 1");
+  EXPECT_EQ(error, "");
+}
+
+}  // namespace
+}  // namespace trunkline::agent::testing
