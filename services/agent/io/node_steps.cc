@@ -255,7 +255,9 @@ void NodeActor::start_postmaster(pid_t adopt) {
   start.pid_file = paths_.keeper_pid;
   start.door = paths_.door;
   start.hidden = context_.hidden;
-  start.kept = {paths_.dir, paths_.socket_dir};
+  // The libraries that a server loads are beside the keeper.
+  start.kept = {paths_.dir, paths_.socket_dir,
+                context_.keeper.substr(0, context_.keeper.rfind('/'))};
   start.cgroup_procs = cgroup_procs_;
   start.adopt = adopt;
   start.restarts = restarts_;
