@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
@@ -89,6 +90,20 @@ class KilledProxy(PlatformTest):
             self.await_right_nodes()
             time.sleep(1)  # as long as it is up between two kills, which the supervisor looks at
         print("refused for ms:", " ".join(f"{ms:.0f}" for ms in refused), flush=True)
+
+    def test_a_session_that_no_switchover_can_carry_is_shown(self):
+        dsn = self.customer.dsn(self.single)
+        guarded = "select count(*) from pg_settings where name = 'trunkline.own_settings'"
+        self.assertEqual(self.customer.sql(dsn, guarded), "1")
+        env = dict(os.environ, PGPASSWORD="correct horse")
+        with subprocess.Popen(["psql", "-X", "-q", dsn], env=env, text=True,
+                              stdin=subprocess.PIPE) as client:
+            client.stdin.write("listen news;\n")
+            client.stdin.flush()
+            shown = wait_for(lambda: self.customer.get(self.single["uuid"]).get("pinned_sessions"),
+                             60, "the session in the instance's document")
+            client.stdin.close()
+        self.assertEqual(shown, {"sessions": 1, "why": [{"reason": "LISTEN", "sessions": 1}]})
 
     def test_it_needs_nothing_of_the_control_plane(self):
         expected = self.leads_to(self.single, "read_write")
