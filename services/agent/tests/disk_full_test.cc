@@ -52,7 +52,9 @@ class DiskFullTest : public ::testing::Test {
     return as_client(node, "hog", kPassword, "crm", sql, extra);
   }
   uint64_t used(const TestNode& node) {
-    const AsNodeUser rights(find_node_user(host_.options().node_user));
+    NodeUser user = find_node_user(host_.options().node_user);
+    user.uid = user.gid = server_user(host_, node);
+    const AsNodeUser rights(user);
     return measure_node(host_.node(node.id)).used;
   }
   bool await_level(const TestNode& node, v1::DiskLevel level) {
