@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <stdexcept>
+#include <system_error>
 
 #include "agent/io/node_actor.h"
 #include "agent/io/node_certificate.h"
@@ -114,8 +115,12 @@ void NodeActor::observe_door() {
   const std::string wanted = door();
   if (wanted == door_) return;
   const AsNodeUser rights(user_);
-  write_file_atomically(paths_.door, wanted, 0600, false);
-  door_ = wanted;
+  try {
+    write_file_atomically(paths_.door, wanted, 0600, false);
+    door_ = wanted;
+  } catch (const std::system_error& e) {
+    spdlog::warn("node {}: who may knock stays as it was: {}", manifest_.node_id, e.what());
+  }
 }
 
 void NodeActor::remove_node() {
