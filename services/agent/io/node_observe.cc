@@ -356,7 +356,8 @@ void NodeActor::observe_slow() {
     database_sizes_ = read_database_sizes(sql());
   } catch (const PgError& e) {
     spdlog::warn("node {}: sizes: {}", manifest_.node_id, e.what());
-    drop_facts();
+    if (e.sqlstate() == kOutOfMemory) relieve_lock_table();
+    if (!is_sign_of_life(e.sqlstate())) drop_facts();
   }
 }
 
