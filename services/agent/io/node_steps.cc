@@ -434,8 +434,10 @@ void NodeActor::run_objects(bool check) {
       {paths_.socket_dir, user_.uid, manifest_.ensure->address.port}, *manifest_.objects);
   object_failures_ = in_bounds(result.failures);
   keep_notes(result.notes);
+  // What is large goes on after a look at the node. The first time the order is not done meanwhile;
+  // later it was done but for what failed, and that has failed until it is done.
   if (result.more) objects_check_at_ = Clock::now();
-  objects_applied_ = manifest_.objects->version;
+  if (!result.more || check) objects_applied_ = manifest_.objects->version;
   if (result.changes > 0) slow_check_at_ = Clock::now() + seconds(1);
   if (check && result.changes > 0) {
     spdlog::warn("node {}: {} changes by hand to users and databases put right", manifest_.node_id,
