@@ -145,7 +145,7 @@ class Session {
   bool client_ended_ = false;
   bool wants_carry_ = false;
   TieSet told_ties_;             // as the meter knows them
-  const RouteView* moved_by_ = nullptr;  // the route that a move was tried for
+  std::shared_ptr<const RouteView> moved_by_;  // the route that a move was tried for
 };
 
 }  // namespace trunkline::proxy

@@ -46,7 +46,7 @@ void Session::on_route_change() {
       return;
     case Fate::move:
       // Once a route: where it is now may turn out to be the only place.
-      if (std::exchange(moved_by_, route.get()) == route.get()) return;
+      if (std::exchange(moved_by_, route) == route) return;
       [[fallthrough]];
     case Fate::carry:
       wants_carry_ = true;

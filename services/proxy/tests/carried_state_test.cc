@@ -70,7 +70,7 @@ TEST_F(CarriedSession, settings_of_a_clients_own_go_along_however_they_were_made
   for (const std::string& sql :
        {std::string("BEGIN; SELECT set_config('app.local', 'x', true); COMMIT"),
         std::string("SET /* c */ app.tenant = 'x'"), std::string("SELECT put('a', 'it''s')"),
-        std::string("DO $$ BEGIN EXECUTE 'SET d' || 'o.x = 1'; END $$"),
+        std::string("DO $$ BEGIN EXECUTE 'SET ma' || 'de.x = 1'; END $$"),
         "SELECT " + std::string(10'000, ' ') + "set_config('late.x', 'y', false)"}) {
     EXPECT_NE(value(client, sql).substr(0, 1), "!") << sql;
   }
@@ -79,7 +79,7 @@ TEST_F(CarriedSession, settings_of_a_clients_own_go_along_however_they_were_made
   EXPECT_EQ(value(client, "SELECT current_setting('app.local')"), "");
   EXPECT_EQ(value(client, "SELECT current_setting('app.tenant')"), "x");
   EXPECT_EQ(value(client, "SELECT current_setting('fn.a')"), "it's");
-  EXPECT_EQ(value(client, "SELECT current_setting('do.x')"), "1");
+  EXPECT_EQ(value(client, "SELECT current_setting('made.x')"), "1");
   EXPECT_EQ(value(client, "SELECT current_setting('late.x')"), "y");
   // And once more.
   hold(2, 1);
