@@ -119,11 +119,11 @@ TEST(Snapshot, SmallAggregatesRoundTrip) {
   host.disk_gb = 100;
   host.images = {"postgresql-14", "postgresql-15"};
   host.service = HostService::draining;
+  host.orphans_to_remove = {"a", "b"};
   expect_round_trip(host);
   expect_all_set(to_snapshot(host));
   host.service = HostService::lost;
   host.schedulable = false;
-  host.orphans_to_remove = {"a", "b"};
   expect_round_trip(host);
 
   VersionState version{VersionId(kVersion)};
