@@ -50,6 +50,15 @@ InstanceState full_instance() {
   state.nodes[1].failure = FailureNote{"disk_full", "it is full"};
   state.nodes[2].is_replacement = true;
   state.writes_stopped_why = "disk_full";
+  for (auto& [id, user] : state.users) user.noted_at = kStart;
+  for (auto& [id, database] : state.databases) {
+    database.noted_at = kStart;
+    database.anew = 7;
+    database.locale = "C";
+    database.encoding = "UTF8";
+    database.icu_locale = "en";
+  }
+  for (auto& dropped : state.dropped_users) dropped.noted_at = kStart;
   uint64_t version = 0;
   v1::GroupEvent event;
   auto& members = *event.mutable_group_membership_changed();
