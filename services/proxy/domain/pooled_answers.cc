@@ -182,6 +182,8 @@ void PooledStatements::roll_back() {
   copying_ = false;
   unnamed_.reset();
   undo_to(awaited_.front().undo);
+  // It is gone by whatever was to replace it, too.
+  if (unnamed_is_new_) set({}, nullptr);
   if (waits_for(Awaited::Kind::query)) return;
   while (!awaited_.empty() && !waits_for(Awaited::Kind::sync)) awaited_.pop_front();
   skipping_ = awaited_.empty();
@@ -191,13 +193,9 @@ void PooledStatements::roll_back() {
 void PooledStatements::undo_to(size_t mark) {
   while (undo_.size() > mark) {
     const Change change = std::move(undo_.back());
-    // An unnamed one is gone by whatever was to replace it, too.
-    const StatementPointer before = change.name.empty() ? nullptr : change.before;
     undo_.pop_back();
-    if (before || statements_.contains(change.name)) {
-      set(change.name, before);
-      undo_.pop_back();
-    }
+    set(change.name, change.before);
+    undo_.pop_back();
   }
 }
 
@@ -228,6 +226,7 @@ void PooledStatements::take_ready(std::string& to_client) {
   skipping_ = false;
   copying_ = false;
   undo_.clear();
+  unnamed_is_new_ = false;
   if (answer_ != "I") return;
   unnamed_.reset();
   bound_ = {};

@@ -12,6 +12,9 @@ constexpr size_t kFirstLook = 256;       // of a Bind: its names
 constexpr size_t kMostNames = 16 * 1024;
 // No server knows a statement of this name: asking for it is an error, at the right place.
 constexpr char kNoStatement[] = "S trunkline: refused";
+constexpr size_t kMostAwaited = 4'000;   // a server's answers that it has not sent are fewer
+constexpr size_t kMostChanges = 10'000;  // of one flight
+constexpr size_t kKeptCapacity = 4'096;
 constexpr char kNoQuery[] = "trunkline_refuses_this_at_the_pooled_port";
 
 std::string_view body_of(const std::string& message) {
@@ -65,7 +68,7 @@ size_t PooledStatements::from_client(std::string_view bytes, std::string& to_poo
 }
 
 bool PooledStatements::may_begin(char type) const {
-  if (!in_flight_) return true;
+  if (!in_flight_) return awaited_.size() < kMostAwaited;
   return copying_ && (type == 'd' || type == 'c' || type == 'f' || type == 'S' || type == 'H');
 }
 
@@ -132,6 +135,7 @@ void PooledStatements::take_message(std::string& to_pool) {
       take_other(to_pool);
   }
   message_.clear();
+  if (message_.capacity() > kKeptCapacity) std::string().swap(message_);
 }
 
 // As it is, with what has not come yet.
@@ -162,12 +166,20 @@ void PooledStatements::refuse(Refusal why, std::string& to_pool) {
   await(Awaited::Kind::describe, std::move(error));
 }
 
+bool PooledStatements::changes_too_much() const { return undo_.size() >= kMostChanges; }
+
 void PooledStatements::set(const std::string& name, StatementPointer statement) {
   StatementPointer& now = statements_[name];
   if (now) bytes_ -= now->bytes;
   if (statement) bytes_ += statement->bytes;
-  undo_.push_back({name, std::exchange(now, std::move(statement))});
-  if (!now) statements_.erase(name);
+  StatementPointer before = std::exchange(now, std::move(statement));
+  const bool is_gone = now == nullptr;
+  if (name.empty()) {
+    unnamed_is_new_ = unnamed_is_new_ || !is_gone;
+  } else {
+    undo_.push_back({name, std::move(before)});
+  }
+  if (is_gone) statements_.erase(name);
 }
 
 void PooledStatements::forget(const PoolSql& sql) {
@@ -186,6 +198,7 @@ Refusal PooledStatements::no_room_for(const std::string& name, std::string_view 
   const auto refusal = [&](const std::string& rule) {
     return Refusal{"53400", "prepared statement \"" + name + "\": " + rule};
   };
+  if (changes_too_much()) return refusal("too many statements change before a Sync");
   if (!name.empty() && statements_.size() >= limits_.statements) {
     return refusal("a connection to the pooled port has " + std::to_string(limits_.statements) +
                    " prepared statements at most; close some (DEALLOCATE)");
@@ -208,7 +221,7 @@ void PooledStatements::take_parse(std::string& to_pool) {
   const std::string_view rest = reader.rest();
   const bool fits = message_.size() == whole;
   if (!reader.ok()) {
-    pass(to_pool);  // the server says what is wrong
+    broken_ = true;
     return;
   }
   PoolSql sql = look_at(fits ? reader.text() : rest);
@@ -342,6 +355,9 @@ void PooledStatements::take_close(std::string& to_pool) {
   close.undo = undo_.size();
   if (body.empty() || body[0] != 'S') {
     pass(to_pool);
+  } else if (changes_too_much()) {
+    refuse({"53400", "too many statements change before a Sync"}, to_pool);
+    return;
   } else {
     const std::string name(Reader(body.substr(1)).text());
     if (statements_.contains(name)) set(name, nullptr);

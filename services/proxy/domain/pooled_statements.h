@@ -30,7 +30,7 @@ class StatementTexts {
 struct PooledLimits {
   size_t statements = 2'000;
   size_t bytes = 2 << 20;      // of all texts
-  size_t a_message = 1 << 20;  // that is looked at as a whole, and kept
+  size_t a_message = 256 << 10;  // that is looked at as a whole, and kept
 };
 
 class PooledStatements {
@@ -109,6 +109,7 @@ class PooledStatements {
   void pop();
   void undo_to(size_t mark);
   void roll_back();
+  bool changes_too_much() const;
   bool waits_for(Awaited::Kind kind) const {
     return !awaited_.empty() && awaited_.front().kind == kind;
   }
@@ -117,7 +118,8 @@ class PooledStatements {
   const PooledLimits limits_;
   std::map<std::string, StatementPointer, std::less<>> statements_;
   size_t bytes_ = 0;
-  std::vector<Change> undo_;        // of the flight
+  std::vector<Change> undo_;        // of the flight; not of the unnamed one
+  bool unnamed_is_new_ = false;     // it was made in this flight
   std::deque<Awaited> awaited_;
   bool in_flight_ = false;          // Sync or a Query is not answered yet
   uint64_t flights_ = 0;            // that were answered

@@ -134,6 +134,29 @@ TEST_F(PooledStatementsTest, the_unnamed_one_outlives_its_flight) {
   EXPECT_EQ(error_of(answer(kError + kReady)), "26000");
 }
 
+TEST_F(PooledStatementsTest, the_unnamed_one_outlives_an_error_of_its_use) {
+  say(parse("", "select 1/$1") + kSync);
+  answer(kParsed + kReady);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(say(bind("", "") + execute() + kSync),
+              parse("", "select 1/$1") + bind("", "") + execute() + kSync);
+    EXPECT_EQ(answer(kParsed + kBound + kError + kReady), kBound + kError + kReady);
+  }
+}
+
+TEST_F(PooledStatementsTest, one_flight_that_never_ends_takes_no_more_than_its_bounds) {
+  std::string many;
+  for (int i = 0; i < 3'000; ++i) many += bind("", "none") + execute();
+  std::string out;
+  PooledStatements client(texts_);
+  const size_t taken = client.from_client(many, out);
+  EXPECT_LT(taken, many.size());
+  EXPECT_GT(taken, many.size() / 2);
+  std::string got;
+  client.from_pool(kError, got);
+  EXPECT_EQ(client.from_client(many, out), many.size());  // thrown away
+}
+
 TEST_F(PooledStatementsTest, a_flight_waits_for_the_one_before) {
   const std::string first = say(parse("a", "select 1") + kSync + bind("", "a") + kSync);
   EXPECT_EQ(first, parse("", "select 1") + kSync);
