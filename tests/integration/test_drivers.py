@@ -28,11 +28,12 @@ FAILOVER_ERRORS = re.compile(
 
 
 def build_go():
+    """In the way that compiles fastest: what is measured here is right or wrong."""
     subprocess.run(
-        ["go", "build", "-o", str(BUILD / "pgx"), str(HERE / "drivers.go")], check=True,
-        capture_output=True, text=True, timeout=240,
+        ["go", "build", "-gcflags=all=-N -l", "-ldflags=-s -w", "-o", str(BUILD / "pgx"),
+         str(HERE / "drivers.go")], check=True, capture_output=True, text=True, timeout=240,
         env={**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": "",
-             "GOCACHE": str(BUILD / "go-cache"), "GOTOOLCHAIN": "local"})
+             "CGO_ENABLED": "0", "GOCACHE": str(BUILD / "go-cache"), "GOTOOLCHAIN": "local"})
 
 
 def build_java():
