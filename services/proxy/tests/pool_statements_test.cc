@@ -216,7 +216,8 @@ TEST_F(PoolStatements, a_server_that_ends_in_a_transaction_is_one_error) {
   EXPECT_EQ(value(client, "BEGIN"), "");
   const std::string pid = value(client, "SELECT pg_backend_pid()");
   as_master("SELECT pg_terminate_backend(" + pid + ")");
-  EXPECT_EQ(value(client, "SELECT 1"), "!57P01");
+  // libpq reads it between two statements, where it keeps no code.
+  EXPECT_THAT(value(client, "SELECT 1"), HasSubstr("due to administrator command"));
   EXPECT_EQ(std::string(PQerrorMessage(client.get())).find("conn crashed"), std::string::npos);
 }
 
@@ -227,7 +228,7 @@ TEST_F(PoolStatements, a_pooled_session_ends_with_its_user) {
   without.set_connections(2);
   without.mutable_users(0)->set_name("another");
   proxy_->endpoints().take(without);
-  EXPECT_EQ(value(client, "SELECT 1"), "!57P01");
+  EXPECT_THAT(value(client, "SELECT 1"), HasSubstr("not the one that serves any more"));
 }
 
 TEST_F(PoolStatements, a_statement_that_waits_for_a_server_can_be_cancelled) {
