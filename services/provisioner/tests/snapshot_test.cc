@@ -54,9 +54,7 @@ InstanceState full_instance() {
   for (auto& [id, database] : state.databases) {
     database.noted_at = kStart;
     database.anew = 7;
-    database.locale = "C";
-    database.encoding = "UTF8";
-    database.icu_locale = "en";
+    database.text = {"C", "UTF8", "en"};
   }
   for (auto& dropped : state.dropped_users) dropped.noted_at = kStart;
   uint64_t version = 0;
