@@ -68,8 +68,7 @@ TEST_F(GatewayTest, ChunksCostTheirBodyAndNoMore) {
   }
   EXPECT_LT(most, 64u * 1024);
   // And not for ever.
-  std::string status;
-  for (int i = 0; i < 4000; ++i) client.send(chunk);
+  for (int i = 0; i < 1000; ++i) client.send(chunk);
   EXPECT_EQ(client.read().status, 400);
 }
 
