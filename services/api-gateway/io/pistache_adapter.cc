@@ -249,6 +249,7 @@ void Worker::receive(std::string_view bytes, const PeerPtr& peer) {
   Connection* connection = find(peer->fd());
   if (connection == nullptr) return;
   if (!connection->receive(bytes, Clock::now())) {
+    if (connection->overload(date(), Clock::now())) return serve(*connection);
     // Reading goes on in Pistache's loop: it must find an end of file, not a closed descriptor.
     ::shutdown(peer->fd(), SHUT_RDWR);
     return;

@@ -26,13 +26,15 @@ v1::Command command_of(const std::string& token_id, TimePoint from, TimePoint to
 }  // namespace
 
 RefusalCounts::RefusalCounts(CommandClient& commands, std::chrono::milliseconds window)
-    : commands_(commands), since_(runtime::now()) {
+    : commands_(commands), counts_any_(window.count() > 0), since_(runtime::now()) {
+  if (!counts_any_) return;
   ticker_ = std::make_unique<runtime::Ticker>(window, [this] { send(); });
 }
 
 void RefusalCounts::note(const Caller& caller, int status, const std::string& client_address) {
   if (status != 401 && status != 403 && status != 404) return;
   const std::lock_guard lock(mutex_);
+  if (!counts_any_) return;
   const bool room = counts_.size() < kMostTokens || counts_.contains(caller.token_id);
   Count& count = counts_[room ? caller.token_id : std::string()];
   if (room) count.caller = caller;

@@ -16,6 +16,7 @@ namespace trunkline::gateway {
 
 class RefusalCounts {
  public:
+  // A window of 0: nothing is counted.
   RefusalCounts(CommandClient& commands, std::chrono::milliseconds window);
 
   // Counts `status` if it is a refusal. A caller without a token id is one that nobody knows.
@@ -32,6 +33,7 @@ class RefusalCounts {
   void send();
 
   CommandClient& commands_;
+  const bool counts_any_;
   std::mutex mutex_;
   std::map<std::string, Count> counts_;  // by token id
   TimePoint since_;

@@ -69,6 +69,7 @@ class GatewayTest : public ::testing::Test {
     options.access_log = false;
     options.requests_per_token = 8;
     options.webhook_master = "master";
+    options.refusal_window = std::chrono::milliseconds(0);  // commands of its own would be counted
     change(options);
     server_.reset();
     if (gateway_) gateway_->stop();

@@ -59,7 +59,8 @@ TEST_F(GatewayTest, ABodyIsWaitedForOnlyOfWhoIsKnown) {
 TEST_F(GatewayTest, ChunksCostTheirBodyAndNoMore) {
   TestClient client(port());
   client.send("POST /v1/postgres/instances HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer member\r\n"
-              "Transfer-Encoding: chunked\r\n\r\n");
+              "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_EQ(client.read().status, 100);
   const std::string chunk = "1;" + std::string(200, 'x') + "\r\na\r\n";
   size_t most = 0;
   for (int i = 0; i < 2000; ++i) {
@@ -211,7 +212,8 @@ TEST_F(GatewayTest, SlowClientsAreTimedOut) {
   TestClient slow_head(port());
   slow_head.send("GET / HT");
   TestClient slow_body(port());
-  slow_body.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
+  slow_body.send("POST /v1/postgres/instances HTTP/1.1\r\nHost: x\r\n"
+                 "Authorization: Bearer member\r\nContent-Length: 10\r\n\r\nabc");
   TestClient idle(port());
   TestClient kept(port());
   kept.send(to_bytes({"GET", "/healthz", "", "", {}}));
