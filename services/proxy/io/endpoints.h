@@ -46,11 +46,11 @@ class Endpoint {
                                         std::shared_ptr<const RouteView>* seen);
   void leave(const NodeId& node);
 
-  StatementTexts& statement_texts() { return statement_texts_; }
+  StatementTexts& statement_texts() { return *statement_texts_; }
 
  private:
   const EndpointName name_;
-  StatementStore statement_texts_;
+  const std::unique_ptr<StatementTexts> statement_texts_ = make_statement_store();
   mutable std::mutex mutex_;
   std::shared_ptr<const RouteView> route_;
   std::map<NodeId, uint64_t> sessions_;

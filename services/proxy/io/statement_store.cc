@@ -4,8 +4,9 @@
 #include <unordered_map>
 
 namespace trunkline::proxy {
+namespace {
 
-struct StatementStore::Core {
+struct Core {
   explicit Core(size_t most) : most_bytes(most) {}
   const size_t most_bytes;
   std::mutex mutex;
@@ -14,7 +15,7 @@ struct StatementStore::Core {
 
   void release(const std::string* text) {
     const std::lock_guard lock(mutex);
-    bytes -= kOverhead;
+    bytes -= kStatementOverhead;
     const auto found = uses.find(*text);
     if (--found->second > 0) return;
     bytes -= found->first.size();
@@ -22,26 +23,31 @@ struct StatementStore::Core {
   }
 };
 
-StatementStore::StatementStore(size_t most_bytes)
-    : core_(std::make_shared<Core>(most_bytes)) {}
+class StatementStore : public StatementTexts {
+ public:
+  explicit StatementStore(size_t most_bytes) : core_(std::make_shared<Core>(most_bytes)) {}
 
-StatementStore::~StatementStore() = default;
+  Text keep(std::string_view text) override {
+    std::string key(text);
+    const std::lock_guard lock(core_->mutex);
+    auto found = core_->uses.find(key);
+    const bool is_new = found == core_->uses.end();
+    const size_t more = kStatementOverhead + (is_new ? key.size() : 0);
+    if (core_->bytes + more > core_->most_bytes) return nullptr;
+    core_->bytes += more;
+    if (is_new) found = core_->uses.emplace(std::move(key), 0).first;
+    ++found->second;
+    return {&found->first, [core = core_](const std::string* own) { core->release(own); }};
+  }
 
-StatementTexts::Text StatementStore::keep(std::string_view text) {
-  std::string key(text);
-  const std::lock_guard lock(core_->mutex);
-  const auto found = core_->uses.find(key);
-  const size_t more = kOverhead + (found == core_->uses.end() ? key.size() : 0);
-  if (core_->bytes + more > core_->most_bytes) return nullptr;
-  core_->bytes += more;
-  auto& kept = *(found == core_->uses.end() ? core_->uses.emplace(std::move(key), 0).first : found);
-  ++kept.second;
-  return {&kept.first, [core = core_](const std::string* own) { core->release(own); }};
-}
+ private:
+  const std::shared_ptr<Core> core_;
+};
 
-size_t StatementStore::bytes() const {
-  const std::lock_guard lock(core_->mutex);
-  return core_->bytes;
+}  // namespace
+
+std::unique_ptr<StatementTexts> make_statement_store(size_t most_bytes) {
+  return std::make_unique<StatementStore>(most_bytes);
 }
 
 }  // namespace trunkline::proxy

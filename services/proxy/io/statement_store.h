@@ -8,21 +8,10 @@
 
 namespace trunkline::proxy {
 
-class StatementStore : public StatementTexts {
- public:
-  // What a client that keeps a text costs besides it is counted, too.
-  static constexpr size_t kOverhead = 256;
-  explicit StatementStore(size_t most_bytes = 128 << 20);
-  ~StatementStore() override;
-  StatementStore(const StatementStore&) = delete;
-  StatementStore& operator=(const StatementStore&) = delete;
+inline constexpr size_t kMostStatementBytes = 128 << 20;
+// What a client that keeps a text costs besides it is counted, too.
+inline constexpr size_t kStatementOverhead = 256;
 
-  Text keep(std::string_view text) override;
-  size_t bytes() const;
-
- private:
-  struct Core;
-  const std::shared_ptr<Core> core_;
-};
+std::unique_ptr<StatementTexts> make_statement_store(size_t most_bytes = kMostStatementBytes);
 
 }  // namespace trunkline::proxy

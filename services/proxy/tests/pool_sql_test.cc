@@ -17,7 +17,8 @@ TEST(PoolSql, what_needs_a_session_of_its_own_is_refused_and_named) {
        {"LISTEN news", " \n listen news;", "-- why\nListen news", "/* a /* b */ */LISTEN news",
         "select 1; listen news", "select ';' ; LISTEN news", "select $a$;$a$; listen x",
         "select E'it\\'s;' ; listen x", "PREPARE p AS SELECT 1", "begin; prepare p as select 1",
-        "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "declare c scroll cursor with  hold for select 1",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "declare c scroll cursor with  hold for select 1",
         "select pg_advisory_lock(1)", "SELECT PG_TRY_ADVISORY_LOCK(1, 2)",
         "select pg_catalog.pg_advisory_lock_shared(5)"}) {
     EXPECT_TRUE(is_refused(text)) << text;

@@ -50,6 +50,22 @@ class PoolStatements : public ProxyFixture {
   trunkline::testing::TempDirectory folder_;
 };
 
+TEST(StatementStore, keeps_alike_texts_once_and_no_more_than_its_bound) {
+  const auto store = make_statement_store(3 * kStatementOverhead + 20);
+  auto one = store->keep("0123456789"), alike = store->keep("0123456789");
+  EXPECT_EQ(one, alike);
+  EXPECT_EQ(*one, "0123456789");
+  EXPECT_EQ(store->keep("another text"), nullptr);
+  const auto third = store->keep("9876543210");
+  ASSERT_NE(third, nullptr);
+  EXPECT_EQ(store->keep("0123456789"), nullptr);
+  one.reset();
+  EXPECT_EQ(*alike, "0123456789");
+  EXPECT_NE(store->keep("0123456789"), nullptr);
+  alike.reset();
+  EXPECT_NE(store->keep("abcdefghij"), nullptr);
+}
+
 TEST_F(PoolStatements, each_client_has_its_own_by_the_same_names) {
   const Client one = pooled(), other = pooled();
   ASSERT_EQ(prepare(one, "s", "SELECT 'one' || $1"), "") << PQerrorMessage(one.get());

@@ -322,8 +322,8 @@ TEST_F(PooledStatementsTest, memory_has_bounds_that_say_so) {
 TEST_F(PooledStatementsTest, bytes_may_be_cut_anywhere) {
   const std::string said = parse("a", "select 1") + bind("p", "a") + describe("a") +
                            execute("p") + simple_query("deallocate a");
-  const std::string answers = kParsed + kBound + kParameters + row_description("a") + kDone + kDone +
-                              kReady;
+  const std::string answers =
+      kParsed + kBound + kParameters + row_description("a") + kDone + kDone + kReady;
   std::string whole, pieces, got;
   PooledStatements first(texts_);
   first.from_client(said, whole);
