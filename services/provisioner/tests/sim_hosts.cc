@@ -128,15 +128,19 @@ bool World::primary_awaits_restart(size_t instance) const {
   return false;
 }
 
-// Where nothing goes wrong, no two nodes that served are restarted by one change at a time.
+// Where nothing goes wrong, no two nodes that serve and stay are restarted by one change at a time;
+// by a second change, while the first is under way, they may be.
 void World::look_at_change(const std::string& node, const Box& box) {
-  if (!is_calm_ || !groups_[box.instance].ever_open) return;
+  const Group& group = groups_[box.instance];
+  if (!is_calm_ || !group.ever_settled || group.changes_overlap) return;
   ++counts_["change of a node that serves"];
   for (const auto& [name, agent] : agents_) {
     for (const auto& [id, other] : agent.boxes) {
+      const Node* known = find_node(states_[box.instance], NodeId(id));
       const bool same_round = other.instance == box.instance && id != node &&
-                              other.generation == box.generation && !other.removing &&
-                              other.changed_under == groups_[box.instance].primary;
+                              other.generation == box.generation && known &&
+                              known->is_wanted() && known->created_generation > 0 &&
+                              other.changed_under == group.primary;
       if (same_round && now_ < other.done_at) violation("two nodes restart at once");
     }
   }

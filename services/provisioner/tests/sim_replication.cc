@@ -147,7 +147,7 @@ void World::run_replication(size_t instance) {
   }
   const auto staying = std::ranges::count_if(group.order, stays);
   if (group.settled || ready != group.nodes_number || staying != group.nodes_number) return;
-  group.settled = true;
+  group.settled = group.ever_settled = true;
   auto& settled = *event.mutable_group_settled();
   for (const auto& [id, leaving] : group.members) {
     if (!leaving) settled.add_node_ids(id);

@@ -108,6 +108,11 @@ void World::look_at_event(size_t instance, const v1::InstanceEvent& event) {
       event.node_removal_started().why() == kHostShared) {
     ++counts_["spread"];
   }
+  if (event.has_instance_resized()) {
+    groups_[instance].changes_overlap |= std::ranges::any_of(
+        state.nodes, [](const Node& node) { return node.is_wanted() && !node.is_up_to_date(); });
+  }
+  if (event.has_instance_activated()) groups_[instance].changes_overlap = false;
   if (event.has_instance_activated()) {
     for (const Node& node : state.nodes) {
       if (!box_is_ready(instance, node.id.str())) violation("active without a node");

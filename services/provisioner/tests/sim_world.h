@@ -120,6 +120,7 @@ class World {
     std::set<std::string> detached;
     uint32_t nodes_number = 0, sync = 0;
     bool deleting = false, deleted = false, ever_open = false, open = false, settled = false;
+    bool ever_settled = false, changes_overlap = false;
     std::string primary;
     std::string heir;  // of a switchover that has begun
     std::set<std::string> streaming;
