@@ -137,7 +137,7 @@ TEST(PostgresqlConf, StandbyFollowsByNameAndCertificate) {
 TEST(PostgresqlConf, MarkTellsTextsApart) {
   const std::string one = postgresql_conf(input(NodeRole::primary));
   ConfigInput changed = input(NodeRole::primary);
-  changed.ensure.size.ram_mb = 2048;
+  changed.size.ram_mb = 2048;
   const std::string two = postgresql_conf(changed);
   EXPECT_EQ(config_mark(one).size(), 16u);
   EXPECT_NE(config_mark(one), config_mark(two));
