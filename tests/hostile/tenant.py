@@ -53,8 +53,9 @@ class Tenant:
         self.customer.wait_object(self.path(kind, uuid))
 
     def gone(self, kind, uuid, timeout_s=60):
-        wait_for(lambda: self.platform.api("GET", self.path(kind, uuid), token=self.token)[0] == 404,
-                 timeout_s, f"{kind}/{uuid} is gone")
+        path = self.path(kind, uuid)
+        wait_for(lambda: self.platform.api("GET", path, token=self.token)[0] == 404, timeout_s,
+                 f"{kind}/{uuid} is gone")
 
     def primary(self):
         return wait_for(lambda: next((n for n in self.customer.get(self.uuid)["nodes"]
