@@ -163,5 +163,18 @@ TEST(DecimalNumbers, ReadAndShown) {
   EXPECT_EQ(parse_integer("1.5"), std::nullopt);
 }
 
+TEST(PriceList, ANameIsOneListsOwn) {
+  const PriceListFacts facts{{"one", "two"}};
+  const auto verdict_of = [&](const PriceListState& state, const std::string& name) {
+    return testing::outline(
+        decide(state, publish(0, {price("vcpu_seconds")}, "EUR", name), facts, kNow));
+  };
+  EXPECT_EQ(verdict_of(PriceListState(kId), "one"), "rejected: name_in_use (conflict)");
+  EXPECT_EQ(verdict_of(PriceListState(kId), "three"), "accepted: price_list_published");
+  const PriceListState three = after({publish(0, {price("vcpu_seconds")}, "EUR", "three")});
+  EXPECT_EQ(verdict_of(three, "two"), "rejected: name_in_use (conflict)");
+  EXPECT_EQ(verdict_of(three, "three"), "ignored");
+}
+
 }  // namespace
 }  // namespace trunkline::metering
