@@ -20,10 +20,10 @@ using std::chrono::seconds;
 constexpr milliseconds kLookForNew{1000};
 constexpr milliseconds kConnectDeadline{1000};
 constexpr seconds kAfterError{5};
-// Of a server, for all that it is asked in a round; the second begins the pauses.
+// Of a server, for all that it is asked in a round; and what is long.
 constexpr milliseconds kBudget{1500};
 constexpr milliseconds kSlow{500};
-constexpr seconds kLongestPause{300};
+constexpr seconds kLongestPause{60};
 constexpr seconds kLookForExtension{60};
 constexpr size_t kMostBytes = 400 * 1024;
 
@@ -175,9 +175,10 @@ bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, Counte
   }
 }
 
+// One that is late and answers is asked last; one that does not answer in its time has a pause.
 void StatsCollector::note_time(Server& server, Clock::duration took, bool answered) {
   server.is_slow = !answered || took > kSlow;
-  if (answered && !server.is_slow) {
+  if (answered) {
     server.pause = seconds(0);
     return;
   }
