@@ -154,8 +154,9 @@ TEST_F(IsolationTest, ClientsComeByAProxy) {
   query(host, node, "create role ann login password 'secret'");
   for (const char* how : {"sslmode=disable", "sslmode=require"}) {
     const std::string error = as_client(node, "ann", "secret", "postgres", "", how);
-    EXPECT_NE(error.find("FATAL"), std::string::npos) << error;
-    EXPECT_EQ(error.find("database \"postgres\""), std::string::npos) << error;
+    const bool is_refused = error.find("no pg_hba.conf entry") != std::string::npos ||
+                            error.find("valid client certificate") != std::string::npos;
+    EXPECT_TRUE(is_refused) << error;
   }
   // By the socket a password is asked for; the database is closed to all.
   TestNode by_socket = node;
@@ -225,7 +226,7 @@ TEST_F(IsolationTest, AnIssuerSpeaksForNoOtherHost) {
 TEST_F(IsolationTest, ANodeOfTheReleaseBeforeGetsItsOwnUserWhenItIsStartedNext) {
   TestHost host(platform_, "host-a", "127.31.80.14", UidRange{});
   const TestNode node = formed(host);
-  query(host, node, "create table t as select 1 as i");
+  query(host, node, "create table public.t as select 1 as i");
   const NodePaths paths = host.node(node.id);
   const uid_t shared = owner(paths.dir);
   const pid_t server = running_postmaster(paths.data);
@@ -248,7 +249,7 @@ TEST_F(IsolationTest, ANodeOfTheReleaseBeforeGetsItsOwnUserWhenItIsStartedNext) 
     EXPECT_EQ(owner(paths.data + file), own) << file;
   }
   EXPECT_EQ(owner("/proc/" + std::to_string(running_postmaster(paths.data))), own);
-  EXPECT_EQ(value(host, node, "select i from t"), "1");
+  EXPECT_EQ(value(host, node, "select i from public.t"), "1");
 }
 
 TEST_F(IsolationTest, AFileThatIsAlsoElsewhereIsNotGivenAway) {
