@@ -266,6 +266,8 @@ class NodeActor {
   uint64_t floor_generation_ = 0;  // EnsureSpec, and deaths, at the time
   uint32_t floor_deaths_ = 0;
   std::optional<Clock::time_point> restart_wanted_since_;
+  uint64_t size_generation_ = 0;  // EnsureSpec whose size is being tried
+  uint32_t deaths_before_ = 0;    // quick ones, that are not its own
   DiskSeen disk_;
   std::optional<EnsureSpec> disk_followed_;
   uid_t disk_followed_as_ = 0;

@@ -64,6 +64,9 @@ void NodeActor::observe_size() {
   seen_.size_untried = false;
   if (!manifest_.ensure || !manifest_.role) return;
   const EnsureSpec& ensure = *manifest_.ensure;
+  if (size_generation_ != ensure.generation) deaths_before_ = seen_.quick_deaths;
+  size_generation_ = ensure.generation;
+  deaths_before_ = std::min(deaths_before_, seen_.quick_deaths);
   if (size_is_refused(manifest_) || manifest_.proven_generation == ensure.generation) return;
   const bool accepts =
       seen_.postgres == PostgresState::open || seen_.postgres == PostgresState::recovering;
@@ -80,7 +83,8 @@ void NodeActor::observe_size() {
   const bool had_another = manifest_.proven_generation > 0 && manifest_.proven_size != ensure.size;
   if (!had_another) return;
   seen_.size_untried = true;
-  if (seen_.quick_deaths < kRefusedDeaths || seen_.files_differ || seen_.port_in_use) return;
+  const bool keeps_dying = seen_.quick_deaths - deaths_before_ >= kRefusedDeaths;
+  if (!keeps_dying || seen_.files_differ || seen_.port_in_use) return;
   {
     const AsNodeUser rights(user_);
     manifest_.refused_why = last_fatal_line(read_tail(paths_.log, kLogTail));
