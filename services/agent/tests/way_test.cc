@@ -48,6 +48,7 @@ class WayTest : public FailoverTest {
     form(sync_number);
     query(a_, one_, std::string("create role tenant login password '") + kPassword + "'");
     query(a_, one_,
+          "grant connect on database postgres to tenant;"
           "create table public.held (x int); grant all on public.held, public.t to tenant;"
           "insert into public.held values (1)");
     ASSERT_TRUE(await_value(b_, two_, "select count(*) from public.held", "1"));
