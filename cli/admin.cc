@@ -174,7 +174,7 @@ void add_orphans(CLI::App& hosts, Session& session) {
     const auto written = session.api().post(path + "/remove-orphan", {{"node", *uuid}});
     return finish_write(session, kHostFields, written, path, {});
   });
-  remove->add_option("--node", *node, "UUID of the node")->required();
+  remove->add_option("--node", *node, "as the list shows it")->required()->type_name("UUID");
 }
 
 // Made with mode 0600 before anything is in it; an existing file is not overwritten.

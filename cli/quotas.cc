@@ -22,7 +22,8 @@ std::string path_of(const std::string& project) {
 void add_project(CLI::App& command, std::string& project) {
   command.add_option("project", project,
                      "UUID, or \"default\" for every project that has none of its own")
-      ->required();
+      ->required()
+      ->type_name("UUID");
 }
 
 void add_list(CLI::App& group, Session& session) {
@@ -70,10 +71,14 @@ void add_set(CLI::App& group, Session& session) {
   auto wish = std::make_shared<Wish>();
   add_project(*command, wish->project);
   command->add_option("--instances", wish->instances,
-                      "at most so many (default: as it is, of a new one no bound)");
-  command->add_option("--cpu", wish->cpu, "of all nodes together (default: as --instances)");
-  command->add_option("--ram", wish->ram, "MB of all nodes together (default: as --instances)");
-  command->add_option("--disk", wish->disk, "GB of all nodes together (default: as --instances)");
+                      "at most so many (default: as it is, of a new one no bound)")
+      ->type_name("N");
+  command->add_option("--cpu", wish->cpu, "of all nodes together (default: as --instances)")
+      ->type_name("N");
+  command->add_option("--ram", wish->ram, "MB of all nodes together (default: as --instances)")
+      ->type_name("MB");
+  command->add_option("--disk", wish->disk, "GB of all nodes together (default: as --instances)")
+      ->type_name("GB");
   command->callback([&session, wish, command] {
     session.action = [&session, wish, command] {
       Json body = Json::object();
