@@ -1,6 +1,9 @@
 // What an open server does beside answering its agent: whether it takes new sessions, gets its WAL
 // to disk, and has room for locks.
+#include <signal.h>
 #include <spdlog/spdlog.h>
+
+#include <cstdlib>
 
 #include "agent/io/node_actor.h"
 
@@ -56,7 +59,7 @@ void NodeActor::relieve_lock_table() {
   locks_relieved_at_ = now;
   try {
     const auto rows = sql_->exec(
-        "select pid, held, pg_terminate_backend(pid) from ("
+        "select pid, held from ("
         "  select pid, count(*) as held from pg_lock_status()"
         "   join pg_stat_get_activity(null) a using (pid)"
         "   where a.backend_type = 'client backend' and a.usesysid <> 10 group by pid"
@@ -66,6 +69,9 @@ void NodeActor::relieve_lock_table() {
         "      + current_setting('max_prepared_transactions')::bigint)",
         {}, kAnswer);
     for (const auto& row : rows) {
+      const auto pid = static_cast<pid_t>(std::strtol(row.at(0).value_or("").c_str(), nullptr, 10));
+      // pg_terminate_backend() would need a lock.
+      if (signal_children({pid}, SIGTERM) == 0) continue;
       spdlog::warn("node {}: a session held {} locks, and nobody else got one: it is ended",
                    manifest_.node_id, row.at(1).value_or(""));
     }
