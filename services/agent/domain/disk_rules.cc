@@ -96,7 +96,9 @@ DiskVerdict judge_disk(const DiskState& was, const DiskLook& look) {
   const DiskLevel by_use = level_by_use(was, look, marks);
   const DiskLevel by_host = level_by_host(now, look);
   now.level = std::max(by_use, by_host);
-  now.by_host = by_host > by_use;
+  // One that the host closed stays so for a while.
+  const bool held = was.by_host && now.level == DiskLevel::closed && look.used < marks.reopen;
+  now.by_host = by_host > by_use || held;
   if (now.level != was.level) {
     now.since_ms = look.now_ms;
     now.floor = look.used;

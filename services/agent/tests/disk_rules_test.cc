@@ -142,6 +142,10 @@ TEST(ACriticalHost, ClosesAllItsNodes) {
   EXPECT_EQ(node.look(10, HostRoom::critical), DiskLevel::closed);
   EXPECT_EQ(node.end, EndSessions::all);
   EXPECT_TRUE(node.state.by_host);
+  EXPECT_EQ(node.look(10, HostRoom::critical), DiskLevel::closed);
+  EXPECT_TRUE(node.state.by_host) << "nothing has changed";
+  EXPECT_EQ(node.look(10, HostRoom::low), DiskLevel::closed);
+  EXPECT_TRUE(node.state.by_host) << "it is closed for a while";
   EXPECT_EQ(node.look(10, HostRoom::low, 4000), DiskLevel::full) << "it was the host's room";
   EXPECT_EQ(node.look(10, HostRoom::enough), DiskLevel::roomy);
 }
