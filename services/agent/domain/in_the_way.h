@@ -16,7 +16,8 @@ inline constexpr milliseconds kUrgentReplayPatience{1000};
 // Of a stop that is to be clean, from SIGTERM on.
 inline constexpr milliseconds kSessionPatience{1000};
 // And then for the server to be there again, with its standbys; after this it is stopped as it is.
-inline constexpr milliseconds kPartingAtMost{6000};
+// A switchover is given up before that, and the server goes on.
+inline constexpr milliseconds kPartingAtMost{20'000};
 // A standby that has yet to catch up, or answers no more, is not waited for in a stop.
 inline constexpr milliseconds kLaggardPatience{1000};
 inline constexpr milliseconds kSenderPatience{3500};

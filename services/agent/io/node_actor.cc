@@ -184,6 +184,7 @@ bool NodeActor::take(const Assignment& assignment) {
     manifest_.role = *role;
     new_upstream_ = true;
     fence_holds_ = false;
+    forget_parting();
     facts_at_ = {};
     closing_checkpoint_.reset();
     if (role->upstream.port != 0) {
