@@ -49,6 +49,9 @@ class ObjectTransfer : public ::testing::Test {
     order_box(host_, node_);
     order_primary(host_, node_);
     ASSERT_TRUE(host_.await_node(node_.id, is_open));
+    // Databases are made and dropped by the dozen; nothing here depends on the disk.
+    query(host_, node_, "alter system set fsync = off");
+    query(host_, node_, "select pg_reload_conf()");
   }
 
   ObjectsResult apply() {
