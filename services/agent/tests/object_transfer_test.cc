@@ -43,15 +43,40 @@ class Client {
   PGconn* connection_;
 };
 
+// One server for all, which no test leaves anything on.
+struct Server {
+  TestPlatform platform;
+  TestHost host{platform, "host-a", "127.31.77.15"};
+  TestNode node = make_node(host);
+};
+
 class ObjectTransfer : public ::testing::Test {
  protected:
-  void SetUp() override {
-    order_box(host_, node_);
-    order_primary(host_, node_);
-    ASSERT_TRUE(host_.await_node(node_.id, is_open));
+  static void SetUpTestSuite() {
+    server_ = new Server;
+    order_box(server_->host, server_->node);
+    order_primary(server_->host, server_->node);
+    ASSERT_TRUE(server_->host.await_node(server_->node.id, is_open));
     // Databases are made and dropped by the dozen; nothing here depends on the disk.
-    query(host_, node_, "alter system set fsync = off");
-    query(host_, node_, "select pg_reload_conf()");
+    query(server_->host, server_->node, "alter system set fsync = off");
+    query(server_->host, server_->node, "select pg_reload_conf()");
+  }
+  static void TearDownTestSuite() {
+    delete server_;
+    server_ = nullptr;
+  }
+  void TearDown() override {
+    for (const auto& row : query(
+             host_, node_, "select quote_ident(datname) from pg_database where oid >= 16384")) {
+      query(host_, node_, "alter database " + *row.at(0) + " is_template false");
+      query(host_, node_, "drop database " + *row.at(0) + " with (force)");
+    }
+    for (const auto& row : query(host_, node_,
+                                 "select quote_ident(rolname) from pg_roles where oid >= 16384"
+                                 " and rolname !~ '^trunkline_'")) {
+      query(host_, node_, "drop role " + *row.at(0));
+    }
+    query(host_, node_, "truncate trunkline.managed");
   }
 
   ObjectsResult apply() {
@@ -106,9 +131,9 @@ class ObjectTransfer : public ::testing::Test {
               database);
   }
 
-  TestPlatform platform_;
-  TestHost host_{platform_, "host-a", "127.31.77.15"};
-  TestNode node_ = make_node(host_);
+  static inline Server* server_ = nullptr;
+  TestHost& host_ = server_->host;
+  TestNode& node_ = server_->node;
   ObjectsSpec spec_;
 };
 
