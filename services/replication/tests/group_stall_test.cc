@@ -66,6 +66,7 @@ TEST(GroupStall, one_that_stalls_for_long_is_failed_over) {
 TEST(GroupStall, nobody_is_failed_over_to_nobody) {
   Scene s;
   s.pass(3, {0, 1, 2});
+  s.pass(3, {0});
   s.hosts.at(0).set_stalled_ms(60'000);
   const auto rules = s.pass(5, {0});
   EXPECT_EQ(s.group.state.term, 1u);
