@@ -320,7 +320,7 @@ TEST_F(CommandTest, AQuotaIsChangedOrMade) {
   api_.lay_down("POST /v1/quotas", {{201, shown, {}}});
   EXPECT_EQ(command({"quotas", "set", kId, "--ram", "4096", "--disk", "9"}).code, 0);
   EXPECT_EQ(api_.requests().back().body,
-            R"({"disk_size":9,"ram":4096,"uuid":")" + kId + R"("})");
+            R"({"ram":4096,"disk_size":9,"uuid":")" + kId + R"("})");
   EXPECT_EQ(command({"quotas", "set", kId}).code, 1);
   EXPECT_EQ(command({"quotas", "get", "shop"}).code, 1);
 }
