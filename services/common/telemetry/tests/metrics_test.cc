@@ -145,7 +145,9 @@ TEST(MetricsServer, SilentSocketsHoldUpNobody) {
   std::vector<int> silent;
   for (int i = 0; i < 200; ++i) {
     silent.push_back(connected(port));
-    if (i % 2 == 0) EXPECT_EQ(::send(silent.back(), "GET /m", 6, MSG_NOSIGNAL), 6);
+    if (i % 2 == 0) {
+      EXPECT_EQ(::send(silent.back(), "GET /m", 6, MSG_NOSIGNAL), 6);
+    }
   }
   const auto begun = std::chrono::steady_clock::now();
   for (int i = 0; i < 5; ++i) EXPECT_NE(get(port).find("200 OK"), std::string::npos);
