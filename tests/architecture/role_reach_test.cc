@@ -183,7 +183,9 @@ void take(Step step, Node& node) {
       s.receiver_ended = node.manifest.role->role == NodeRole::fenced;
       return;
     case Step::adopt: s.keeper_alive = true; return;
-    case Step::kill_without_data: return stop(s);
+    case Step::kill_without_data:
+    case Step::stop_quarantined:
+    case Step::stop_for_disk: return stop(s);
     case Step::restart:
       s.restart_pending = false;
       s.postgres = PostgresState::starting;
