@@ -265,6 +265,7 @@ class NodeActor {
   bool floor_loaded_ = false;
   uint64_t floor_generation_ = 0;  // EnsureSpec, and deaths, at the time
   uint32_t floor_deaths_ = 0;
+  Clock::time_point floor_again_at_;
   std::optional<Clock::time_point> restart_wanted_since_;
   uint64_t size_generation_ = 0;  // EnsureSpec whose size is being tried
   uint32_t deaths_before_ = 0;    // quick ones, that are not its own

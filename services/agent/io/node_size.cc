@@ -16,6 +16,7 @@ using std::chrono::seconds;
 constexpr uint32_t kRefusedDeaths = 2;
 constexpr uint32_t kRefusedTries = 5;  // so many are a failure for the control plane
 constexpr seconds kRestartPatience{20};
+constexpr seconds kFloorAgain{1};
 constexpr size_t kLogTail = 16 * 1024;
 
 }  // namespace
@@ -32,18 +33,20 @@ bool NodeActor::keeps_floor() const {
 }
 
 // pg_control has the primary's settings as far as they are replayed, so it is read again before
-// anything is made of them.
+// anything is made of them, and when replay stands at settings above its own.
 void NodeActor::observe_floor() {
   const bool has_data = seen_.data == DataState::primary || seen_.data == DataState::standby;
   if (!manifest_.ensure || !has_data || !keeps_floor()) return;
   const bool is_current = floor_loaded_ && floor_generation_ == manifest_.ensure->generation &&
                           floor_deaths_ >= seen_.quick_deaths;
-  if (!is_current) load_floor(paths_.data);
+  const bool is_short = facts_ && facts_->replay_paused && Clock::now() >= floor_again_at_;
+  if (!is_current || is_short) load_floor(paths_.data);
 }
 
 void NodeActor::load_floor(const std::string& directory) {
   if (!manifest_.ensure || !context_.templates->has_image(manifest_.ensure->image)) return;
   floor_loaded_ = true;
+  floor_again_at_ = Clock::now() + kFloorAgain;
   floor_generation_ = manifest_.ensure->generation;
   floor_deaths_ = seen_.quick_deaths;
   ChildProcess child(

@@ -48,7 +48,8 @@ select r.recovery,
       or wait_event like 'RecoveryConflict%')),
   case when r.recovery then 0 else pg_current_wal_insert_lsn() - '0/0'::pg_lsn end,
   exists (select from a where lower(wait_event)
-    in ('walsync', 'walwrite', 'walinitsync', 'walinitwrite'))
+    in ('walsync', 'walwrite', 'walinitsync', 'walinitwrite')),
+  r.recovery and pg_get_wal_replay_pause_state() = 'paused'
 from (select pg_is_in_recovery() as recovery) r)sql";
 
 uint64_t number(const std::optional<std::string>& text) {
@@ -59,7 +60,7 @@ uint64_t number(const std::optional<std::string>& text) {
 
 PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds deadline) {
   const PgRows rows = connection.exec_prepared("facts", kFactsSql, deadline);
-  if (rows.size() != 1 || rows[0].size() != 17) throw PgError("facts of an unknown shape", "");
+  if (rows.size() != 1 || rows[0].size() != 18) throw PgError("facts of an unknown shape", "");
   const PgRow& row = rows[0];
   PostgresFacts facts;
   facts.in_recovery = row[0].value_or("") == "t";
@@ -90,6 +91,7 @@ PostgresFacts read_facts(PgConnection& connection, std::chrono::milliseconds dea
   facts.replay_blocked = row[14].value_or("") == "t";
   facts.insert_lsn = number(row[15]);
   facts.wal_waited_for = row[16].value_or("") == "t";
+  facts.replay_paused = row[17].value_or("") == "t";
   return facts;
 }
 

@@ -40,6 +40,7 @@ struct PostgresFacts {
   bool end_known = false;
   int64_t upstream_silent_ms = -1;
   bool replay_blocked = false;  // a standby's replay waits for sessions of its own
+  bool replay_paused = false;   // and it stands: the primary's settings are above its own
   uint64_t insert_lsn = 0;      // of a primary: written, and maybe not on disk
   bool wal_waited_for = false;  // somebody waits for WAL to be on disk
 };

@@ -42,12 +42,14 @@ TEST_F(SettingsServerTest, TakesEveryLineOfItsFiles) {
 // A client's session could override what is only a default; these it cannot.
 TEST_F(SettingsServerTest, WhatGuardsTheHostIsOutOfATenantsReach) {
   query(host_, node_, "create role tenant login");
-  for (const char* name : {"synchronous_standby_names", "log_statement", "log_min_error_statement",
-                           "max_slot_wal_keep_size", "superuser_reserved_connections",
-                           "restart_after_crash", "wal_log_hints", "primary_conninfo"}) {
-    for (const std::string& setting :
-         {"set " + std::string(name) + " to default",
-          "alter role tenant set " + std::string(name) + " to default"}) {
+  using Setting = std::pair<const char*, const char*>;
+  for (const auto& [name, value] :
+       {Setting{"synchronous_standby_names", "''"}, Setting{"log_statement", "'none'"},
+        Setting{"log_min_error_statement", "'panic'"}, Setting{"max_slot_wal_keep_size", "1"},
+        Setting{"superuser_reserved_connections", "0"}, Setting{"restart_after_crash", "off"},
+        Setting{"wal_log_hints", "off"}, Setting{"primary_conninfo", "''"}}) {
+    const std::string set = "set " + std::string(name) + " = " + value;
+    for (const std::string& setting : {set, "alter role tenant " + set}) {
       EXPECT_THROW(query(host_, node_, "set role tenant; " + setting), PgError) << setting;
     }
   }

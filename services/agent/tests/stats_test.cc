@@ -244,6 +244,13 @@ TEST_F(StatsTest, AServerTellsHowItFares) {
     return n.server().statements_size() > 1 && n.server().statements(0).query().empty() &&
            n.server().statements(0).calls() > 0;
   }));
+  // And nobody's can make the file of them all large: beyond 32 MB they are forgotten.
+  const auto bytes_of_texts = [&] {
+    return std::stoull(value(a_, node, "select size from pg_stat_file("
+                                       "'pg_stat_tmp/pgss_query_texts.stat')"));
+  };
+  run_long_ones(12);
+  EXPECT_TRUE(await_stats(node, [&](const auto&) { return bytes_of_texts() < 34'000'000; }));
   EXPECT_GT(stats.counters().cpu_ms() + stats.counters().transactions(), 0u);
   EXPECT_GT(machine_usage().memory_mb, 0u);
 }
