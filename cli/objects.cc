@@ -145,7 +145,8 @@ void add_user_writes(CLI::App& group, Session& session) {
         return finish_write(session, kUserFields, session.api().post(collection, body), collection,
                             o.wait);
       });
-  create->add_option("--name", order->name, "letters, digits and underscores")
+  create->add_option("--name", order->name,
+                     "a letter or _ first, then letters, digits, _ and $")
       ->required()
       ->type_name("NAME");
   create->add_option("--description", order->description, "for people (default: none)")
@@ -188,7 +189,8 @@ void add_database_writes(CLI::App& group, Session& session) {
         return finish_write(session, kDatabaseFields, session.api().post(collection, body),
                             collection, o.wait);
       });
-  create->add_option("--name", order->name, "letters, digits and underscores")
+  create->add_option("--name", order->name,
+                     "a letter or _ first, then letters, digits, _ and $")
       ->required()
       ->type_name("NAME");
   create->add_option("--owner", order->owner, "name or UUID of a user")

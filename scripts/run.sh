@@ -23,7 +23,7 @@ refuse_if_running() {
 
 refuse_if_port_taken() {
   local port
-  for port in "$rest_port" "$nats_port" "$log_port"; do
+  for port in "$rest_port" "$nats_port"; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
       die "port $port on 127.0.0.1 is taken by somebody else: choose another TRUNKLINE_PORT_BASE"
     fi
@@ -45,7 +45,7 @@ refuse_if_not_executable() {
 
 refuse_if_program_missing() {
   local name programs=(supervisor gateway lookup provisioner replication metering agent keeper proxy)
-  for name in trunkline trunkline-node.so "${programs[@]/#/trunkline-}"; do
+  for name in trunkline trunkline-node.so trunkline-guard-15.so "${programs[@]/#/trunkline-}"; do
     [[ -x $bin_dir/$name ]] || die "no $name in $bin_dir: make build"
   done
 }

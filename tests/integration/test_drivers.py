@@ -24,7 +24,7 @@ JARS = ":".join(f"/usr/share/java/{name}.jar"
 # What a client may be told when its primary dies. (A driver without one says it in words.)
 FAILOVER_ERRORS = re.compile(
     r"57P0[123]|08\w{3}|40003|25006|40001"
-    r"|closed|connection|Connection|reset|EOF|terminat|refused|timeout|Timeout")
+    r"|(?i:closed|connection|reset|EOF|terminat|refused|timeout)")
 
 
 def build_go():

@@ -155,6 +155,7 @@ HostAgent::HostAgent(HostOptions options)
   obeyed_position_ = std::strtoll(read_file(obeyed_path()).value_or("0").c_str(), nullptr, 10);
   obeyed_kept_ = obeyed_position_;
   const auto [total, free] = disk_total_and_free_gb(context_.paths.host_dir);
+  shown_disk_size_.set(static_cast<double>(total) * (1 << 30));
   if (options_.cpu == 0) options_.cpu = std::max(1u, std::thread::hardware_concurrency());
   if (options_.ram_mb == 0) options_.ram_mb = machine_ram_mb();
   context_.host_ram_mb = options_.ram_mb;
@@ -224,7 +225,7 @@ std::vector<v1::NodeReport> HostAgent::node_reports() {
 
 void HostAgent::show_metrics() {
   std::map<std::string_view, double> states = {
-      {"open", 0}, {"recovering", 0}, {"starting", 0}, {"stopped", 0}};
+      {"open", 0}, {"recovering", 0}, {"starting", 0}, {"stopped", 0}, {"quarantined", 0}};
   double failing = 0, guarded = 0, lease = -1, full = 0, restarts = 0;
   for (const auto& node : node_reports()) {
     switch (node.postgres()) {
@@ -238,7 +239,7 @@ void HostAgent::show_metrics() {
         ++states["starting"];
         break;
       default:
-        ++states["stopped"];
+        ++states[node.quarantined() ? "quarantined" : "stopped"];
     }
     for (const auto* task : {&node.ensure(), &node.role(), &node.objects(), &node.remove()}) {
       if (task->state() != v1::TASK_STATE_FAILED) continue;

@@ -126,6 +126,8 @@ class HostAgent {
       "Of the lease that ends first; -1: no primary needs one."};
   telemetry::GaugeFamily shown_disk_{"trunkline_agent_disk_free_bytes",
                                      "Free space where nodes are."};
+  telemetry::GaugeFamily shown_disk_size_{"trunkline_agent_disk_bytes",
+                                          "Size of the disk that the host's nodes are on."};
   telemetry::GaugeFamily shown_full_{"trunkline_agent_nodes_disk_full",
                                      "Nodes that are read-only because their disk is full."};
   telemetry::GaugeFamily shown_restarts_{"trunkline_agent_postmaster_restarts",

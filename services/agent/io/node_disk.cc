@@ -35,7 +35,11 @@ v1::DiskLevel to_proto(DiskLevel level) {
 }
 
 const char* message_of(const DiskState& state) {
-  if (state.by_host) return "the host's disk is full; sessions that write are ended";
+  if (state.by_host) {
+    return state.level < DiskLevel::closed
+               ? "the host's disk is full; sessions that write are ended"
+               : "the host's disk is full; nobody is let in until there is room";
+  }
   switch (state.level) {
     case DiskLevel::roomy:
       return "";

@@ -223,7 +223,7 @@ struct BusMetrics {
                                  "Messages that were sent in pieces.", {"subject"}};
   telemetry::CounterFamily too_large{
       "trunkline_bus_too_large_total",
-      "Messages that were not sent because they are too large.", {"subject"}};
+      "Messages that were not sent because they are too large; the log says which."};
 };
 BusMetrics& metrics() {
   static auto* const all = new BusMetrics;
@@ -371,7 +371,7 @@ class NatsBus : public Bus {
   }
 
   [[noreturn]] static void too_large(const std::string& subject, size_t bytes, size_t most) {
-    metrics().too_large.add({kind_of(subject)});
+    metrics().too_large.add();
     const std::string what = "a message of " + std::to_string(bytes) + " bytes to " + subject +
                              " is too large: at most " + std::to_string(most);
     spdlog::error("{}", what);
