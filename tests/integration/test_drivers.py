@@ -24,7 +24,7 @@ JARS = ":".join(f"/usr/share/java/{name}.jar"
 # What a client may be told when its primary dies. (A driver without one says it in words.)
 FAILOVER_ERRORS = re.compile(
     r"57P0[123]|08\w{3}|40003|25006|40001"
-    r"|(?i:closed|connection|reset|EOF|terminat|refused|timeout)")
+    r"|(?i:closed|connection|reset|EOF|terminat|refused|timeout|another operation)")
 
 
 def build_go():
@@ -92,6 +92,10 @@ class Program:
             raise AssertionError(f"{self.name} has ended: {self.process.communicate()[1]}"
                                  ) from error
 
+    def assert_runs(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} has ended: {self.process.communicate()[1]}")
+
     def end(self):
         self.process.kill()
         self.process.communicate()
@@ -142,6 +146,8 @@ class Drivers(SurvivorTest):
         last = {}
 
         def done():
+            for program in self.programs:
+                program.assert_runs()
             last.clear()
             last.update(self.rows())
             return all(last.get(key, 0) >= before.get(key, 0) + turns for key in everyone)

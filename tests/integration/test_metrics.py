@@ -185,7 +185,8 @@ class Metrics(unittest.TestCase):
         self.use()
         metrics = self.measured(lambda m: any(
             s["calls"] >= 20 and "from t where x <" in s["query"]
-            for s in m["now"]["slow_statements"]) and m["history"]["nodes"])
+            for s in m["now"]["slow_statements"]) and m["history"]["nodes"] and all(
+                n["answers"] and n["disk_used_bytes"] for n in m["now"]["nodes"]))
         now = metrics["now"]
         self.assertEqual({n["role"] for n in now["nodes"]}, {"primary", "standby"})
         for node in now["nodes"]:

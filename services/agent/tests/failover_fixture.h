@@ -25,6 +25,14 @@ inline bool is_fenced(const v1::NodeReport& node) {
          node.role().state() == v1::TASK_STATE_SUCCEEDED;
 }
 
+// The process of a standby that replays, which stands still now; 0: there is none.
+inline pid_t freeze_replay(const TestHost& host, const TestNode& node) {
+  const pid_t pid = std::atoi(
+      value(host, node, "select pid from pg_stat_activity where backend_type = 'startup'").c_str());
+  if (pid > 0) ::kill(pid, SIGSTOP);
+  return pid;
+}
+
 class FailoverTest : public ::testing::Test {
  protected:
   TestPlatform platform_;

@@ -287,10 +287,8 @@ TEST_F(FailoverTest, ServerThatDiesBeforeItsPromotionTakesEffectIsPromotedAgain)
   order_fenced(b_, two_, 2, 2);
   ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
   const std::string old_rows = rows(b_, two_);
-  const pid_t startup = std::atoi(
-      value(b_, two_, "select pid from pg_stat_activity where backend_type = 'startup'").c_str());
+  const pid_t startup = freeze_replay(b_, two_);
   ASSERT_GT(startup, 0);
-  ::kill(startup, SIGSTOP);
   order_role(b_, two_, primary(3, 2, {one_.id}, 0, 3));
   const auto until = Clock::now() + seconds(30);
   while (!keeper(b_, two_)->held && Clock::now() < until) ::usleep(1000);

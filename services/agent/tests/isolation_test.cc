@@ -116,12 +116,7 @@ TEST_F(IsolationTest, ANodesUserReachesNothingOfAnybodyElse) {
   EXPECT_NE(user_of(host, formed(host)).uid, thief.uid);
 }
 
-TEST_F(IsolationTest, OnlyPeersOfItsGroupCopyANode) {
-  TestHost host(platform_, "host-a", "127.31.80.12");
-  const TestNode peer = formed(host);
-  const TestNode stranger = formed(host);
-  const TestNode node = make_node(host);
-  order_box(host, node);
+v1::AssignRole primary_beside(const TestNode& peer) {
   v1::AssignRole role;
   role.set_generation(1);
   role.set_term(1);
@@ -129,6 +124,16 @@ TEST_F(IsolationTest, OnlyPeersOfItsGroupCopyANode) {
   role.add_standby_node_ids(peer.id);
   role.add_peers()->set_node_id(peer.id);
   role.mutable_peers(0)->set_host("host-a");
+  return role;
+}
+
+TEST_F(IsolationTest, OnlyPeersOfItsGroupCopyANode) {
+  TestHost host(platform_, "host-a", "127.31.80.12");
+  const TestNode peer = formed(host);
+  const TestNode stranger = formed(host);
+  const TestNode node = make_node(host);
+  order_box(host, node);
+  v1::AssignRole role = primary_beside(peer);
   order_role(host, node, role);
   ASSERT_TRUE(host.await_node(node.id, is_open));
   EXPECT_EQ(copies(host, node, peer), "");
@@ -178,14 +183,7 @@ TEST_F(IsolationTest, WhoIsNotExpectedAtThePortTakesNoPlace) {
   const TestNode peer = formed(host);
   const TestNode node = make_node(host);
   order_box(host, node, 1, 256);
-  v1::AssignRole role;
-  role.set_generation(1);
-  role.set_term(1);
-  role.set_role(v1::ROLE_PRIMARY);
-  role.add_standby_node_ids(peer.id);
-  role.add_peers()->set_node_id(peer.id);
-  role.mutable_peers(0)->set_host("host-a");
-  order_role(host, node, role);
+  order_role(host, node, primary_beside(peer));
   ASSERT_TRUE(host.await_node(node.id, is_open));
   NodeUser stranger;
   stranger.uid = stranger.gid = 4711;

@@ -98,9 +98,8 @@ TEST_F(WayTest, PromotionThatIsHeldUpIsWithdrawnWhenAnotherTermBegins) {
   form(0);
   order_fenced(b_, two_, 2, 2);
   ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
-  const pid_t startup = std::atoi(
-      value(b_, two_, "select pid from pg_stat_activity where backend_type = 'startup'").c_str());
-  ::kill(startup, SIGSTOP);
+  const pid_t startup = freeze_replay(b_, two_);
+  ASSERT_GT(startup, 0);
   order_role(b_, two_, primary(3, 2, {one_.id}, 0, 3));
   ASSERT_TRUE(b_.await_node(two_.id, [](const auto& n) { return n.role().step() == "promoting"; }));
   const auto start = Clock::now();
@@ -118,10 +117,8 @@ TEST_F(WayTest, HeirThatDiesBeforeItsPromotionTakesEffectIsPromotedPastNumbersOf
   order_fenced(b_, two_, 2, 5);
   ASSERT_TRUE(b_.await_node(two_.id, is_fenced));
   const std::string old_rows = rows(b_, two_);
-  const pid_t startup = std::atoi(
-      value(b_, two_, "select pid from pg_stat_activity where backend_type = 'startup'").c_str());
+  const pid_t startup = freeze_replay(b_, two_);
   ASSERT_GT(startup, 0);
-  ::kill(startup, SIGSTOP);
   order_role(b_, two_, primary(3, 5, {one_.id}, 0, 3));
   const std::string borrowed = b_.node(two_.id).data + "/pg_wal/00000004.history";
   const auto until = Clock::now() + seconds(30);

@@ -164,7 +164,7 @@ MetricValues node_values(const v1::NodeStats& now, const v1::NodeStats* before,
       of_server(whole(s.slot_retained_bytes())),
       counted(growth(c.wal_bytes(), b.wal_bytes())),
       of_server(whole(s.wal_dir_mb()) * kMiB),
-      whole(c.used_mb()) * kMiB,
+      c.used_mb() > 0 ? std::optional(whole(c.used_mb()) * kMiB) : std::nullopt,  // not looked yet
       counted(growth(c.read_bytes(), b.read_bytes())),
       counted(growth(c.write_bytes(), b.write_bytes())),
       counted(growth(c.cpu_ms(), b.cpu_ms()) / 1000),

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 
 DRIVER, HOST, PORT, POOLED_PORT, ENDPOINT, USER, DATABASE = sys.argv[1:8]
 PASSWORD = os.environ["PGPASSWORD"]
@@ -60,6 +61,13 @@ def psycopg_client(way, client):
         time.sleep(PAUSE_S)
 
 
+def asyncpg_errors():
+    """The last is what it says when an answer and a FATAL after it come at once."""
+    import asyncpg
+    return (OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+            asyncpg.InternalClientError)
+
+
 async def asyncpg_client(way, client):
     import asyncpg
     conn, n = None, 0
@@ -77,8 +85,7 @@ async def asyncpg_client(way, client):
                 await conn.execute("insert into driven values ($1, $2, $3, $4)", DRIVER, way,
                                    client, n)
             seen[way]["acknowledged"] += 1
-        except (OSError, asyncio.TimeoutError, asyncpg.PostgresError,
-                asyncpg.InterfaceError) as error:
+        except asyncpg_errors() as error:
             failed(way, error)
             if conn is not None:
                 conn.terminate()
@@ -107,9 +114,18 @@ async def sqlalchemy_client(way, client):
                                             "n": n})
                 await conn.commit()
             seen[way]["acknowledged"] += 1
-        except (OSError, asyncio.TimeoutError, exc.SQLAlchemyError) as error:
+        except (exc.SQLAlchemyError, *asyncpg_errors()) as error:  # not all of them are wrapped
             failed(way, error)
         await asyncio.sleep(PAUSE_S)
+
+
+def to_the_end(client_of, *arguments):
+    """What a client did not expect ends the program."""
+    try:
+        client_of(*arguments)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def run_async(client_of):
@@ -121,11 +137,12 @@ def run_async(client_of):
 def main():
     clear()
     if DRIVER == "psycopg":
-        threads = [threading.Thread(target=psycopg_client, args=(way, client), daemon=True)
+        threads = [threading.Thread(target=to_the_end, args=(psycopg_client, way, client),
+                                    daemon=True)
                    for way in PORTS for client in (1, 2)]
     else:
         client_of = {"asyncpg": asyncpg_client, "sqlalchemy": sqlalchemy_client}[DRIVER]
-        threads = [threading.Thread(target=run_async, args=(client_of,), daemon=True)]
+        threads = [threading.Thread(target=to_the_end, args=(run_async, client_of), daemon=True)]
     for thread in threads:
         thread.start()
     print("ready", flush=True)
