@@ -1,6 +1,7 @@
-// What a role owns in one database goes to another role. Nothing goes to a superuser, and code that
-// would run with the new owner's rights is disarmed on the way: it becomes the property of
-// `trunkline_disarmed`, which has no rights and cannot log in. docs/adr/0070-what-a-user-leaves.md
+// What a role owns in one database goes to another role. Nothing goes to a superuser, and what
+// would run with the new owner's rights is disarmed on the way: routines raise, views belong to a
+// role without rights, and data that others' code can reach to a role that owns nothing else.
+// docs/adr/0070-what-a-user-leaves.md
 #pragma once
 
 #include <chrono>
@@ -13,11 +14,15 @@
 
 namespace trunkline::agent {
 
+// Heir of what is left where no tenant gets in; on nodes of a release before also the owner of code
+// that runs. What has a role of its own belongs to `trunkline_disarmed_<database>_<table>`.
 inline constexpr char kDisarmedRole[] = "trunkline_disarmed";
+inline constexpr char kDisarmedViewsRole[] = "trunkline_disarmed_views";
 
 enum class TransferKind {
   left_behind,  // its owner is to be dropped
   handed_over,  // the database has a new owner, and the former one lives on
+  disarmed_before,  // by a release that left code running as kDisarmedRole: `role` is that one
 };
 
 struct TransferResult {
@@ -28,9 +33,11 @@ struct TransferResult {
   std::vector<std::string> left;  // what could not be moved, with the reason; the rest was
 };
 
-// Makes the role that disarmed code belongs to, and takes away what it was given. `sql` is a
+// Makes the roles that disarmed things belong to, and takes away what they were given. `sql` is a
 // session in database `postgres`.
-void ensure_disarmed_role(PgConnection& sql);
+void ensure_disarmed_roles(PgConnection& sql);
+// Those of single tables that are gone.
+void drop_empty_disarmed_roles(PgConnection& sql);
 
 // In the database of `there`, a platform's session of its own. In batches that are a transaction
 // each; one object that fails leaves the others. Disarms first: while that is not done nothing

@@ -30,6 +30,15 @@ constexpr char kSessionSql[] =
 
 constexpr char kLockSql[] = "select pg_advisory_lock(5461002)";
 
+// Calls that had begun go on as the role that is dropped, and may have made what is not disarmed.
+constexpr char kNoCodeMoved[] = R"sql(do $$ begin
+  if exists (select from pg_proc where xmin = pg_current_xact_id()::xid)
+      or exists (select from pg_class where xmin = pg_current_xact_id()::xid
+                 and relkind in ('r', 'p', 'f', 'v', 'm')) then
+    raise exception 'more was made meanwhile' using errcode = '55006';
+  end if;
+end $$)sql";
+
 // A step that cannot be done now; tried again with the next look.
 class StepFailed : public std::runtime_error {
  public:
@@ -72,6 +81,31 @@ class Applier {
       allow_one_id_for_two_kinds(sql_);
       do_step(step, owners);
     }
+  }
+
+  // Nodes of a release before have code that runs as kDisarmedRole. True: call again.
+  bool disarm_what_a_release_before_left() {
+    drop_empty_disarmed_roles(sql_);
+    const auto until = Clock::now() + kTransferTime;
+    bool more = false;
+    for (const PgRow& row :
+         sql_.exec("select d.datname, o.rolname, m.id from pg_database d join pg_roles o on"
+                   " o.oid = d.datdba and not o.rolsuper join trunkline.managed m on"
+                   " m.kind = 'database' and m.name = d.datname where d.datallowconn and"
+                   " d.oid in (select s.dbid from pg_shdepend s join pg_roles r on"
+                   " r.oid = s.refobjid where s.refclassid = 'pg_authid'::regclass and"
+                   " s.deptype = 'o' and r.rolname = $1) order by 1",
+                   {kDisarmedRole})) {
+      try {
+        ensure_disarmed_roles(sql_);
+        transfer({.key = {ObjectKind::database, *row.at(2)}}, *row.at(0), kDisarmedRole,
+                 *row.at(1), TransferKind::disarmed_before, until);
+      } catch (const StepFailed& e) {
+        more = more || e.more();
+        spdlog::warn("what was disarmed before: {}", e.what());
+      }
+    }
+    return more;
   }
 
   std::vector<ObjectNote> take_notes() { return std::move(notes_); }
@@ -173,7 +207,7 @@ class Applier {
     run("alter database " + quote_identifier(step.name) + " owner to " +
         quote_identifier(step.other));
     if (!step.was.empty()) {
-      ensure_disarmed_role(sql_);
+      ensure_disarmed_roles(sql_);
       const auto former = sql_.exec("select oid from pg_roles where rolname = $1", {step.was});
       if (!former.empty()) locks_.end_sessions({*former[0].at(0)}, step.name);
       transfer(step, step.name, step.was, step.other, TransferKind::handed_over,
@@ -200,10 +234,10 @@ class Applier {
                                                std::to_string(result.left.size()) +
                                                " objects, the first: " + result.left[0]);
       }
-      if (kind == TransferKind::handed_over) return;
+      if (kind != TransferKind::left_behind) return;
       // Whatever the statements above do not know; no database is among it (see drop_role()).
-      locks_.run(there, "reassign owned by " + quote_identifier(role) + " to " +
-                            quote_identifier(heir));
+      locks_.run(there, "begin; reassign owned by " + quote_identifier(role) + " to " +
+                            quote_identifier(heir) + "; " + kNoCodeMoved + "; commit");
       locks_.run(there, "drop owned by " + quote_identifier(role));
     } catch (const PgError& e) {
       throw StepFailed(e.sqlstate().empty() ? "connection_refused" : "sql_" + e.sqlstate(),
@@ -216,7 +250,7 @@ class Applier {
     if (result.disarmed_count == 0) return;
     notes_.push_back({.key = key, .what = "disarmed",
                       .detail = "code of " + role + " in database " + database +
-                                " runs with nobody's rights now, or is switched off",
+                                " does not run any more, or with nobody's rights",
                       .items = result.disarmed,
                       .count = static_cast<uint32_t>(result.disarmed_count),
                       .seen_unix_us = to_unix_us(runtime::now())});
@@ -244,7 +278,7 @@ class Applier {
   // then the role stays, without a way in.
   void drop_role(const ObjectStep& step, const std::map<std::string, std::string>& owners) {
     const std::string name = quote_identifier(step.name);
-    ensure_disarmed_role(sql_);
+    ensure_disarmed_roles(sql_);
     take_away_access(step.name);
     for (const PgRow& row : sql_.exec("select datname from pg_database where datdba ="
                                       " $1::text::regrole",
@@ -326,6 +360,7 @@ ObjectsResult apply_objects(const ServerAddress& server, const ObjectsSpec& want
   Applier applier(server);
   ObjectsPlan plan = plan_objects(wanted, applier.look());
   ObjectsResult result;
+  result.more = applier.disarm_what_a_release_before_left();
   result.failures = std::move(plan.failures);
   result.notes = std::move(plan.notes);
   for (ObjectNote& note : result.notes) note.seen_unix_us = to_unix_us(runtime::now());
