@@ -31,8 +31,8 @@ inline constexpr seconds kReportFresh{10};
 inline constexpr seconds kRemovalGrace{1};
 // A node nobody knows of is left alone for this long after the provisioner began to watch.
 inline constexpr seconds kOrphanGrace{5};
-// Of a host that has more nodes than this that were removed meanwhile, and that are a greater part of
-// all, they are kept for so long after the provisioner began to watch: the log may be the wrong one.
+// Nodes of a host that were removed meanwhile are kept, if they are more than so many and more than
+// so great a part, for so long after the provisioner began to watch: the log may be the wrong one.
 inline constexpr int kManyOrphans = 5;
 inline constexpr int kManyOrphansPercent = 5;
 inline constexpr seconds kOrphanBrake{3600};
