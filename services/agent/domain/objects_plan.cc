@@ -1,6 +1,5 @@
 #include "agent/domain/objects_plan.h"
 
-#include <cstdlib>
 #include <set>
 
 #include "agent/domain/sql_text.h"
@@ -10,14 +9,11 @@
 namespace trunkline::agent {
 namespace {
 
-constexpr unsigned long kFewestIterations = 4096;
-constexpr unsigned long kMostIterations = 1'000'000;
+constexpr uint32_t kFewestIterations = 4096;
 
 // One that a client can be asked to prove: not weaker than the platform's own, nor ruinous.
 bool is_adoptable(const std::string& verifier) {
-  if (!is_scram_sha256_verifier(verifier)) return false;
-  const unsigned long n = std::strtoul(verifier.c_str() + verifier.find('$') + 1, nullptr, 10);
-  return n >= kFewestIterations && n <= kMostIterations;
+  return is_scram_sha256_verifier(verifier) && scram_iterations(verifier) >= kFewestIterations;
 }
 
 ObjectKey user_key(const std::string& id) {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "agent/domain/sql_text.h"
+#include "base/digest.h"
 #include "base/ids.h"
 
 namespace trunkline::agent {
@@ -42,7 +43,8 @@ std::vector<SeenRole> look_at_roles(PgConnection& sql) {
        sql.exec("select a.rolname, a.rolcanlogin, a.rolsuper, a.rolcreaterole, a.rolcreatedb,"
                 " a.rolreplication, a.rolbypassrls, a.rolconnlimit <> -1 or "
                 "coalesce(a.rolvaliduntil, 'infinity') <> 'infinity',"
-                " coalesce(a.rolpassword, '') from pg_authid a where a.rolname !~ '^pg_'")) {
+                " coalesce(left(a.rolpassword, " + std::to_string(kMostVerifierBytes + 1) +
+                "), '') from pg_authid a where a.rolname !~ '^pg_'")) {
     out.push_back({*r[0], *r[1] == "t", *r[2] == "t", *r[3] == "t", *r[4] == "t", *r[5] == "t",
                    *r[6] == "t", *r[7] == "t", *r[8], {}});
   }

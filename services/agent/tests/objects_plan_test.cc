@@ -248,6 +248,8 @@ TEST(ObjectsPlan, ObjectsGoWithAnOrderedOwnerOnly) {
 
 TEST(ObjectsPlan, APasswordOfSqlIsToBeAdoptedIfItCanBe) {
   const std::string theirs = scram_sha256_verifier("theirs-1", "0123456789abcdef", 4096);
+  const std::string huge = scram_sha256_verifier("theirs-1", std::string(27'000'000, 's'), 4096);
+  const std::string slow = "SCRAM-SHA-256$1000001" + theirs.substr(theirs.find(':'));
   const std::string weak = scram_sha256_verifier("theirs-1", "0123456789abcdef", 1);
   struct Row {
     const char* what;
@@ -263,6 +265,10 @@ TEST(ObjectsPlan, APasswordOfSqlIsToBeAdoptedIfItCanBe) {
       {"changed by SQL, and ordered anew", theirs, "v0", "alter role ann; "},
       {"adopted", "v1", theirs, "note user ann; "},
       {"too weak", weak, "v1", "alter role ann; "},
+      {"too slow", slow, "v1", "alter role ann; "},
+      {"of any size", huge, "v1", "alter role ann; "},
+      {"of any size, as far as it is read", huge.substr(0, kMostVerifierBytes + 1), "v1",
+       "alter role ann; "},
       {"md5", "md5c6b5a4", "v1", "alter role ann; "},
       {"none", "", "v1", "alter role ann; "},
       {"changed in a release before", theirs, "", "alter role ann; "},

@@ -207,6 +207,29 @@ TEST_F(ObjectsTest, WhatATenantBreaksIsPutRight) {
   EXPECT_EQ(as_client(node_, "ann", "other-password-9", "shop"), "");
 }
 
+// PostgreSQL takes a salt of any size, and what is reported goes to all.
+TEST_F(ObjectsTest, AVerifierOfAnySizeIsPutBackAndInNoReport) {
+  const std::string ann = add_user("ann", "secret-ann-1");
+  add_database("shop", ann);
+  apply();
+  const std::string huge =
+      scram_sha256_verifier("other-password-9", std::string(3'000'000, 's'), 4096);
+  ASSERT_EQ(as_client(node_, "ann", "secret-ann-1", "shop",
+                      "alter role ann password '" + huge + "'"),
+            "");
+  ASSERT_EQ(db("select length(rolpassword) > 4000000 from pg_authid where rolname = 'ann'"), "t");
+  EXPECT_TRUE(host_.await_node(node_.id, [](const auto& n) {
+    for (const auto& seen : n.object_notes()) {
+      EXPECT_EQ(seen.scram_verifier(), "");
+      if (seen.note().what() == "drifted") return true;
+    }
+    return false;
+  }));
+  EXPECT_LT(host_.newest().ByteSizeLong(), 20'000u);
+  EXPECT_EQ(db("select rolpassword from pg_authid where rolname = 'ann'"),
+            objects_.users(0).scram_verifier());
+}
+
 TEST_F(ObjectsTest, OneFailureIsReportedAndTheOthersAreDone) {
   const std::string ann = add_user("ann", "secret-ann-1");
   add_database("shop", ann);

@@ -4,10 +4,13 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
+#include <charconv>
 #include <stdexcept>
 
 namespace trunkline {
 namespace {
+
+constexpr std::string_view kScheme = "SCRAM-SHA-256$";
 
 const unsigned char* bytes(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
@@ -77,28 +80,35 @@ std::string scram_sha256_verifier(std::string_view password, std::string_view sa
   }
   const std::string stored_key = sha256(hmac_sha256(salted, "Client Key"));
   const std::string server_key = hmac_sha256(salted, "Server Key");
-  return "SCRAM-SHA-256$" + std::to_string(iterations) + ":" + base64(salt) + "$" +
+  return std::string(kScheme) + std::to_string(iterations) + ":" + base64(salt) + "$" +
          base64(stored_key) + ":" + base64(server_key);
 }
 
 bool is_scram_sha256_verifier(std::string_view text) {
-  constexpr std::string_view kScheme = "SCRAM-SHA-256$";
-  if (!text.starts_with(kScheme)) return false;
-  text.remove_prefix(kScheme.size());
-  const size_t colon = text.find(':');
+  if (text.size() > kMostVerifierBytes || !text.starts_with(kScheme)) return false;
+  const uint32_t iterations = scram_iterations(text);
+  if (iterations == 0 || iterations > kMostIterations) return false;
+  text.remove_prefix(text.find(':') + 1);
   const size_t dollar = text.find('$');
-  if (colon == 0 || colon > 9 || dollar == std::string_view::npos || dollar < colon) return false;
-  for (char c : text.substr(0, colon)) {
-    if (c < '0' || c > '9') return false;
-  }
-  const auto salt = unbase64(text.substr(colon + 1, dollar - colon - 1));
+  if (dollar == std::string_view::npos) return false;
+  const auto salt = unbase64(text.substr(0, dollar));
+  if (!salt || salt->empty() || salt->size() > kMostSaltBytes) return false;
   const std::string_view keys = text.substr(dollar + 1);
-  const size_t second_colon = keys.find(':');
-  if (!salt || salt->empty() || second_colon == std::string_view::npos) return false;
-  const auto stored = unbase64(keys.substr(0, second_colon));
-  const auto server = unbase64(keys.substr(second_colon + 1));
+  const size_t colon = keys.find(':');
+  if (colon == std::string_view::npos) return false;
+  const auto stored = unbase64(keys.substr(0, colon));
+  const auto server = unbase64(keys.substr(colon + 1));
   return stored && server && stored->size() == SHA256_DIGEST_LENGTH &&
          server->size() == SHA256_DIGEST_LENGTH;
+}
+
+uint32_t scram_iterations(std::string_view verifier) {
+  if (!verifier.starts_with(kScheme)) return 0;
+  uint32_t iterations = 0;
+  const char* end = verifier.data() + verifier.size();
+  const auto [behind, error] =
+      std::from_chars(verifier.data() + kScheme.size(), end, iterations);
+  return error == std::errc() && behind != end && *behind == ':' ? iterations : 0;
 }
 
 }  // namespace trunkline

@@ -75,5 +75,28 @@ TEST(Scram, VerifierOfTheRfcExample) {
   EXPECT_FALSE(is_scram_sha256_verifier("pencil"));
 }
 
+TEST(Scram, AVerifierHasBounds) {
+  const auto of = [](size_t salt, int iterations) {
+    std::string text = scram_sha256_verifier("pencil", std::string(salt, 's'), 1);
+    return text.replace(text.find('$') + 1, 1, std::to_string(iterations));
+  };
+  EXPECT_EQ(scram_iterations(of(16, 4096)), 4096u);
+  EXPECT_EQ(scram_iterations("SCRAM-SHA-256$4096"), 0u);
+  EXPECT_EQ(scram_iterations("SCRAM-SHA-256$-1:"), 0u);
+  EXPECT_EQ(scram_iterations("SCRAM-SHA-256$99999999999:"), 0u);
+  EXPECT_TRUE(is_scram_sha256_verifier(of(1, 1)));
+  EXPECT_TRUE(is_scram_sha256_verifier(of(kMostSaltBytes, kMostIterations)));
+  EXPECT_LE(of(kMostSaltBytes, kMostIterations).size(), kMostVerifierBytes);
+  EXPECT_FALSE(is_scram_sha256_verifier(of(0, 4096)));
+  EXPECT_FALSE(is_scram_sha256_verifier(of(kMostSaltBytes + 1, 4096)));
+  EXPECT_FALSE(is_scram_sha256_verifier(of(36'000'000, 4096)));
+  EXPECT_FALSE(is_scram_sha256_verifier(of(16, 0)));
+  EXPECT_FALSE(is_scram_sha256_verifier(of(16, kMostIterations + 1)));
+  EXPECT_FALSE(is_scram_sha256_verifier(of(16, 4096) + std::string(kMostVerifierBytes, '=')));
+  std::string zeros = of(16, 4096);
+  zeros.insert(zeros.find('$') + 1, std::string(kMostVerifierBytes, '0'));
+  EXPECT_FALSE(is_scram_sha256_verifier(zeros));
+}
+
 }  // namespace
 }  // namespace trunkline
