@@ -13,11 +13,13 @@
 #include <stdexcept>
 #include <utility>
 
+#include "agent/domain/report_text.h"
 #include "agent/io/node_log.h"
 #include "agent/io/task_codec.h"
 #include "agent/keeper/proc_scan.h"
 #include "base/host_name.h"
 #include "base/ids.h"
+#include "bus/too_large.h"
 #include "runtime/random.h"
 #include "trunkline/v1/lease.pb.h"
 
@@ -411,7 +413,7 @@ void HostAgent::run_reports() {
     reap_finished();
     try {
       keep_obeyed_position();
-      send_(report());
+      send_report();
       reports_sent_.add();
       if (std::exchange(report_lost_, false)) spdlog::info("reports are sent again");
     } catch (const std::exception& e) {
@@ -419,6 +421,22 @@ void HostAgent::run_reports() {
       if (!std::exchange(report_lost_, true)) spdlog::warn("reports are not sent: {}", e.what());
     }
     lock.lock();
+  }
+}
+
+// A host that says nothing is taken for dead: what is too large goes with fewer words.
+void HostAgent::send_report() {
+  v1::HostReport out = report();
+  try {
+    send_(out);
+    if (std::exchange(report_cut_, false)) spdlog::info("reports are sent with all their words");
+  } catch (const bus::MessageTooLarge& e) {
+    reports_cut_.add();
+    if (!std::exchange(report_cut_, true)) {
+      spdlog::error("reports are sent without notes and failures' texts: {}", e.what());
+    }
+    leave_out_words(&out);
+    send_(out);
   }
 }
 
@@ -463,6 +481,7 @@ v1::HostReport HostAgent::report() {
   out.set_cgroup_note(cgroups_->note());
   out.set_nodes_apart(users_->isolates());
   out.set_nodes_apart_note(apart_note_);
+  bound_texts(&out);  // nodes' are
   const std::lock_guard lock(mutex_);
   out.set_obeyed_position(obeyed_position_);
   for (const auto& [id, node] : nodes_) *out.add_nodes() = node->report();

@@ -56,7 +56,8 @@ class HostAgent {
   ~HostAgent();
 
   // Takes up the nodes that were assigned before, and sends reports: every 0.4 s, and within
-  // milliseconds of a change. `send` may throw; the next report is sent anyway.
+  // milliseconds of a change. `send` may throw; the next report is sent anyway. After a
+  // bus::MessageTooLarge it is called again with less.
   void start(SendReport send);
   // Counts and sends statistics every `interval`, from a thread of its own. After start().
   void start_stats(StatsCollector::Send send, std::chrono::milliseconds interval);
@@ -72,6 +73,7 @@ class HostAgent {
 
  private:
   void run_reports();
+  void send_report();
   void reap_finished();
   void sweep();
   NodeActor* node_for(const std::string& node_id, const Assignment& assignment);
@@ -135,7 +137,11 @@ class HostAgent {
   telemetry::CounterFamily reports_sent_{"trunkline_agent_reports_total", "Reports sent."};
   telemetry::CounterFamily reports_lost_{"trunkline_agent_reports_lost_total",
                                          "Reports that could not be sent."};
-  bool report_lost_ = false;  // the last one; of the reporting thread
+  telemetry::CounterFamily reports_cut_{
+      "trunkline_agent_reports_cut_total",
+      "Reports too large for the bus, sent without notes and failures' texts."};
+  bool report_lost_ = false;  // the last one; of the reporting thread, as the next
+  bool report_cut_ = false;
   std::unique_ptr<telemetry::ScrapeHook> hook_;
 };
 

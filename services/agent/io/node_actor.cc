@@ -9,12 +9,9 @@
 
 #include "agent/domain/log_text.h"
 #include "agent/domain/retry_backoff.h"
-#include "base/utf8.h"
 
 namespace trunkline::agent {
 namespace {
-
-constexpr size_t kFailureText = 600;  // bytes
 
 using std::chrono::milliseconds;
 
@@ -262,7 +259,7 @@ void NodeActor::settle(const Decision& decision) {
     }
     progress.state = v1::TASK_STATE_FAILED;
     progress.failure_code = decision.why.substr(0, colon);
-    progress.failure_message = bounded_text(message, kFailureText);
+    progress.failure_message = message;
     progress.step = to_text(decision.step);
     return;
   }
@@ -276,7 +273,7 @@ void NodeActor::refuse_unsaved() {
     if (progress.generation == 0) continue;
     progress.state = v1::TASK_STATE_FAILED;
     progress.failure_code = "manifest_not_saved";
-    progress.failure_message = unsaved_.substr(0, 600);
+    progress.failure_message = unsaved_;
   }
 }
 
@@ -295,7 +292,7 @@ void NodeActor::set_failed(TaskKind kind, const std::string& code, const std::st
   Progress& progress = progress_[kind];
   progress.state = v1::TASK_STATE_FAILED;
   progress.failure_code = code;
-  progress.failure_message = bounded_text(message, kFailureText);
+  progress.failure_message = message;
   ++progress.tries;
   progress.next_try = Clock::now() + retry_delay(progress.tries);
 }

@@ -112,7 +112,10 @@ class NodeActor {
   std::chrono::milliseconds idle_time() const;
   void note_hurry(bool hurries);
   void publish();
-  v1::NodeReport build_report() const;
+  v1::NodeReport build_report() const;  // all its texts are within bounds
+  v1::NodeReport compose_report() const;
+  void report_tasks(v1::NodeReport* out) const;
+  void report_objects(v1::NodeReport* out) const;
   v1::NodeAddress report_address() const;
 
   // node_observe.cc
@@ -172,7 +175,6 @@ class NodeActor {
   void confirm_sync_set();
   void sync_data();
   void run_objects(bool check);
-  void keep_notes(const std::vector<ObjectNote>& fresh);
   PgConnection& sql();
 
   // node_sessions.cc

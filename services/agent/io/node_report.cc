@@ -1,6 +1,7 @@
 // What a node says of itself.
 #include <algorithm>
 
+#include "agent/domain/report_text.h"
 #include "agent/io/node_actor.h"
 
 namespace trunkline::agent {
@@ -67,57 +68,18 @@ void NodeActor::publish() {
 }
 
 v1::NodeReport NodeActor::build_report() const {
+  v1::NodeReport out = compose_report();
+  bound_texts(&out);
+  return out;
+}
+
+v1::NodeReport NodeActor::compose_report() const {
   v1::NodeReport out;
   out.set_node_id(manifest_.node_id);
   out.set_instance_id(manifest_.instance_id);
-  for (const auto& [kind, progress] : progress_) {
-    if (progress.generation == 0) continue;
-    v1::TaskReport* task = nullptr;
-    switch (kind) {
-      case TaskKind::none:
-        continue;
-      case TaskKind::ensure:
-        task = out.mutable_ensure();
-        break;
-      case TaskKind::role:
-        task = out.mutable_role();
-        break;
-      case TaskKind::objects:
-        task = out.mutable_objects();
-        break;
-      case TaskKind::remove:
-        task = out.mutable_remove();
-        break;
-    }
-    fill(task, progress.generation, progress.state);
-    task->set_tries(progress.tries);
-    task->set_step(progress.step);
-    if (!progress.failure_code.empty()) {
-      task->mutable_failure()->set_code(progress.failure_code);
-      task->mutable_failure()->set_message(progress.failure_message);
-    }
-  }
+  report_tasks(&out);
   report_disk(&out);
-  for (const auto& failure : object_failures_) {
-    v1::ObjectReport* object = out.add_object_failures();
-    object->set_kind(to_proto(failure.key.kind));
-    object->set_object_id(failure.key.id);
-    object->mutable_failure()->set_code(failure.code);
-    object->mutable_failure()->set_message(failure.message.substr(0, 300));
-  }
-  for (const auto& seen : object_notes_) {
-    v1::ObjectNoteReport* out_note = out.add_object_notes();
-    out_note->set_scram_verifier(seen.verifier);
-    v1::ObjectNote* note = out_note->mutable_note();
-    note->set_kind(to_proto(seen.key.kind));
-    note->set_object_id(seen.key.id);
-    note->set_what(seen.what);
-    note->set_detail(seen.detail);
-    for (const auto& item : seen.items) note->add_items(item);
-    note->set_count(seen.count);
-    note->set_database_user(seen.database_user);
-    note->set_seen_unix_us(seen.seen_unix_us);
-  }
+  report_objects(&out);
   switch (seen_.postgres) {
     case PostgresState::stopped:
       out.set_postgres(seen_.postmaster_alive ? v1::POSTGRES_STATE_STARTING
@@ -195,6 +157,59 @@ v1::NodeReport NodeActor::build_report() const {
   out.set_postmaster_started_unix_us(facts_->started_unix_us);
   out.set_connections(facts_->connections);
   return out;
+}
+
+void NodeActor::report_tasks(v1::NodeReport* out) const {
+  for (const auto& [kind, progress] : progress_) {
+    if (progress.generation == 0) continue;
+    v1::TaskReport* task = nullptr;
+    switch (kind) {
+      case TaskKind::none:
+        continue;
+      case TaskKind::ensure:
+        task = out->mutable_ensure();
+        break;
+      case TaskKind::role:
+        task = out->mutable_role();
+        break;
+      case TaskKind::objects:
+        task = out->mutable_objects();
+        break;
+      case TaskKind::remove:
+        task = out->mutable_remove();
+        break;
+    }
+    fill(task, progress.generation, progress.state);
+    task->set_tries(progress.tries);
+    task->set_step(progress.step);
+    if (!progress.failure_code.empty()) {
+      task->mutable_failure()->set_code(progress.failure_code);
+      task->mutable_failure()->set_message(progress.failure_message);
+    }
+  }
+}
+
+void NodeActor::report_objects(v1::NodeReport* out) const {
+  for (const auto& failure : object_failures_) {
+    v1::ObjectReport* object = out->add_object_failures();
+    object->set_kind(to_proto(failure.key.kind));
+    object->set_object_id(failure.key.id);
+    object->mutable_failure()->set_code(failure.code);
+    object->mutable_failure()->set_message(failure.message);
+  }
+  for (const auto& seen : object_notes_) {
+    v1::ObjectNoteReport* out_note = out->add_object_notes();
+    out_note->set_scram_verifier(seen.verifier);
+    v1::ObjectNote* note = out_note->mutable_note();
+    note->set_kind(to_proto(seen.key.kind));
+    note->set_object_id(seen.key.id);
+    note->set_what(seen.what);
+    note->set_detail(seen.detail);
+    for (const auto& item : seen.items) note->add_items(item);
+    note->set_count(seen.count);
+    note->set_database_user(seen.database_user);
+    note->set_seen_unix_us(seen.seen_unix_us);
+  }
 }
 
 v1::NodeAddress NodeActor::report_address() const {

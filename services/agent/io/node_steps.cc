@@ -26,10 +26,14 @@ using std::chrono::seconds;
 
 constexpr seconds kObjectsCheck{5};
 constexpr seconds kNoteKept{60};
-constexpr size_t kMostNotes = 8;
 constexpr seconds kRestartPatience{3};  // with sessions that are told to end
 constexpr int kEndPollMs = 5;
 constexpr int kLongestEndPollMs = 160;
+
+uint64_t random_turn() {
+  const std::string bytes = runtime::random_bytes(2);
+  return static_cast<unsigned char>(bytes[0]) * 256u + static_cast<unsigned char>(bytes[1]);
+}
 
 std::string code_of(Step step, const std::exception& error) {
   const auto* system = dynamic_cast<const std::system_error*>(&error);
@@ -433,7 +437,9 @@ void NodeActor::run_objects(bool check) {
   const ObjectsResult result = apply_objects(
       {paths_.socket_dir, user_.uid, manifest_.ensure->address.port}, *manifest_.objects);
   object_failures_ = in_bounds(result.failures);
-  keep_notes(result.notes);
+  // A note stays in the report until whoever records it must have seen it.
+  object_notes_ = notes_to_report(std::move(object_notes_), result.notes,
+                                  to_unix_us(runtime::now() - kNoteKept), random_turn());
   // What is large goes on after a look at the node. The first time the order is not done meanwhile;
   // later it was done but for what failed, and that has failed until it is done.
   if (result.more) objects_check_at_ = Clock::now();
@@ -442,20 +448,6 @@ void NodeActor::run_objects(bool check) {
   if (check && result.changes > 0) {
     spdlog::warn("node {}: {} changes by hand to users and databases put right", manifest_.node_id,
                  result.changes);
-  }
-}
-
-// A note stays in the report until whoever records it must have seen it. A password that is to be
-// adopted is noted anew with each look.
-void NodeActor::keep_notes(const std::vector<ObjectNote>& fresh) {
-  const int64_t oldest = to_unix_us(runtime::now() - kNoteKept);
-  std::erase_if(object_notes_, [&](const ObjectNote& note) {
-    return note.what == "password_changed" || note.seen_unix_us < oldest;
-  });
-  object_notes_.insert(object_notes_.end(), fresh.begin(), fresh.end());
-  if (object_notes_.size() > kMostNotes) {
-    object_notes_.erase(object_notes_.begin(),
-                        object_notes_.end() - static_cast<ptrdiff_t>(kMostNotes));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "agent/domain/sql_text.h"
 #include "agent/io/object_looks.h"
+#include "base/utf8.h"
 
 namespace trunkline::agent {
 namespace {
@@ -13,7 +14,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kBatch = 100;       // statements a transaction: far below the lock table's room
 constexpr size_t kShown = 10;        // disarmed objects that are named
-constexpr size_t kLongestName = 100;
+constexpr size_t kLongestName = 100;  // bytes
+constexpr size_t kLongestReason = 150;
 constexpr auto kLook = std::chrono::seconds(30);
 
 std::string oid_of(PgConnection& there, const std::string& role) {
@@ -89,7 +91,7 @@ class Transfer {
         moved(row, disarms);
       } catch (const PgError& e) {
         if (e.sqlstate().empty()) throw;
-        result_.left.push_back(name_of(row) + ": " + std::string(e.what()).substr(0, 150));
+        result_.left.push_back(name_of(row) + ": " + bounded_text(e.what(), kLongestReason));
       }
     }
   }
@@ -101,7 +103,7 @@ class Transfer {
     if (result_.disarmed.size() < kShown) result_.disarmed.push_back(name_of(row));
   }
   static std::string name_of(const PgRow& row) {
-    return (*row.at(0) + " " + *row.at(1)).substr(0, kLongestName);
+    return bounded_text(*row.at(0) + " " + *row.at(1), kLongestName);
   }
 
   PgConnection& there_;

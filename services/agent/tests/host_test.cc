@@ -7,6 +7,7 @@
 #include "agent/io/upstream_probe.h"
 #include "agent/keeper/proc_scan.h"
 #include "agent/tests/test_host.h"
+#include "bus/too_large.h"
 
 namespace trunkline::agent::testing {
 namespace {
@@ -427,6 +428,44 @@ TEST_F(HostTest, ALogThatIsBehindTheOneThatWasObeyedRemovesNothing) {
   removal.set_log_position(100);
   a_.agent().on_task(removal.SerializeAsString());
   ASSERT_TRUE(a_.await([](const auto& report) { return report.nodes_size() == 0; }));
+}
+
+// A host that says nothing is taken for dead.
+TEST_F(HostTest, AReportThatIsTooLargeIsSentWithFewerWords) {
+  const TestNode node = make_node(a_);
+  order_box(a_, node);
+  v1::AssignRole role;
+  role.set_generation(1);
+  role.set_term(1);
+  role.set_role(v1::ROLE_PRIMARY);
+  role.set_sync_version(1);
+  role.set_opened_before(true);  // the data is not there: this fails, with a text
+  order_role(a_, node, role);
+  ASSERT_TRUE(a_.await_node(
+      node.id, [](const auto& n) { return !n.role().failure().message().empty(); }));
+  const HostOptions options = a_.options();
+  a_.stop_agent();
+  std::mutex mutex;
+  std::condition_variable changed;
+  int refused = 0;
+  v1::HostReport sent;
+  HostAgent agent(options);
+  agent.start([&](const v1::HostReport& report) {
+    const std::lock_guard lock(mutex);
+    if (report.nodes_size() > 0 && !report.nodes(0).role().failure().message().empty()) {
+      ++refused;
+      throw bus::MessageTooLarge("a message of a test is too large");
+    }
+    sent = report;
+    changed.notify_all();
+  });
+  std::unique_lock lock(mutex);
+  EXPECT_TRUE(changed.wait_for(lock, seconds(20), [&] {
+    return refused > 1 && sent.nodes_size() == 1 &&
+           !sent.nodes(0).role().failure().code().empty();
+  }));
+  lock.unlock();
+  agent.stop();
 }
 
 }  // namespace

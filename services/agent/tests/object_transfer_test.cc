@@ -6,6 +6,7 @@
 #include <array>
 
 #include "agent/tests/object_fixture.h"
+#include "base/utf8.h"
 
 namespace trunkline::agent::testing {
 namespace {
@@ -159,6 +160,36 @@ create index on kept (upkeep(x));
   // She can tidy up.
   EXPECT_EQ(as_ann("drop view mine.v; drop materialized view mine.mv;"
                    " drop function mine.definer()"), "");
+}
+
+// Names are a tenant's, and go into reports: a text that is cut within a character spoils all.
+TEST_F(ObjectTransfer, LongNamesAreCutBetweenCharacters) {
+  const std::string ann = add_user("ann");
+  const std::string bob = add_user("bob");
+  add_database("shop", ann);
+  ASSERT_EQ(text(apply()), "");
+  ASSERT_EQ(as_client(node_, "ann", kPassword, "shop",
+                      "grant connect, create on database shop to bob"),
+            "");
+  std::string long_name;
+  for (int i = 0; i < 20; ++i) long_name += "\u3042";
+  std::string sql;
+  for (const char* before : {"", "a", "ab"}) {
+    const std::string schema = std::string("\"") + before + long_name + "\"";
+    sql += "create schema " + schema + "; create function " + schema + "." + schema +
+           "() returns int language sql security definer as 'select 1';";
+  }
+  ASSERT_EQ(as_client(node_, "bob", kPassword, "shop", sql), "");
+  remove_user(bob);
+  const ObjectsResult result = apply();
+  ASSERT_EQ(text(result), "");
+  ASSERT_EQ(result.notes.size(), 1u);
+  ASSERT_EQ(result.notes[0].items.size(), 3u);
+  for (const std::string& item : result.notes[0].items) {
+    EXPECT_GT(item.size(), 90u);
+    EXPECT_EQ(item, bounded_text(item, 100)) << "cut within a character";
+    EXPECT_EQ(item.find('?'), std::string::npos);
+  }
 }
 
 // What becomes of an owner's things when the database gets another one.

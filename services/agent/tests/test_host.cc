@@ -143,7 +143,10 @@ void TestHost::start_agent() {
     v1::LeaseGrant grant;
     {
       const std::lock_guard lock(mutex_);
-      report_ = report;
+      // As every receiver: a report that cannot be read is none.
+      v1::HostReport read;
+      if (!read.ParseFromString(report.SerializeAsString())) return;
+      report_ = std::move(read);
       for (const auto& [id, lease] : leases_) *grant.add_leases() = lease;
       changed_.notify_all();
     }
