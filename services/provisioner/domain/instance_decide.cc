@@ -311,7 +311,7 @@ Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::Instanc
     case Body::kRecordObjectsApplied:
       return record_objects_applied(state, command.record_objects_applied());
     case Body::kRecordObjectNote:
-      return record_object_note(state, command.record_object_note());
+      return record_object_note(state, command.record_object_note(), now);
     case Body::kRecordWrites: return record_writes(state, command.record_writes());
     case Body::BODY_NOT_SET: break;
   }

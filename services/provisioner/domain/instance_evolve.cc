@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "provisioner/domain/conversions.h"
+#include "provisioner/domain/sql_pace.h"
 #include "trunkline/v1/group.pb.h"
 #include "trunkline/v1/instance.pb.h"
 
@@ -151,6 +152,10 @@ void on_user_updated(InstanceState& state, const v1::UserUpdated& e, TimePoint a
     user.objects_version = state.version;
     if (user.status == ObjectStatus::active) user.status = ObjectStatus::created;
   }
+  if (e.adopted()) {
+    user.adopted_at = at;
+    state.adoptions_paid_until = paid_until(state.adoptions_paid_until, at);
+  }
 }
 
 void on_user_deleted(InstanceState& state, const v1::UserDeleted& e, TimePoint at) {
@@ -212,8 +217,11 @@ void on_objects_applied(InstanceState& state, const v1::ObjectsApplied& e) {
   std::erase_if(state.dropped_databases, is_gone);
 }
 
-void on_object_noted(InstanceState& state, const v1::ObjectNoted& e) {
+void on_object_noted(InstanceState& state, const v1::ObjectNoted& e, TimePoint at) {
   const v1::ObjectNote& note = e.note();
+  if (note.what() == kDrifted) {
+    state.drifts_paid_until = paid_until(state.drifts_paid_until, at);
+  }
   const TimePoint seen = from_unix_us(note.seen_unix_us());
   const auto user = state.users.find(UserId(note.object_id()));
   const auto database = state.databases.find(DatabaseId(note.object_id()));
@@ -271,7 +279,7 @@ void apply(InstanceState& state, const v1::InstanceEvent& event, TimePoint at) {
                         ObjectStatus::error, to_failure(event.database_failed().failure()));
     case Body::kDatabaseDeleted: return on_database_deleted(state, event.database_deleted(), at);
     case Body::kObjectsApplied: return on_objects_applied(state, event.objects_applied());
-    case Body::kObjectNoted: return on_object_noted(state, event.object_noted());
+    case Body::kObjectNoted: return on_object_noted(state, event.object_noted(), at);
     case Body::kWritesStopped:
       state.writes_stopped_why = event.writes_stopped().why();
       return;

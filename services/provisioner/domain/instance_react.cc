@@ -335,7 +335,8 @@ class Reaction {
       c.set_objects_version(report.objects().generation());
       *c.mutable_note() = seen.note();
       c.set_scram_verifier(seen.scram_verifier());
-      if (!std::holds_alternative<std::vector<v1::InstanceEvent>>(record_object_note(state_, c))) {
+      if (!std::holds_alternative<std::vector<v1::InstanceEvent>>(
+              record_object_note(state_, c, watch_.now))) {
         continue;
       }
       const std::string& user = seen.note().database_user();

@@ -112,6 +112,7 @@ struct User {
   std::optional<FailureNote> failure;
   uint64_t objects_version = 0;  // of its newest change that the database must learn of
   TimePoint noted_at;            // when what was last noted of it was seen
+  TimePoint adopted_at;          // when a password of SQL was last adopted
   bool operator==(const User&) const = default;
 };
 
@@ -188,6 +189,9 @@ struct InstanceState {
   uint64_t objects_version = 0;          // newest change of a user or database
   uint64_t applied_objects_version = 0;  // the one that the primary's host has reached
   TimePoint objects_changed_at;
+  // What tenants do by SQL makes events: until then those so far use up what there is room for.
+  TimePoint adoptions_paid_until;
+  TimePoint drifts_paid_until;
 
   Step step = Step::none;
   TimePoint step_started_at;  // the deadline counts from here; a change or retry begins it anew

@@ -264,16 +264,20 @@ InstanceDecision record_objects_applied(const InstanceState& state,
 namespace {
 
 // An order of the API that the host had not in force then is newer, and wins.
-InstanceDecision adopt_password(const InstanceState& state, const v1::RecordObjectNote& c) {
+InstanceDecision adopt_password(const InstanceState& state, const v1::RecordObjectNote& c,
+                                TimePoint now) {
   const auto it = state.users.find(UserId(c.note().object_id()));
   if (it == state.users.end()) return ignore("the user is gone");
   const User& user = it->second;
   if (c.objects_version() < user.objects_version) return ignore("a newer password is ordered");
   if (c.scram_verifier() == user.scram_verifier) return ignore("the password is known");
   if (auto b = check_verifier(c.scram_verifier())) return *b;
+  if (now < user.adopted_at + kAdoptRest) return ignore("one was adopted just now");
+  if (!has_room(state.adoptions_paid_until, now)) return ignore("many were adopted just now");
   v1::InstanceEvent event;
   event.mutable_user_updated()->set_user_id(c.note().object_id());
   event.mutable_user_updated()->set_scram_verifier(c.scram_verifier());
+  event.mutable_user_updated()->set_adopted(true);
   return accept_one(std::move(event));
 }
 
@@ -297,19 +301,22 @@ std::optional<Noted> noted(const InstanceState& state, const v1::ObjectNote& not
 
 }  // namespace
 
-InstanceDecision record_object_note(const InstanceState& state, const v1::RecordObjectNote& c) {
+InstanceDecision record_object_note(const InstanceState& state, const v1::RecordObjectNote& c,
+                                    TimePoint now) {
   const v1::ObjectNote& note = c.note();
   if (c.objects_version() > state.objects_version) {
     return reject(RejectionBlame::bad_value, "objects_version_unknown",
                   "objects_version " + std::to_string(c.objects_version()) +
                       " is newer than the instance's " + std::to_string(state.objects_version));
   }
-  if (note.what() == kPasswordChanged) return adopt_password(state, c);
+  if (note.what() == kPasswordChanged) return adopt_password(state, c, now);
   const auto known = noted(state, note);
   if (!known) return ignore("the object is gone");
   // What a tenant does again and again is one event in a while.
-  const auto rest = note.what() == kDrifted ? kDriftRest : std::chrono::seconds(0);
+  const bool is_drift = note.what() == kDrifted;
+  const auto rest = is_drift ? kDriftRest : std::chrono::seconds(0);
   if (from_unix_us(note.seen_unix_us()) <= known->at + rest) return ignore("it is known already");
+  if (is_drift && !has_room(state.drifts_paid_until, now)) return ignore("much was noted just now");
   v1::InstanceEvent event;
   *event.mutable_object_noted()->mutable_note() = note;
   event.mutable_object_noted()->set_name(known->name);

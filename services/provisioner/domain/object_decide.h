@@ -13,12 +13,11 @@
 // An update that changes nothing is Ignored, but for an object in ERROR it is a retry.
 #pragma once
 
-#include <chrono>
-#include <string_view>
 #include <vector>
 
 #include "base/decision.h"
 #include "provisioner/domain/instance_state.h"
+#include "provisioner/domain/sql_pace.h"
 #include "trunkline/v1/instance.pb.h"
 
 namespace trunkline::provisioner {
@@ -40,14 +39,10 @@ std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
 InstanceDecision record_objects_applied(const InstanceState& state,
                                         const v1::RecordObjectsApplied& command);
 
-
 // What the primary's host saw of a user or database that nobody ordered. A password that was
 // changed by SQL is adopted, unless a newer order is on its way; of the rest there is one event
-// each, of drift one in kDriftRest an object.
-inline constexpr std::string_view kPasswordChanged = "password_changed";
-inline constexpr std::string_view kDrifted = "drifted";
-inline constexpr std::chrono::minutes kDriftRest{10};
+// each. Of passwords and drift there are no more than sql_pace.h has room for.
 InstanceDecision record_object_note(const InstanceState& state,
-                                    const v1::RecordObjectNote& command);
+                                    const v1::RecordObjectNote& command, TimePoint now);
 
 }  // namespace trunkline::provisioner

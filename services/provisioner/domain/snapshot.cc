@@ -60,6 +60,7 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
     write_failure(user.failure, &out);
     out.set_objects_version(user.objects_version);
     out.set_noted_unix_us(to_unix_us(user.noted_at));
+    out.set_adopted_unix_us(to_unix_us(user.adopted_at));
   }
   for (const auto& [id, database] : state.databases) {
     auto& out = *m->add_databases();
@@ -89,6 +90,8 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
   m->set_objects_version(state.objects_version);
   m->set_applied_objects_version(state.applied_objects_version);
   m->set_objects_changed_unix_us(to_unix_us(state.objects_changed_at));
+  m->set_adoptions_paid_unix_us(to_unix_us(state.adoptions_paid_until));
+  m->set_drifts_paid_unix_us(to_unix_us(state.drifts_paid_until));
 }
 
 Tombstone read_tombstone(const v1::InstanceSnapshot::Tombstone& in) {
@@ -105,6 +108,7 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
     user.failure = read_failure(in);
     user.objects_version = in.objects_version();
     user.noted_at = from_unix_us(in.noted_unix_us());
+    user.adopted_at = from_unix_us(in.adopted_unix_us());
     if (!read_enum(in.status(), ObjectStatus::error, &user.status)) return false;
     state->users.emplace(user.id, user);
   }
@@ -131,6 +135,8 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
   state->objects_version = m.objects_version();
   state->applied_objects_version = m.applied_objects_version();
   state->objects_changed_at = from_unix_us(m.objects_changed_unix_us());
+  state->adoptions_paid_until = from_unix_us(m.adoptions_paid_unix_us());
+  state->drifts_paid_until = from_unix_us(m.drifts_paid_unix_us());
   return true;
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "provisioner/domain/instance_rules.h"
+#include "provisioner/domain/sql_pace.h"
 #include "provisioner/tests/instance_builders.h"
 
 namespace trunkline::provisioner::testing {
@@ -381,6 +382,89 @@ TEST(RecordObjectNote, DriftIsOneEventInAWhileAndTheRestOneEach) {
   scene.when(disarmed).then("ignored");
   scene.after(objects_applied(scene.state().objects_version));
   scene.when(note("disarmed", v1::OBJECT_KIND_USER, kAlice, 400, version)).then("ignored");
+}
+
+// Each user sets another password each second; the number of events that come of it.
+size_t change_passwords(InstanceState& state, size_t users, seconds longest) {
+  size_t out = 0;
+  int salt = 0;
+  for (TimePoint now = kStart; now < kStart + longest; now += seconds(1)) {
+    for (size_t i = 0; i < users; ++i) {
+      const std::string id = uuid_from_name("test/user/" + std::to_string(i));
+      Command command = note("password_changed", v1::OBJECT_KIND_USER, id, 1, 0);
+      auto& c = *command.mutable_record_object_note();
+      c.set_objects_version(state.objects_version);
+      c.set_scram_verifier(verifier(std::to_string(++salt)));
+      const auto decision = decide(state, command, offered(), now);
+      const auto* events = std::get_if<std::vector<Event>>(&decision);
+      if (events == nullptr) continue;
+      for (const Event& event : *events) evolve(state, event, now);
+      EXPECT_EQ(state.users.at(UserId(id)).scram_verifier, c.scram_verifier()) << "the latest";
+      out += events->size();
+    }
+  }
+  return out;
+}
+
+InstanceState with_users(size_t count) {
+  Scene scene;
+  scene.after_active(1, 0);
+  for (size_t i = 0; i < count; ++i) {
+    scene.after(create_user(uuid_from_name("test/user/" + std::to_string(i)),
+                            "user" + std::to_string(i)));
+  }
+  return scene.state();
+}
+
+// Of an instance that makes as many events as it may.
+size_t at_most(seconds time) { return static_cast<size_t>(kSqlBurst + time / kSqlEvery - 1); }
+
+TEST(RecordObjectNote, PasswordsThatChangeAllTheTimeAreAdoptedOnceInAWhile) {
+  InstanceState one = with_users(1);
+  EXPECT_EQ(change_passwords(one, 1, kAdoptRest * 10), 10u);
+  InstanceState many = with_users(200);
+  EXPECT_EQ(change_passwords(many, 200, kDriftRest), at_most(kDriftRest));
+}
+
+TEST(RecordObjectNote, OrdersOfTheApiAreNotSubjectToTheRest) {
+  Scene scene = with_objects();
+  Command changed =
+      note("password_changed", v1::OBJECT_KIND_USER, kAlice, 1, scene.state().objects_version);
+  auto& c = *changed.mutable_record_object_note();
+  c.set_scram_verifier(verifier("by SQL 1"));
+  scene.when(changed).then("accepted: user_updated");
+  const TimePoint adopted = scene.state().users.at(UserId(kAlice)).adopted_at;
+  EXPECT_GT(adopted, kStart);
+  Command order;
+  order.mutable_update_user()->set_user_id(kAlice);
+  order.mutable_update_user()->set_scram_verifier(verifier("by the API 1"));
+  scene.when(order).then("accepted: user_updated");
+  order.mutable_update_user()->set_scram_verifier(verifier("by the API 2"));
+  scene.when(order).then("accepted: user_updated");
+  EXPECT_EQ(scene.state().users.at(UserId(kAlice)).adopted_at, adopted);
+  c.set_objects_version(scene.state().objects_version);
+  c.set_scram_verifier(verifier("by SQL 2"));
+  scene.when(changed).then("ignored");
+  c.mutable_note()->set_seen_unix_us(int64_t{1} << 60);
+  scene.when(changed).then("ignored");
+}
+
+TEST(RecordObjectNote, AnInstancesDriftHasABound) {
+  InstanceState state = with_users(300);
+  size_t events = 0;
+  for (TimePoint now = kStart; now < kStart + kDriftRest; now += seconds(10)) {
+    for (size_t i = 0; i < 300; ++i) {
+      const std::string id = uuid_from_name("test/user/" + std::to_string(i));
+      Command command = note("drifted", v1::OBJECT_KIND_USER, id, 0, state.objects_version);
+      command.mutable_record_object_note()->mutable_note()->set_seen_unix_us(to_unix_us(now));
+      const auto decision = decide(state, command, offered(), now);
+      const auto* accepted = std::get_if<std::vector<Event>>(&decision);
+      if (accepted == nullptr) continue;
+      for (const Event& event : *accepted) evolve(state, event, now);
+      ++events;
+    }
+  }
+  EXPECT_EQ(events, at_most(kDriftRest));
 }
 
 }  // namespace
