@@ -5,8 +5,6 @@
 #include <map>
 #include <string>
 
-#include "base/utf8.h"
-
 namespace trunkline::agent {
 namespace {
 
@@ -93,11 +91,11 @@ double real(const std::optional<std::string>& text) {
   return text ? std::strtod(text->c_str(), nullptr) : 0;
 }
 
-void read_statements(PgConnection& connection, v1::ServerStats* out) {
-  const auto bytes = connection.exec_prepared("text_bytes", kTextBytesSql, kDeadline);
-  const uint64_t text_bytes = bytes.empty() ? 0 : number(bytes.at(0).at(0));
-  std::map<std::string, v1::StatementStats*> by_id;
-  std::string ids;
+// By what the texts are asked for: "(userid,dbid,queryid)".
+using StatementsById = std::map<std::string, v1::StatementStats*>;
+
+StatementsById read_statements(PgConnection& connection, v1::ServerStats* out) {
+  StatementsById by_id;
   for (const auto& r : connection.exec_prepared("statements", kStatementsSql, kDeadline)) {
     v1::StatementStats* entry = out->add_statements();
     entry->set_database(r.at(0).value_or(""));
@@ -106,19 +104,23 @@ void read_statements(PgConnection& connection, v1::ServerStats* out) {
     entry->set_total_ms(real(r.at(5)));
     entry->set_mean_ms(real(r.at(6)));
     entry->set_rows(number(r.at(7)));
-    const std::string id =
-        "(" + r.at(1).value_or("") + "," + r.at(2).value_or("") + "," + r.at(3).value_or("") + ")";
-    by_id[id] = entry;
-    ids += (ids.empty() ? "\"" : ",\"") + id + "\"";
+    by_id["(" + r.at(1).value_or("") + "," + r.at(2).value_or("") + "," + r.at(3).value_or("") +
+          ")"] = entry;
   }
-  if (text_bytes <= kMostTextBytes && !by_id.empty()) {
-    for (const auto& r : connection.exec(kTextsSql, {"{" + ids + "}"}, kDeadline)) {
-      const auto entry = by_id.find(r.at(0).value_or(""));
-      if (entry != by_id.end()) entry->second->set_query(bounded_text(r.at(1).value_or(""), 4000));
-    }
-  }
-  if (text_bytes > kTextBytesKept) {
-    connection.exec("select trunkline.pg_stat_statements_reset()", {}, kDeadline);
+  return by_id;
+}
+
+uint64_t bytes_of_texts(PgConnection& connection) {
+  const auto bytes = connection.exec_prepared("text_bytes", kTextBytesSql, kDeadline);
+  return bytes.empty() ? 0 : number(bytes.at(0).at(0));
+}
+
+void read_texts(PgConnection& connection, const StatementsById& statements) {
+  std::string ids;
+  for (const auto& [id, entry] : statements) ids += (ids.empty() ? "\"" : ",\"") + id + "\"";
+  for (const auto& r : connection.exec(kTextsSql, {"{" + ids + "}"}, kDeadline)) {
+    const auto entry = statements.find(r.at(0).value_or(""));
+    if (entry != statements.end()) entry->second->set_query(r.at(1).value_or(""));
   }
 }
 
@@ -126,6 +128,55 @@ uint64_t wal_directory_mb(PgConnection& connection) {
   const auto rows = connection.exec_prepared(
       "wal_dir", "select coalesce(sum(size), 0) from pg_ls_waldir()", kDeadline);
   return number(rows.at(0).at(0)) >> 20;
+}
+
+void read_activity(PgConnection& connection, v1::ServerStats* out) {
+  const PgRow row = connection.exec_prepared("activity", kActivitySql, kDeadline).at(0);
+  out->set_connections_max(static_cast<uint32_t>(number(row.at(0))));
+  out->set_connections_active(static_cast<uint32_t>(number(row.at(1))));
+  out->set_connections_idle(static_cast<uint32_t>(number(row.at(2))));
+  out->set_connections_idle_in_transaction(static_cast<uint32_t>(number(row.at(3))));
+  out->set_connections_waiting(static_cast<uint32_t>(number(row.at(4))));
+  out->set_longest_transaction_ms(number(row.at(5)));
+  out->set_replication_lag_bytes(number(row.at(6)));
+  out->set_replication_lag_ms(whole(row.at(7)));
+  out->set_slot_retained_bytes(number(row.at(8)));
+  out->set_checkpoints(number(row.at(9)));
+  out->set_xid_age(number(row.at(10)));
+  out->set_primary(row.at(11).value_or("") == "f");
+}
+
+void read_locks(PgConnection& connection, v1::ServerStats* out) {
+  uint32_t waiting = 0;
+  for (const auto& lock : connection.exec_prepared("locks", kLocksSql, kDeadline)) {
+    v1::LockCount* entry = out->add_locks();
+    entry->set_mode(lock.at(0).value_or(""));
+    entry->set_count(static_cast<uint32_t>(number(lock.at(1))));
+    waiting += static_cast<uint32_t>(number(lock.at(2)));
+  }
+  out->set_locks_not_granted(waiting);
+}
+
+void read_databases(PgConnection& connection, v1::ServerStats* out) {
+  for (const auto& r : connection.exec_prepared("databases", kDatabasesSql, kDeadline)) {
+    v1::DatabaseStats* entry = out->add_databases();
+    entry->set_database_id(r.at(0).value_or(""));
+    entry->set_name(r.at(1).value_or(""));
+    entry->set_size_bytes(number(r.at(2)));
+    entry->set_connections(static_cast<uint32_t>(number(r.at(3))));
+    entry->set_commits(number(r.at(4)));
+    entry->set_rollbacks(number(r.at(5)));
+    entry->set_blocks_read(number(r.at(6)));
+    entry->set_blocks_hit(number(r.at(7)));
+    entry->set_rows_returned(number(r.at(8)));
+    entry->set_rows_fetched(number(r.at(9)));
+    entry->set_rows_inserted(number(r.at(10)));
+    entry->set_rows_updated(number(r.at(11)));
+    entry->set_rows_deleted(number(r.at(12)));
+    entry->set_conflicts(number(r.at(13)));
+    entry->set_temp_bytes(number(r.at(14)));
+    entry->set_deadlocks(number(r.at(15)));
+  }
 }
 
 }  // namespace
@@ -167,49 +218,36 @@ void create_statements(PgConnection& connection) {
                   kDeadline);
 }
 
-void read_server_stats(PgConnection& connection, bool statements, v1::ServerStats* out) {
-  const PgRow row = connection.exec_prepared("activity", kActivitySql, kDeadline).at(0);
-  out->set_connections_max(static_cast<uint32_t>(number(row.at(0))));
-  out->set_connections_active(static_cast<uint32_t>(number(row.at(1))));
-  out->set_connections_idle(static_cast<uint32_t>(number(row.at(2))));
-  out->set_connections_idle_in_transaction(static_cast<uint32_t>(number(row.at(3))));
-  out->set_connections_waiting(static_cast<uint32_t>(number(row.at(4))));
-  out->set_longest_transaction_ms(number(row.at(5)));
-  out->set_replication_lag_bytes(number(row.at(6)));
-  out->set_replication_lag_ms(whole(row.at(7)));
-  out->set_slot_retained_bytes(number(row.at(8)));
-  out->set_checkpoints(number(row.at(9)));
-  out->set_xid_age(number(row.at(10)));
-  out->set_primary(row.at(11).value_or("") == "f");
-  out->set_wal_dir_mb(wal_directory_mb(connection));
-  uint32_t waiting = 0;
-  for (const auto& lock : connection.exec_prepared("locks", kLocksSql, kDeadline)) {
-    v1::LockCount* entry = out->add_locks();
-    entry->set_mode(lock.at(0).value_or(""));
-    entry->set_count(static_cast<uint32_t>(number(lock.at(1))));
-    waiting += static_cast<uint32_t>(number(lock.at(2)));
+std::vector<LostPart> read_server_stats(PgConnection& connection, bool statements,
+                                        v1::ServerStats* out) {
+  std::vector<LostPart> lost;
+  const auto read = [&](const char* part, const auto& reader) {
+    try {
+      reader();
+    } catch (const PgError& e) {
+      if (e.sqlstate().empty()) throw;
+      lost.push_back({part, e.what()});
+    }
+  };
+  read("activity", [&] { read_activity(connection, out); });
+  if (!lost.empty()) return lost;
+  read("wal_directory", [&] { out->set_wal_dir_mb(wal_directory_mb(connection)); });
+  read("locks", [&] { read_locks(connection, out); });
+  read("databases", [&] { read_databases(connection, out); });
+  if (!statements) return lost;
+  StatementsById by_id;
+  read("statements", [&] { by_id = read_statements(connection, out); });
+  uint64_t text_bytes = 0;
+  read("texts", [&] {
+    text_bytes = bytes_of_texts(connection);
+    if (text_bytes <= kMostTextBytes && !by_id.empty()) read_texts(connection, by_id);
+  });
+  if (text_bytes > kTextBytesKept) {
+    read("texts", [&] {
+      connection.exec("select trunkline.pg_stat_statements_reset()", {}, kDeadline);
+    });
   }
-  out->set_locks_not_granted(waiting);
-  for (const auto& r : connection.exec_prepared("databases", kDatabasesSql, kDeadline)) {
-    v1::DatabaseStats* entry = out->add_databases();
-    entry->set_database_id(r.at(0).value_or(""));
-    entry->set_name(r.at(1).value_or(""));
-    entry->set_size_bytes(number(r.at(2)));
-    entry->set_connections(static_cast<uint32_t>(number(r.at(3))));
-    entry->set_commits(number(r.at(4)));
-    entry->set_rollbacks(number(r.at(5)));
-    entry->set_blocks_read(number(r.at(6)));
-    entry->set_blocks_hit(number(r.at(7)));
-    entry->set_rows_returned(number(r.at(8)));
-    entry->set_rows_fetched(number(r.at(9)));
-    entry->set_rows_inserted(number(r.at(10)));
-    entry->set_rows_updated(number(r.at(11)));
-    entry->set_rows_deleted(number(r.at(12)));
-    entry->set_conflicts(number(r.at(13)));
-    entry->set_temp_bytes(number(r.at(14)));
-    entry->set_deadlocks(number(r.at(15)));
-  }
-  if (statements) read_statements(connection, out);
+  return lost;
 }
 
 }  // namespace trunkline::agent

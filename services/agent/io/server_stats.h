@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "agent/domain/node_counters.h"
 #include "agent/io/pg_connection.h"
@@ -23,6 +24,16 @@ StatementsExtension find_statements(PgConnection& connection);
 // Of an open primary.
 void create_statements(PgConnection& connection);
 
-void read_server_stats(PgConnection& connection, bool statements, v1::ServerStats* out);
+// What a part of the statistics failed with. The session is of further use.
+struct LostPart {
+  std::string part;  // "activity", "wal_directory", "locks", "databases", "statements", "texts"
+  std::string why;
+};
+
+// Each part is for itself: one that the server refuses is lost, for a tenant can make it fail, and
+// the others are in `out`. Without the activity nothing is worth sending. Throws PgError when the
+// session is of no more use; what was read until then is in `out`.
+std::vector<LostPart> read_server_stats(PgConnection& connection, bool statements,
+                                        v1::ServerStats* out);
 
 }  // namespace trunkline::agent

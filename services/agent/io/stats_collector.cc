@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "agent/domain/report_text.h"
 #include "agent/io/process_usage.h"
 #include "agent/io/server_stats.h"
 #include "agent/keeper/proc_scan.h"
@@ -130,9 +131,11 @@ void StatsCollector::visit(const v1::NodeReport& report, Node& node, bool may_as
   counters->set_write_bytes(node.counters.write_bytes);
   counters->set_cpu_ms(node.counters.cpu_ms);
   counters->set_used_mb((report.data_bytes() + (1 << 20) - 1) >> 20);
-  if (!answered) return;
-  server.set_rss_mb(usage.rss_mb);
-  *out->mutable_server() = std::move(server);
+  if (answered) {
+    server.set_rss_mb(usage.rss_mb);
+    *out->mutable_server() = std::move(server);
+  }
+  bound_texts(out);
 }
 
 bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, CounterReading* reading,
@@ -164,15 +167,17 @@ bool StatsCollector::ask_server(const v1::NodeReport& report, Node& node, Counte
     const bool primary = now.primary;
     reading->server = std::move(now);
     find_extension(*server.connection, primary, server);
-    read_server_stats(*server.connection, server.statements, out);
+    for (const LostPart& lost : read_server_stats(*server.connection, server.statements, out)) {
+      lost_parts_.add({lost.part});
+      spdlog::debug("node {}: statistics: {}: {}", report.node_id(), lost.part, lost.why);
+    }
     note_time(server, Clock::now() - begun, true);
-    return true;
   } catch (const PgError& e) {
     spdlog::debug("node {}: statistics: {}", report.node_id(), e.what());
     server.connection.reset();
     note_time(server, Clock::now() - begun, false);
-    return false;
   }
+  return out->connections_max() > 0;  // its activity was read
 }
 
 // One that is late and answers is asked last; one that does not answer in its time has a pause.
@@ -189,14 +194,21 @@ void StatsCollector::note_time(Server& server, Clock::duration took, bool answer
 
 void StatsCollector::find_extension(PgConnection& connection, bool primary, Server& server) {
   if (Clock::now() - server.statements_checked < kLookForExtension) return;
-  const auto found = find_statements(connection);
-  server.statements = found.loaded && found.there;
-  if (found.loaded && !found.there && primary) {
-    create_statements(connection);
-    server.statements = true;
+  try {
+    const auto found = find_statements(connection);
+    server.statements = found.loaded && found.there;
+    if (found.loaded && !found.there && primary) {
+      create_statements(connection);
+      server.statements = true;
+    }
+    // A standby gets it from its primary.
+    if (server.statements || !found.loaded) server.statements_checked = Clock::now();
+  } catch (const PgError& e) {
+    if (e.sqlstate().empty()) throw;
+    lost_parts_.add({"extension"});
+    server.statements = false;
+    server.statements_checked = Clock::now();
   }
-  // A standby gets it from its primary.
-  if (server.statements || !found.loaded) server.statements_checked = Clock::now();
 }
 
 void StatsCollector::send(const std::vector<v1::NodeStats>& nodes) {
@@ -210,6 +222,7 @@ void StatsCollector::send(const std::vector<v1::NodeStats>& nodes) {
   head.set_memory_mb(machine.memory_mb);
   head.set_memory_available_mb(machine.memory_available_mb);
   head.set_load_1m(machine.load_1m);
+  bound_texts(&head);  // nodes' are
   try {
     for (const auto& part : in_parts(head, nodes)) send_(part);
     sent_.add();

@@ -68,6 +68,9 @@ class StatsCollector {
   telemetry::CounterFamily sent_{"trunkline_agent_stats_total", "Rounds of statistics sent."};
   telemetry::CounterFamily lost_{"trunkline_agent_stats_lost_total",
                                  "Rounds of statistics that could not be sent."};
+  telemetry::CounterFamily lost_parts_{"trunkline_agent_stats_parts_lost_total",
+                                       "Parts of a server's statistics that it refused.",
+                                       {"part"}};
   std::map<std::string, Node> known_;
   uint64_t sequence_ = 0;
 

@@ -255,6 +255,47 @@ TEST_F(StatsTest, AServerTellsHowItFares) {
   EXPECT_GT(machine_usage().memory_mb, 0u);
 }
 
+// Texts of a database of another encoding may have no UTF-8, and the server reads all or none.
+TEST_F(StatsTest, WhatCannotBeReadCostsNothingElse) {
+  const TestNode node = make_node(a_);
+  order_box(a_, node);
+  order_primary(a_, node);
+  ASSERT_TRUE(a_.await_node(node.id, is_open));
+  query(a_, node, "create role app login");
+  query(a_, node, "create database jp encoding 'EUC_JP' template template0 locale 'C'");
+  start_stats();
+  ASSERT_TRUE(await_value(
+      a_, node, "select count(*) from pg_extension where extname = 'pg_stat_statements'", "1"));
+  auto holder = superuser_session(a_, node, "jp");
+  holder.exec("begin; lock table pg_class in access share mode");
+  auto session = superuser_session(a_, node, "jp");
+  session.exec("set session authorization app");
+  session.exec("select 1 as plain");
+  const auto has_text = [](const v1::NodeStats& n, const std::string& text) {
+    for (const auto& statement : n.server().statements()) {
+      if (statement.query().find(text) != std::string::npos) return true;
+    }
+    return false;
+  };
+  ASSERT_TRUE(await_stats(node, [&](const auto& n) { return has_text(n, "as plain"); }));
+  session.exec("set client_encoding = 'EUC_JP'");
+  session.exec("select 1, 2 as \"\xa9\xa1\"");
+  ASSERT_TRUE(await_stats(node, [](const auto& n) {
+    return n.server().statements_size() > 1 && n.server().statements(0).query().empty();
+  }));
+  for (int round = 0; round < 3; ++round) {
+    const auto stats = newest(node);
+    EXPECT_GT(stats.server().connections_max(), 0u);
+    EXPECT_EQ(stats.server().databases_size(), 1);
+    EXPECT_GT(stats.server().locks_size(), 0);
+    EXPECT_GT(stats.server().wal_dir_mb(), 0u);
+    EXPECT_GT(stats.server().statements_size(), 1);
+  }
+  query(a_, node, "select trunkline.pg_stat_statements_reset()");
+  session.exec("select 2 as again");
+  EXPECT_TRUE(await_stats(node, [&](const auto& n) { return has_text(n, "as again"); }));
+}
+
 TEST_F(StatsTest, AFrozenServerHoldsUpNobodyElse) {
   const TestNode node = make_node(a_);
   const TestNode frozen = make_node(a_);
