@@ -133,7 +133,9 @@ void put_inside(const Field& field, Json* out) {
         {"since", {{"type", "string"}, {"format", "date-time"}}},
         {"why",
          {{"type", "string"},
-          {"enum", {"failover", "disk_full", "host_disk_full", "no_sync_standby"}}}}};
+          {"enum",
+           {"failover", "disk_full", "host_disk_full", "files_full", "host_files_full",
+            "no_sync_standby"}}}}};
   } else if (field.name == "orphans") {
     schema["items"] = {{"type", "object"},
                        {"properties",

@@ -72,6 +72,14 @@ std::string what_to_do(std::string_view why) {
   if (why == "host_disk_full") {
     return "host_disk_full: make room on the primary's host, or drain it";
   }
+  if (why == "files_full") {
+    return "files_full: it holds the most files for its disk_size; drop tables and indexes (BEGIN "
+           "READ WRITE; DROP ...), or order a larger disk_size";
+  }
+  if (why == "host_files_full") {
+    return "host_files_full: the disk of the primary's host has no more files to give; remove some "
+           "there, or drain it";
+  }
   return "no_sync_standby: too few synchronous standbys stream; start their hosts, or order a "
          "smaller sync_replica_number";
 }
@@ -84,7 +92,8 @@ std::string behind(int64_t position, int64_t head) {
 
 void AlertFacts::take(const v1::HostReport& report, TimePoint now) {
   Host& host = hosts_[report.host()];
-  host = {now, report.disk_gb(), report.disk_free_gb(), {}, {}, {}, report.obeyed_position()};
+  host = {now, report.disk_gb(), report.disk_free_gb(), report.files(),
+          report.files_free(), {}, {}, {}, report.obeyed_position()};
   for (const v1::NodeReport& node : report.nodes()) {
     host.instances.push_back(node.instance_id());
     look_at_task(node, "box", node.ensure(), &host.wrong);
@@ -169,11 +178,17 @@ void AlertFacts::look_at_host(const std::string& name, const Host& host, const A
     }
   }
   const bool was = book.is_wrong("disk_near_full", subject);
-  const uint64_t least = host.disk_gb * (was ? 15 : 10) / 100;
-  if (host.disk_gb > 0 && host.disk_free_gb < least) {
+  const auto is_near_full = [was](uint64_t whole, uint64_t free) {
+    return whole > 0 && free < whole * (was ? 15 : 10) / 100;
+  };
+  if (is_near_full(host.disk_gb, host.disk_free_gb)) {
     out->push_back({"disk_near_full", subject,
                     std::to_string(host.disk_free_gb) + " GB of " + std::to_string(host.disk_gb) +
                         " GB are free"});
+  } else if (is_near_full(host.files, host.files_free)) {
+    out->push_back({"disk_near_full", subject,
+                    std::to_string(host.files_free) + " of the " + std::to_string(host.files) +
+                        " files that its disk can hold are left"});
   }
 }
 

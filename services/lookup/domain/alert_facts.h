@@ -51,6 +51,8 @@ class AlertFacts {
     TimePoint heard;
     uint64_t disk_gb = 0;
     uint64_t disk_free_gb = 0;
+    uint64_t files = 0;  // that its disk can hold; 0: it does not count them
+    uint64_t files_free = 0;
     std::vector<Observed> wrong;  // of its nodes, but for levels
     std::vector<Level> lags;
     std::vector<std::string> instances;  // of its nodes, in order

@@ -12,7 +12,7 @@ using std::chrono::seconds;
 // clang-format off
 constexpr AlertRule kRules[] = {
   {"delivery_stuck",       Severity::warning,  seconds(0),   seconds(0),  "usage records are not delivered to a webhook"},
-  {"disk_near_full",       Severity::critical, seconds(5),   seconds(30), "a host's disk has less than a tenth left"},
+  {"disk_near_full",       Severity::critical, seconds(5),   seconds(30), "a host's disk has less than a tenth left, of bytes or of files"},
   {"failover_stuck",       Severity::critical, seconds(10),  seconds(0),  "a failover has not come to an end"},
   {"host_silent",          Severity::critical, seconds(10),  seconds(5),  "nothing is heard of a host"},
   {"instance_failed",      Severity::critical, seconds(0),   seconds(0),  "an instance is in ERROR"},

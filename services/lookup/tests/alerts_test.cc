@@ -227,6 +227,19 @@ TEST_F(Facts, LevelsHaveTwoMarks) {
   EXPECT_EQ(disk(9), "disk_near_full@host/host-a");
   EXPECT_EQ(disk(14), "disk_near_full@host/host-a");
   EXPECT_EQ(disk(15), "");
+  EXPECT_EQ(disk(50), "") << "files are not counted";
+  told.set_files(24'000);
+  const auto files = [&](uint64_t free) {
+    told.set_files_free(free);
+    facts.take(told, kStart);
+    return rules();
+  };
+  EXPECT_EQ(files(2'400), "");
+  EXPECT_EQ(files(2'399), "disk_near_full@host/host-a");
+  EXPECT_EQ(facts.wrong(book, kStart)[0].detail,
+            "2399 of the 24000 files that its disk can hold are left");
+  EXPECT_EQ(files(3'599), "disk_near_full@host/host-a");
+  EXPECT_EQ(files(3'600), "");
 }
 
 TEST_F(Facts, TasksThatFailAgainAndAgain) {
@@ -297,7 +310,8 @@ TEST_F(Facts, NodesThatShareAHostThoughAnotherOneHasNone) {
 TEST_F(Facts, InstancesWhoseClientsCannotWrite) {
   facts.take(instance("ACTIVE", R"(,"writes":{"possible":true})"));
   EXPECT_EQ(rules(), "");
-  for (const std::string why : {"disk_full", "host_disk_full", "no_sync_standby"}) {
+  for (const std::string why :
+       {"disk_full", "host_disk_full", "files_full", "host_files_full", "no_sync_standby"}) {
     facts.take(instance("ACTIVE", R"(,"writes":{"possible":false,"since":"t","why":")" + why +
                                       R"("})"));
     EXPECT_EQ(rules(), "writes_stopped@instance/i1");

@@ -23,10 +23,13 @@ void Fleet::set_host(const HostState& host) {
   hosts_[host.name].host = host;
 }
 
-void Fleet::host_reported(const HostName& host, TimePoint received_at, uint64_t disk_free_gb) {
+void Fleet::host_reported(const HostName& host, TimePoint received_at, uint64_t disk_free_gb,
+                          uint64_t files, uint64_t files_free) {
   HostUse& use = hosts_[host];
   use.last_reported_at = received_at;
   use.disk_free_gb = disk_free_gb;
+  use.files = files;
+  use.files_free = files_free;
 }
 
 void Fleet::add(const Use& use) {

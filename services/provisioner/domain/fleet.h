@@ -3,6 +3,7 @@
 // the reservations can be rebuilt at any time. Not thread-safe: who shares it must lock it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -32,6 +33,10 @@ inline constexpr uint64_t kRamOvercommit = 4;
 inline constexpr uint64_t kDiskOvercommit = 16;
 // A host whose disk has less than this left, by its own report, takes no new node.
 inline constexpr uint64_t kMinDiskFreeGb = 2;
+// The same of files, where they are counted: more than its agent calls low (ADR 0075), and one in
+// so many of all.
+inline constexpr uint64_t kMinFilesFree = 10'000;
+inline constexpr uint64_t kMinFilesFreePart = 16;
 // Moves that only spread nodes over hosts, of so many instances at a time.
 inline constexpr size_t kMaxSpreading = 2;
 
@@ -39,6 +44,8 @@ struct HostUse {
   HostState host;                            // as it registered
   std::optional<TimePoint> last_reported_at;
   std::optional<uint64_t> disk_free_gb;      // as it reported
+  uint64_t files = 0;                        // that its disk can hold; 0: it does not count them
+  uint64_t files_free = 0;
   uint64_t nodes = 0;
   uint64_t primaries = 0;                    // before a group has one: first nodes
   uint64_t cpu = 0;                          // promised
@@ -53,6 +60,9 @@ struct HostUse {
   uint64_t disk_limit_gb() const { return host.disk_gb * kDiskOvercommit; }
   // What a node is given must be there for it alone: PostgreSQL maps its buffers when it starts.
   uint64_t largest_ram_mb() const { return host.ram_mb; }
+  uint64_t min_files_free() const {
+    return files == 0 ? 0 : std::max(kMinFilesFree, files / kMinFilesFreePart);
+  }
   bool is_port_free(uint32_t port) const {
     return !ports.contains(port) && !blocked_ports.contains(port);
   }
@@ -63,7 +73,8 @@ class Fleet {
   using HostPort = InstanceFacts::HostPort;
 
   void set_host(const HostState& host);
-  void host_reported(const HostName& host, TimePoint received_at, uint64_t disk_free_gb);
+  void host_reported(const HostName& host, TimePoint received_at, uint64_t disk_free_gb,
+                     uint64_t files = 0, uint64_t files_free = 0);
   // Replaces all that the instance has, and ends its reservation if its nodes are placed now or
   // are not to be placed any more. A node being removed keeps its place until it is gone.
   void set_instance(const InstanceState& instance);

@@ -122,7 +122,8 @@ bool group_matches_order(const InstanceState& state) {
 }
 
 bool is_writes_why(std::string_view why) {
-  return why.empty() || why == "disk_full" || why == "host_disk_full" || why == "no_sync_standby";
+  return why.empty() || why == "disk_full" || why == "host_disk_full" || why == "files_full" ||
+         why == "host_files_full" || why == "no_sync_standby";
 }
 
 NodeId node_id_of(const InstanceId& instance, uint32_t ordinal) {

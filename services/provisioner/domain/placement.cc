@@ -37,7 +37,8 @@ bool has_room(const Candidate& c, const Size& size) {
          size.ram_mb <= use.largest_ram_mb() &&
          left(use.ram_limit_mb(), c.ram_mb) >= size.ram_mb &&
          left(use.disk_limit_gb(), c.disk_gb) >= size.disk_gb &&
-         use.disk_free_gb.value_or(kMinDiskFreeGb) >= kMinDiskFreeGb;
+         use.disk_free_gb.value_or(kMinDiskFreeGb) >= kMinDiskFreeGb &&
+         use.files_free >= use.min_files_free();
 }
 
 // Sum of the three shares that are left with the node on it, each in millionths.
@@ -110,6 +111,10 @@ std::string describe_lack(const Candidate& c, const Size& size) {
            std::to_string(size.ram_mb) + " MB";
   }
   if (out.empty() && c.next_port > kLastPort) return "no port left";
+  if (out.empty() && use.files_free < use.min_files_free()) {
+    return "its disk has room for " + std::to_string(use.files_free) + " more files, " +
+           std::to_string(use.min_files_free()) + " must be";
+  }
   if (out.empty()) {
     return "its disk has " + std::to_string(use.disk_free_gb.value_or(0)) + " GB free, " +
            std::to_string(kMinDiskFreeGb) + " GB must be";

@@ -69,7 +69,8 @@ void Registry::forget_instances() {
 
 void Registry::host_reported(const v1::HostReport& report, TimePoint received_at) {
   const std::lock_guard lock(mutex_);
-  fleet_.host_reported(HostName(report.host()), received_at, report.disk_free_gb());
+  fleet_.host_reported(HostName(report.host()), received_at, report.disk_free_gb(),
+                       report.files(), report.files_free());
 }
 
 std::set<std::string> Registry::orphans_to_remove(const HostName& host) const {

@@ -147,6 +147,10 @@ TEST_F(React, WhetherClientsCanWriteIsRecordedAsThePrimarysHostSaysIt) {
   EXPECT_THAT(outline(), IsEmpty());
   report(0).mutable_writes()->set_why("no_sync_standby");
   EXPECT_THAT(outline(), ElementsAre("record_writes no_sync_standby"));
+  for (const char* why : {"host_disk_full", "files_full", "host_files_full"}) {
+    report(0).mutable_writes()->set_why(why);
+    EXPECT_THAT(outline(), ElementsAre(std::string("record_writes ") + why));
+  }
   report(0).mutable_writes()->set_why("moon_is_full");
   EXPECT_THAT(outline(), IsEmpty()) << "of a newer agent";
   report(0).clear_writes();

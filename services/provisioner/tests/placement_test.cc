@@ -30,6 +30,7 @@ struct ThreeHosts {
   std::vector<HostState> hosts = {host("a", "a"), host("b", "b"), host("c", "c")};
   std::map<std::string, TimePoint> reported = {{"a", kNow}, {"b", kNow}, {"c", kNow}};
   std::map<std::string, uint64_t> disk_free_gb = {{"a", 50}, {"b", 50}, {"c", 50}};
+  std::map<std::string, std::pair<uint64_t, uint64_t>> files;  // in all, and left
   Needs needs{.instance = kInstance, .count = 1, .size = {1, 1024, 10}, .image = "postgresql-15"};
 
   HostState& operator[](char name) { return hosts[static_cast<size_t>(name - 'a')]; }
@@ -38,7 +39,9 @@ struct ThreeHosts {
       fleet.set_host(state);
       const auto at = reported.find(state.name.str());
       if (at != reported.end()) {
-        fleet.host_reported(state.name, at->second, disk_free_gb.at(state.name.str()));
+        const auto found = files.find(state.name.str());
+        const auto [all, left] = found == files.end() ? std::pair(0ul, 0ul) : found->second;
+        fleet.host_reported(state.name, at->second, disk_free_gb.at(state.name.str()), all, left);
       }
     }
   }
@@ -104,6 +107,9 @@ TEST(Placement, Table) {
       {"without the image", [](auto& w) { w['a'].images = {"postgresql-14"}; }, "b:5432"},
       {"that failed before", [](auto& w) { w.needs.avoid = {HostName("a")}; }, "b:5432"},
       {"disk really full", [](auto& w) { w.disk_free_gb["a"] = kMinDiskFreeGb - 1; }, "b:5432"},
+      {"disk with few files left", [](auto& w) { w.files["a"] = {24'000, 9'999}; }, "b:5432"},
+      {"files just enough", [](auto& w) { w.files["a"] = {24'000, 10'000}; }, "a:5432"},
+      {"few of many files", [](auto& w) { w.files["a"] = {16'000'000, 999'999}; }, "b:5432"},
       {"three nodes, one host full: never shared", [](auto& w) {
          w.disk_free_gb["a"] = 0;
          w.needs.count = 3;
