@@ -1,15 +1,10 @@
 #include "agent/io/disk_watch.h"
 
-#include <fts.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
-#include <cstring>
-#include <memory>
-#include <set>
-#include <string_view>
+#include <utility>
 
 #include "agent/io/keeper_client.h"
 #include "agent/io/pg_connection.h"
@@ -20,25 +15,24 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr uint64_t kFastestBytesPerMs = 2ull << 20;  // that anything is written with
+// That anything is written with.
+constexpr uint64_t kFastestBytesPerMs = 2ull << 20;
+constexpr uint64_t kFastestFilesPerMs = 200;
 constexpr milliseconds kSoonest{10};
 constexpr milliseconds kLatest{200};
 constexpr seconds kWalkEvery{10};
 constexpr seconds kWalkNearFull{2};
 constexpr int kWalkRest = 4;  // times as long as a walk took, before the next of that node
+constexpr milliseconds kSlice{5};
+constexpr milliseconds kSlicesALook{40};
+constexpr seconds kWalkRetry{1};
 constexpr milliseconds kEndAgain{300};
 constexpr milliseconds kEndDeadline{1500};
 constexpr seconds kCheckpointEvery{30};
+constexpr seconds kCheckpointForFiles{10};
+constexpr seconds kCheckpointForFilesFull{2};
 constexpr seconds kCheckpointDeadline{3};  // that it is waited for
 constexpr uint64_t kLongLog = 32ull << 20;
-constexpr size_t kMostTemporary = 500;
-
-// The pid in "pgsql_tmp<pid>.<n>", a file or a directory of several; 0: the name is another.
-pid_t temporary_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "pgsql_tmp";
-  if (!name.starts_with(kPrefix)) return 0;
-  return static_cast<pid_t>(std::strtol(name.data() + kPrefix.size(), nullptr, 10));
-}
 
 std::string condition(EndSessions whom) {
   switch (whom) {
@@ -74,42 +68,27 @@ bool is_under_way(const std::future<void>& work) {
   return work.valid() && work.wait_for(seconds(0)) != std::future_status::ready;
 }
 
+uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
 int64_t ms_of(std::chrono::steady_clock::time_point at) {
   return std::chrono::duration_cast<milliseconds>(at.time_since_epoch()).count();
 }
 
 }  // namespace
 
-DiskUse measure_node(const NodePaths& paths) {
-  DiskUse use;
-  std::string root = paths.dir;
-  char* const roots[] = {root.data(), nullptr};
-  const std::unique_ptr<FTS, int (*)(FTS*)> tree(::fts_open(roots, FTS_PHYSICAL, nullptr),
-                                                 ::fts_close);
-  if (!tree) return use;
-  const auto is_in = [](std::string_view path, std::string_view dir) {
-    return path.starts_with(dir) && (path.size() == dir.size() || path[dir.size()] == '/');
-  };
-  std::set<pid_t> temporary;
-  while (const FTSENT* entry = ::fts_read(tree.get())) {
-    if (const pid_t pid = temporary_of(entry->fts_name); pid > 0) {
-      if (temporary.size() < kMostTemporary) temporary.insert(pid);
-    }
-    if (entry->fts_info != FTS_F && entry->fts_info != FTS_D) continue;
-    const uint64_t bytes = static_cast<uint64_t>(entry->fts_statp->st_blocks) * 512;
-    use.total += bytes;
-    const std::string_view path = entry->fts_path;
-    const bool own = is_in(path, paths.incoming) || is_in(path, paths.old) ||
-                     is_in(path, paths.forked);
-    if (!own) use.used += bytes;
-    if (path == paths.log) use.log = bytes;
-  }
-  use.temporary.assign(temporary.begin(), temporary.end());
-  return use;
+FileSystem file_system_of(const std::string& path) {
+  struct statvfs fs {};
+  if (::statvfs(path.c_str(), &fs) != 0) return {};
+  return {{static_cast<uint64_t>(fs.f_blocks) * fs.f_frsize, fs.f_files},
+          {static_cast<uint64_t>(fs.f_bavail) * fs.f_frsize, fs.f_favail}};
 }
 
 DiskWatch::DiskWatch(std::string root, uint64_t reserve)
-    : root_(std::move(root)), reserve_(reserve), thread_([this] { run(); }) {}
+    : root_(std::move(root)), fs_(file_system_of(root_)) {
+  reserve_ = default_reserve(fs_);
+  if (reserve > 0) reserve_.bytes = reserve;
+  thread_ = std::thread([this] { run(); });
+}
 
 DiskWatch::~DiskWatch() {
   {
@@ -148,7 +127,12 @@ DiskSeen DiskWatch::seen(const std::string& node_id) const {
 
 HostRoom DiskWatch::host() const {
   const std::lock_guard lock(mutex_);
-  return host_;
+  return host_.worse();
+}
+
+FileSystem DiskWatch::file_system() const {
+  const std::lock_guard lock(mutex_);
+  return fs_;
 }
 
 void DiskWatch::run() {
@@ -168,113 +152,190 @@ void DiskWatch::run() {
 }
 
 void DiskWatch::look_at_host() {
-  struct statvfs fs {};
-  if (::statvfs(root_.c_str(), &fs) != 0) return;
-  const uint64_t free = static_cast<uint64_t>(fs.f_bavail) * fs.f_frsize;
-  if (reserve_ == 0) reserve_ = default_reserve(static_cast<uint64_t>(fs.f_blocks) * fs.f_frsize);
-  if (free_ && *free_ > free) lost_ += *free_ - free;
-  free_ = free;
-  const HostRoom room = host_room(host_, free, reserve_);
+  FileSystem fs = file_system_of(root_);
+  if (fs.total.bytes == 0) return;
+  lost_.bytes += less(fs_.free.bytes, fs.free.bytes);
+  lost_.files += less(fs_.free.files, fs.free.files);
+  // Some make room for files of what is free: what comes with an order does not shrink with it.
+  if (fs.total.files > 0) fs.total.files = std::max(fs.total.files, fs_.total.files);
+  fs_ = fs;
+  const HostRooms room = host_rooms(host_, fs, reserve_);
   if (room == host_) return;
-  if (room > host_) {
-    spdlog::error("disk: {} MB are left of the host's, {} MB are kept for the platform{}",
-                  free >> 20, reserve_ >> 20,
-                  room == HostRoom::critical ? "; its nodes are closed" : "");
-  } else {
-    spdlog::warn("disk: {} MB are free on the host again", free >> 20);
-  }
+  const bool worse = room.bytes > host_.bytes || room.files > host_.files;
+  spdlog::log(worse ? spdlog::level::err : spdlog::level::warn,
+              "disk: {} MB and {} files are left of the host's, {} MB and {} files are kept for "
+              "the platform{}",
+              fs.free.bytes >> 20, fs.free.files, reserve_.bytes >> 20, reserve_.files,
+              room.worse() == HostRoom::critical ? "; its nodes are closed" : "");
   host_ = room;
   for (auto& [id, entry] : entries_) entry.walk_after = {};
+  if (room.worse() >= HostRoom::scarce) judge_all();
+}
+
+// Without waiting for a walk; one that comes later is closed by its first.
+void DiskWatch::judge_all() {
+  for (auto& [id, entry] : entries_) judge(entry, entry.seen.used);
+}
+
+DiskAmount DiskWatch::may_have_grown(const Entry& entry) const {
+  return {lost_.bytes - entry.lost_before.bytes, lost_.files - entry.lost_before.files};
+}
+
+// What it surely has before a mark; 0: it may have reached one.
+DiskAmount DiskWatch::room_of(const Entry& entry) const {
+  const DiskSeen& seen = entry.seen;
+  const DiskAmount grown = may_have_grown(entry);
+  const DiskAmount room = room_before_marks(seen.state, seen.used, seen.order);
+  // What has not grown has reached nothing that it had not.
+  return {grown.bytes == 0 ? std::max<uint64_t>(1, room.bytes) : less(room.bytes, grown.bytes),
+          grown.files == 0 ? std::max<uint64_t>(1, room.files) : less(room.files, grown.files)};
 }
 
 bool DiskWatch::is_due(const Entry& entry, Clock::time_point now) const {
-  if (now < entry.walk_after) return false;
-  const bool near_full = entry.seen.state.level >= DiskLevel::near_full;
+  if (entry.walk || now < entry.walk_after) return false;
+  const NodeDisk& state = entry.seen.state;
+  const bool near_full = state.level() >= DiskLevel::near_full;
   if (!entry.seen.known || now - entry.walked_at >= (near_full ? kWalkNearFull : kWalkEvery)) {
     return true;
   }
-  const DiskState& state = entry.seen.state;
-  if ((host_ != HostRoom::enough) != state.host_low) return true;
-  if (host_ == HostRoom::critical && state.level < DiskLevel::closed) return true;
-  return may_have_grown(entry) > 0 &&
-         may_have_grown(entry) >= room_before_mark(state, entry.seen.used, entry.target.order);
+  if ((host_.bytes != HostRoom::enough) != state.bytes.host_low ||
+      (host_.files != HostRoom::enough) != state.files.host_low) {
+    return true;
+  }
+  const DiskAmount room = room_of(entry);
+  return room.bytes == 0 || room.files == 0;
+}
+
+void DiskWatch::begin_walks(Clock::time_point now) {
+  for (auto& [id, entry] : entries_) {
+    if (!is_due(entry, now)) continue;
+    entry.walk.reset(new Walk{NodeWalk(entry.target.paths), lost_, now});
+  }
+}
+
+// Slices of all that are under way, in turn, for a while; true: none is left.
+bool DiskWatch::walk(std::unique_lock<std::mutex>& lock) {
+  const auto until = Clock::now() + kSlicesALook;
+  while (!stopping_) {
+    const auto is_walked = [](const auto& item) { return item.second.walk != nullptr; };
+    auto next = std::find_if(entries_.upper_bound(turn_), entries_.end(), is_walked);
+    if (next == entries_.end()) next = std::find_if(entries_.begin(), entries_.end(), is_walked);
+    if (next == entries_.end()) return true;
+    if (Clock::now() >= until) return false;
+    turn_ = next->first;
+    walk_on(turn_, lock);
+    look_at_host();
+  }
+  return true;
+}
+
+void DiskWatch::walk_on(const std::string& id, std::unique_lock<std::mutex>& lock) {
+  auto found = entries_.find(id);
+  const NodeUser user = found->second.target.user;
+  std::unique_ptr<Walk> walk = std::move(found->second.walk);
+  lock.unlock();
+  const auto began = Clock::now();
+  bool is_whole = false;
+  std::string failure;
+  try {
+    const AsNodeUser rights(user);
+    is_whole = walk->files.go_on(began + kSlice);
+  } catch (const std::system_error& e) {
+    failure = e.what();
+  }
+  const auto now = Clock::now();
+  walk->spent += now - began;
+  lock.lock();
+  found = entries_.find(id);
+  if (found == entries_.end()) return;
+  Entry& entry = found->second;
+  if (!failure.empty()) {
+    spdlog::error("node {}: it is not measured: {}", id, failure);
+    entry.walk_after = now + kWalkRetry;
+    return;
+  }
+  measured(entry, walk->files.counted(), is_whole);
+  if (!is_whole) {
+    entry.walk = std::move(walk);
+    return;
+  }
+  entry.lost_before = walk->lost_before;
+  entry.walked_at = walk->began;
+  entry.walk_after = now + walk->spent * kWalkRest;
 }
 
 DiskWatch::Clock::duration DiskWatch::look() {
   std::unique_lock lock(mutex_);
   look_at_host();
-  const auto began = Clock::now();
-  std::vector<std::string> due;
-  for (const auto& [id, entry] : entries_) {
-    if (is_due(entry, began)) due.push_back(id);
-  }
-  for (const std::string& id : due) {
-    auto found = entries_.find(id);
-    if (found == entries_.end() || stopping_) continue;
-    const DiskTarget target = found->second.target;
-    const uint64_t lost = lost_;
-    lock.unlock();
-    const auto walk_began = Clock::now();
-    DiskUse use;
-    {
-      const AsNodeUser rights(target.user);
-      use = measure_node(target.paths);
-    }
-    const auto now = Clock::now();
-    lock.lock();
-    found = entries_.find(id);
-    if (found == entries_.end()) continue;
-    Entry& entry = found->second;
-    entry.lost_before = lost;
-    entry.walked_at = walk_began;
-    entry.walk_after = now + (now - walk_began) * kWalkRest;
-    judge(entry, use);
-    look_at_host();  // a walk can be long
-  }
-  const auto now = Clock::now();
-  uint64_t room = free_ ? room_before_host_mark(host_, *free_, reserve_) : 0;
-  if (host_ == HostRoom::critical) room = UINT64_MAX;
-  for (auto& [id, entry] : entries_) {
-    const DiskState& state = entry.seen.state;
-    if (state.level >= DiskLevel::closed && now >= entry.end_after) {
-      end_sessions(entry, EndSessions::all);
-    }
-    if (state.level >= DiskLevel::near_full && now >= entry.checkpoint_after) {
-      release_wal(entry, now);
-    }
-    const uint64_t left = room_before_mark(state, entry.seen.used, entry.target.order);
-    const uint64_t grown = may_have_grown(entry);
-    room = std::min(room, left > grown ? left - grown : 0);
-  }
-  const milliseconds soon(room / kFastestBytesPerMs);
-  return std::clamp<Clock::duration>(soon, kSoonest, kLatest);
+  begin_walks(Clock::now());
+  const bool all_walked = walk(lock);
+  act(Clock::now());
+  return all_walked ? pause() : Clock::duration::zero();
 }
 
-void DiskWatch::judge(Entry& entry, const DiskUse& use) {
-  DiskSeen& seen = entry.seen;
-  const DiskLevel before = seen.state.level;
-  const bool long_log = use.log > kLongLog;
-  const DiskVerdict verdict = judge_disk(
-      seen.state, {use.used, entry.target.order, host_, ms_of(Clock::now())});
-  const bool changed = !seen.known || verdict.state.level != before || (long_log && !seen.long_log);
-  seen = {true, verdict.state, use.used, use.total, long_log};
-  entry.temporary = use.temporary;
-  if (verdict.state.level != before) {
-    const bool worse = verdict.state.level > before && verdict.state.level >= DiskLevel::full;
-    spdlog::log(worse ? spdlog::level::err : spdlog::level::warn,
-                "node {}: disk {}: {} MB of {} MB are used{}", entry.target.node_id,
-                to_text(verdict.state.level), use.used >> 20, entry.target.order >> 20,
-                verdict.state.by_host ? ", and the host has no more room" : "");
+void DiskWatch::act(Clock::time_point now) {
+  for (auto& [id, entry] : entries_) {
+    const DiskLevel level = entry.seen.state.level();
+    if (level >= DiskLevel::closed && now >= entry.end_after) {
+      end_sessions(entry, EndSessions::all);
+    }
+    if (level >= DiskLevel::near_full && now >= entry.checkpoint_after) release_wal(entry, now);
   }
-  if (verdict.state.level == DiskLevel::stopped && before != DiskLevel::stopped) {
+}
+
+milliseconds DiskWatch::pause() const {
+  DiskAmount room = room_before_host_marks(host_, fs_, reserve_);
+  for (const auto& [id, entry] : entries_) {
+    const DiskAmount left = room_of(entry);
+    room = {std::min(room.bytes, left.bytes), std::min(room.files, left.files)};
+  }
+  const milliseconds soon(
+      std::min(room.bytes / kFastestBytesPerMs, room.files / kFastestFilesPerMs));
+  return std::clamp(soon, kSoonest, kLatest);
+}
+
+// Of a walk that is not at its end, only what is more than was known before says anything.
+void DiskWatch::measured(Entry& entry, const DiskUse& use, bool is_whole) {
+  DiskSeen& seen = entry.seen;
+  const DiskAmount known = at_least(seen.used, use.used);
+  if (!is_whole && known == seen.used) return;
+  const bool long_log = use.log > kLongLog || (!is_whole && seen.long_log);
+  const bool is_news = (is_whole && !seen.known) || (long_log && !seen.long_log);
+  seen.long_log = long_log;
+  seen.total = is_whole ? use.total : std::max(seen.total, use.total);
+  if (is_whole || !use.temporary.empty()) entry.temporary = use.temporary;
+  const bool is_told = judge(entry, is_whole ? use.used : known);
+  seen.known = seen.known || is_whole;
+  if (is_news && !is_told && entry.target.changed) entry.target.changed();
+}
+
+// True: the level is another now, which is told.
+bool DiskWatch::judge(Entry& entry, const DiskAmount& used) {
+  DiskSeen& seen = entry.seen;
+  const DiskLevel before = seen.state.level();
+  seen.used = used;
+  seen.order = {entry.target.order, files_of_order(entry.target.order, fs_)};
+  const NodeVerdict verdict =
+      judge_node(seen.state, {used, seen.order, host_, ms_of(Clock::now()), !seen.known});
+  seen.state = verdict.disk;
+  const DiskLevel level = seen.state.level();
+  if (level == DiskLevel::stopped && before != DiskLevel::stopped) {
     tell_keeper(entry.target.paths.control, "stop immediate");
   }
   if (verdict.end != EndSessions::none) end_sessions(entry, verdict.end);
-  if (changed && entry.target.changed) entry.target.changed();
+  if (level == before) return false;
+  const bool worse = level > before && level >= DiskLevel::full;
+  spdlog::log(worse ? spdlog::level::err : spdlog::level::warn,
+              "node {}: disk {}: {} MB of {} MB and {} files of {} are used{}",
+              entry.target.node_id, to_text(level), used.bytes >> 20, seen.order.bytes >> 20,
+              used.files, seen.order.files,
+              seen.state.by_host() ? ", and the host has no more room" : "");
+  if (entry.target.changed) entry.target.changed();
+  return true;
 }
 
 void DiskWatch::end_sessions(Entry& entry, EndSessions whom) {
-  if (is_under_way(entry.ending) || entry.seen.state.level == DiskLevel::stopped) return;
+  if (is_under_way(entry.ending) || entry.seen.state.level() == DiskLevel::stopped) return;
   entry.end_after = Clock::now() + kEndAgain;
   entry.ending = std::async(
       std::launch::async,
@@ -292,10 +353,14 @@ void DiskWatch::end_sessions(Entry& entry, EndSessions whom) {
       });
 }
 
-// WAL counts, and is kept up to the next checkpoint, which else can be minutes away.
+// WAL counts, and so do files of tables that are gone; both are kept up to the next checkpoint,
+// which else can be minutes away.
 void DiskWatch::release_wal(Entry& entry, Clock::time_point now) {
-  if (is_under_way(entry.checkpoint) || entry.seen.state.level == DiskLevel::stopped) return;
-  entry.checkpoint_after = now + kCheckpointEvery;
+  if (is_under_way(entry.checkpoint) || entry.seen.state.level() == DiskLevel::stopped) return;
+  const DiskLevel files = entry.seen.state.files.level;
+  entry.checkpoint_after = now + (files >= DiskLevel::full        ? kCheckpointForFilesFull
+                                  : files >= DiskLevel::near_full ? kCheckpointForFiles
+                                                                  : kCheckpointEvery);
   entry.checkpoint = std::async(
       std::launch::async, [socket_dir = entry.target.paths.socket_dir,
                            user = entry.target.user.uid, port = entry.target.port] {

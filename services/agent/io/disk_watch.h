@@ -1,10 +1,14 @@
-// Watches how much of the host's disk each node uses, and acts in time: nothing that a session can
-// write with is faster than the looks (domain/disk_rules.h says what is done).
+// Watches how much of the host's disk each node uses, in bytes and files, and acts in time: nothing
+// that a session can write with is faster than the looks (domain/disk_rules.h says what is done).
 //
 // The cheap look is one statvfs of the nodes' file system, 5 to 100 times a second: the closer
 // anything is to a mark, the sooner the next one, reckoned with the fastest writing there is. Only
 // a node that may have reached a mark since (all that the file system has lost meanwhile could be
 // its) is measured anew, by a walk through its directory; each is every ten seconds anyway.
+//
+// Walks go on in slices, in turn, and the host is looked at between any two of them: no node's
+// files hold up the host's reserve or another node. One whose walk is not at its end is judged by
+// what was known of it, or by what is counted so far where that is more.
 //
 // A thread of its own, which waits for no server: sessions are ended by helpers with a deadline.
 // Thread-safe.
@@ -14,41 +18,35 @@
 #include <functional>
 #include <future>
 #include <map>
+#include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "agent/domain/disk_rules.h"
 #include "agent/io/agent_context.h"
+#include "agent/io/node_walk.h"
 
 namespace trunkline::agent {
 
-// What a node's directory holds.
-struct DiskUse {
-  uint64_t total = 0;
-  uint64_t used = 0;  // of it, what counts against the order: data and log, not the agent's copies
-  uint64_t log = 0;   // of that, the log that is written now
-  std::vector<pid_t> temporary;  // processes that have temporary files
-};
-// With the rights of the calling thread. What vanishes meanwhile does not count.
-DiskUse measure_node(const NodePaths& paths);
+FileSystem file_system_of(const std::string& path);  // all 0: it cannot be asked
 
 struct DiskTarget {
   std::string node_id;
   NodePaths paths;
   NodeUser user;
   uint32_t port = 0;
-  uint64_t order = 0;             // bytes
+  uint64_t order = 0;             // bytes; the files that come with it follow
   std::function<void()> changed;  // level or long_log; from the watch's thread, must not block
 };
 
 struct DiskSeen {
   bool known = false;  // it was measured
-  DiskState state;
-  uint64_t used = 0;
-  uint64_t total = 0;
+  NodeDisk state;
+  DiskAmount used;
+  DiskAmount order;
+  uint64_t total = 0;     // bytes, with the agent's copies
   bool long_log = false;  // the log is to be emptied
 };
 
@@ -64,14 +62,22 @@ class DiskWatch {
   void forget(const std::string& node_id);  // `changed` is not called any more afterwards
   DiskSeen seen(const std::string& node_id) const;
   HostRoom host() const;
+  FileSystem file_system() const;  // as of the last look
 
  private:
   using Clock = std::chrono::steady_clock;
+  struct Walk {
+    NodeWalk files;
+    DiskAmount lost_before;  // lost_ when it began
+    Clock::time_point began;
+    Clock::duration spent{};
+  };
   struct Entry {
     DiskTarget target;
     DiskSeen seen;
     std::vector<pid_t> temporary;
-    uint64_t lost_before = 0;  // lost_ when the last walk began
+    std::unique_ptr<Walk> walk;  // that is under way
+    DiskAmount lost_before;      // lost_ when the last walk began that came to its end
     Clock::time_point walked_at{};
     Clock::time_point walk_after{};
     Clock::time_point end_after{};
@@ -82,22 +88,31 @@ class DiskWatch {
   void run();
   Clock::duration look();
   void look_at_host();
+  void judge_all();
   bool is_due(const Entry& entry, Clock::time_point now) const;
-  uint64_t may_have_grown(const Entry& entry) const { return lost_ - entry.lost_before; }
-  void judge(Entry& entry, const DiskUse& use);
+  void begin_walks(Clock::time_point now);
+  bool walk(std::unique_lock<std::mutex>& lock);
+  void walk_on(const std::string& id, std::unique_lock<std::mutex>& lock);
+  void act(Clock::time_point now);
+  std::chrono::milliseconds pause() const;
+  DiskAmount may_have_grown(const Entry& entry) const;
+  DiskAmount room_of(const Entry& entry) const;
+  void measured(Entry& entry, const DiskUse& use, bool is_whole);
+  bool judge(Entry& entry, const DiskAmount& used);
   void end_sessions(Entry& entry, EndSessions whom);
   void release_wal(Entry& entry, Clock::time_point now);
 
   const std::string root_;
-  uint64_t reserve_;
+  DiskAmount reserve_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
   bool hurry_ = false;
   std::map<std::string, Entry> entries_;
-  HostRoom host_ = HostRoom::enough;
-  std::optional<uint64_t> free_;
-  uint64_t lost_ = 0;  // by the file system, in all looks at which it had less than before
+  std::string turn_;  // the node whose slice was the last
+  HostRooms host_;
+  FileSystem fs_;
+  DiskAmount lost_;  // by the file system, in all looks at which it had less than before
   std::thread thread_;
 };
 

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <spdlog/spdlog.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,13 +52,6 @@ uint64_t machine_ram_mb() {
   return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
              static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) >>
          20;
-}
-
-std::pair<uint64_t, uint64_t> disk_total_and_free_gb(const std::string& path) {
-  struct statvfs fs_stat {};
-  if (::statvfs(path.c_str(), &fs_stat) != 0) return {0, 0};
-  return {static_cast<uint64_t>(fs_stat.f_blocks) * fs_stat.f_frsize >> 30,
-          static_cast<uint64_t>(fs_stat.f_bavail) * fs_stat.f_frsize >> 30};
 }
 
 NodeUsersOptions users_options(const HostOptions& options, const AgentPaths& paths) {
@@ -156,13 +148,13 @@ HostAgent::HostAgent(HostOptions options)
   context_.report_changed = [this] { notify(); };
   obeyed_position_ = std::strtoll(read_file(obeyed_path()).value_or("0").c_str(), nullptr, 10);
   obeyed_kept_ = obeyed_position_;
-  const auto [total, free] = disk_total_and_free_gb(context_.paths.host_dir);
-  shown_disk_size_.set(static_cast<double>(total) * (1 << 30));
+  const DiskAmount total = disks_->file_system().total;
+  shown_disk_size_.set(static_cast<double>(total.bytes));
+  shown_files_.set(static_cast<double>(total.files));
   if (options_.cpu == 0) options_.cpu = std::max(1u, std::thread::hardware_concurrency());
   if (options_.ram_mb == 0) options_.ram_mb = machine_ram_mb();
   context_.host_ram_mb = options_.ram_mb;
-  if (options_.disk_gb == 0) options_.disk_gb = total;
-  disk_free_gb_ = free;
+  if (options_.disk_gb == 0) options_.disk_gb = total.bytes >> 30;
   if (!cgroups_->enforced()) spdlog::warn("no cpu and memory limits: {}", cgroups_->note());
 }
 
@@ -260,7 +252,9 @@ void HostAgent::show_metrics() {
   shown_guarded_.set(guarded);
   shown_lease_.set(lease);
   shown_full_.set(full);
-  shown_disk_.set(static_cast<double>(disk_free_gb_) * (1 << 30));
+  const DiskAmount free = disks_->file_system().free;
+  shown_disk_.set(static_cast<double>(free.bytes));
+  shown_files_free_.set(static_cast<double>(free.files));
   shown_restarts_.set(restarts);
 }
 
@@ -455,11 +449,7 @@ void HostAgent::reap_finished() {
 }
 
 v1::HostReport HostAgent::report() {
-  const auto now = std::chrono::steady_clock::now();
-  if (now - disk_checked_ > seconds(5)) {
-    disk_checked_ = now;
-    disk_free_gb_ = disk_total_and_free_gb(context_.paths.host_dir).second;
-  }
+  const FileSystem disk = disks_->file_system();
   {
     const std::lock_guard lock(mutex_);
     ++sequence_;
@@ -475,7 +465,9 @@ v1::HostReport HostAgent::report() {
   out.set_cpu(options_.cpu);
   out.set_ram_mb(options_.ram_mb);
   out.set_disk_gb(options_.disk_gb);
-  out.set_disk_free_gb(disk_free_gb_);
+  out.set_disk_free_gb(disk.free.bytes >> 30);
+  out.set_files(disk.total.files);
+  out.set_files_free(disk.free.files);
   for (const auto& [image, programs] : options_.images) out.add_images(image);
   out.set_cgroup_limits(cgroups_->enforced());
   out.set_cgroup_note(cgroups_->note());

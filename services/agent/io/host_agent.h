@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -96,8 +95,6 @@ class HostAgent {
   // When the newest reports were about to be sent, by sequence (CLOCK_BOOTTIME): their leases run
   // from then. Under mutex_.
   std::array<std::pair<uint64_t, int64_t>, 128> sent_at_{};
-  std::atomic<uint64_t> disk_free_gb_{0};
-  std::chrono::steady_clock::time_point disk_checked_{};
   SendReport send_;
 
   std::mutex mutex_;  // nodes_, early_, stopped_
@@ -130,6 +127,10 @@ class HostAgent {
                                      "Free space where nodes are."};
   telemetry::GaugeFamily shown_disk_size_{"trunkline_agent_disk_bytes",
                                           "Size of the disk that the host's nodes are on."};
+  telemetry::GaugeFamily shown_files_free_{"trunkline_agent_disk_files_free",
+                                           "Files that can still be made where nodes are."};
+  telemetry::GaugeFamily shown_files_{"trunkline_agent_disk_files",
+                                      "Files that this disk can hold; 0: it does not count them."};
   telemetry::GaugeFamily shown_full_{"trunkline_agent_nodes_disk_full",
                                      "Nodes that are read-only because their disk is full."};
   telemetry::GaugeFamily shown_restarts_{"trunkline_agent_postmaster_restarts",

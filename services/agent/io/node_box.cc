@@ -82,7 +82,7 @@ AccessFiles NodeActor::access_files() const {
   const bool without_socket = context_.users->isolates() && !user_.own;
   const Clients clients =
       context_.direct_clients || without_socket ? Clients::direct : Clients::by_proxy;
-  const bool is_closed = disk_.state.level >= DiskLevel::closed;
+  const bool is_closed = disk_.state.level() >= DiskLevel::closed;
   return {is_closed ? pg_hba_closed_conf() : pg_hba_conf(clients), pg_hba_closed_conf(),
           pg_ident_conf(context_.agent_user, user_.name, role)};
 }

@@ -1,6 +1,7 @@
 // A node's disk: what the watch says of it, and whether clients can write.
 #include <algorithm>
 #include <cerrno>
+#include <string>
 #include <system_error>
 #include <unistd.h>
 
@@ -34,26 +35,43 @@ v1::DiskLevel to_proto(DiskLevel level) {
   return v1::DISK_LEVEL_UNSPECIFIED;
 }
 
-const char* message_of(const DiskState& state) {
-  if (state.by_host) {
-    return state.level < DiskLevel::closed
-               ? "the host's disk is full; sessions that write are ended"
-               : "the host's disk is full; nobody is let in until there is room";
+std::string message_of(const DiskSeen& disk) {
+  const DiskLevel level = disk.state.level();
+  const bool of_files = disk.state.measure() == DiskMeasure::files;
+  if (disk.state.by_host()) {
+    const std::string what = of_files ? "the host's disk has no more files to give; "
+                                      : "the host's disk is full; ";
+    return what + (level < DiskLevel::closed ? "sessions that write are ended"
+                                             : "nobody is let in until there is room");
   }
-  switch (state.level) {
+  const std::string most = std::to_string(disk.order.files) + " files, the most for its disk_size";
+  switch (level) {
     case DiskLevel::roomy:
       return "";
     case DiskLevel::near_full:
-      return "95 % of disk_size is used; sessions start read-only until there is room";
+      return (of_files ? "it holds 95 % of " + most : "95 % of disk_size is used") +
+             "; sessions start read-only until there is room";
     case DiskLevel::full:
-      return "98 % of disk_size is used; sessions that write more are ended: delete, or order a "
-             "larger disk_size";
+      return of_files ? "it holds 98 % of " + most +
+                            "; sessions that make more are ended: drop tables and indexes, or "
+                            "order a larger disk_size"
+                      : "98 % of disk_size is used; sessions that write more are ended: delete, or "
+                        "order a larger disk_size";
     case DiskLevel::closed:
-      return "disk_size is used up; nobody is let in until there is room or a larger disk_size";
+      return (of_files ? "it holds " + most : "disk_size is used up") +
+             "; nobody is let in until there is room or a larger disk_size";
     case DiskLevel::stopped:
-      return "disk_size is used up; the server is stopped for a while";
+      return (of_files ? "it holds " + most : "disk_size is used up") +
+             "; the server is stopped for a while";
   }
   return "";
+}
+
+const char* why_of(const NodeDisk& disk) {
+  if (disk.measure() == DiskMeasure::files) {
+    return disk.by_host() ? "host_files_full" : "files_full";
+  }
+  return disk.by_host() ? "host_disk_full" : "disk_full";
 }
 
 }  // namespace
@@ -72,7 +90,7 @@ void NodeActor::observe_disk() {
     disk_followed_as_ = user_.uid;
   }
   disk_ = context_.disks->seen(manifest_.node_id);
-  seen_.disk_stopped = disk_.state.level == DiskLevel::stopped;
+  seen_.disk_stopped = disk_.state.level() == DiskLevel::stopped;
 }
 
 // A primary's standbys, of which too few confirm what it writes: commits wait for ever.
@@ -80,8 +98,8 @@ void NodeActor::observe_writes() {
   std::string why;
   const auto& role = manifest_.role;
   if (role && role->role == NodeRole::primary) {
-    if (disk_.state.level >= DiskLevel::near_full) {
-      why = disk_.state.by_host ? "host_disk_full" : "disk_full";
+    if (disk_.state.level() >= DiskLevel::near_full) {
+      why = why_of(disk_.state);
     } else if (facts_ && seen_.postgres == PostgresState::open && role->sync_number > 0) {
       const auto confirms = std::count_if(
           facts_->standbys.begin(), facts_->standbys.end(), [&](const StandbyFacts& standby) {
@@ -100,16 +118,16 @@ void NodeActor::observe_writes() {
 void NodeActor::report_disk(v1::NodeReport* out) const {
   if (disk_.known) {
     v1::DiskReport* disk = out->mutable_disk();
-    disk->set_level(to_proto(disk_.state.level));
-    disk->set_used_bytes(disk_.used);
+    disk->set_level(to_proto(disk_.state.level()));
+    disk->set_used_bytes(disk_.used.bytes);
     disk->set_order_bytes((disk_followed_->size.disk_gb * context_.disk_unit_mb) << 20);
-    disk->set_host(disk_.state.by_host);
+    disk->set_host(disk_.state.by_host());
   }
   const bool told = out->ensure().has_failure();
-  if (disk_.state.level >= DiskLevel::near_full && !told) {
+  if (disk_.state.level() >= DiskLevel::near_full && !told) {
     v1::Failure* failure = out->mutable_ensure()->mutable_failure();
     failure->set_code("disk_full");
-    failure->set_message(message_of(disk_.state));
+    failure->set_message(message_of(disk_));
   }
   const int64_t least = writes_why_ == "no_sync_standby" ? kUnconfirmedFor_us : kFullFor_us;
   if (writes_why_.empty() || now_unix_us() - writes_since_us_ < least) return;

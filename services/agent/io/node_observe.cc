@@ -384,8 +384,8 @@ std::string NodeActor::wanted_conf() const {
   input.socket_for_group = user_.own;
   input.tls_dir = paths_.tls;
   input.upstream_key = paths_.upstream_key;
-  input.read_only = disk_.state.level >= DiskLevel::near_full;
-  input.closed = disk_.state.level >= DiskLevel::closed;
+  input.read_only = disk_.state.level() >= DiskLevel::near_full;
+  input.closed = disk_.state.level() >= DiskLevel::closed;
   input.disk_unit_mb = context_.disk_unit_mb;
   input.statements = context_.templates->counts_statements(input.ensure.image);
   if (!guard_source().empty()) input.guard = paths_.guard;

@@ -5,9 +5,7 @@
 #include <atomic>
 #include <thread>
 
-#include "agent/tests/test_host.h"
-#include "base/digest.h"
-#include "runtime/random.h"
+#include "agent/tests/disk_fixture.h"
 
 namespace trunkline::agent::testing {
 namespace {
@@ -16,54 +14,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kMb = 1ull << 20;
 constexpr uint64_t kOrder = 512 * kMb;
-constexpr char kPassword[] = "secret-hog-1";
-// Undone by a session is what only starts read-only.
-constexpr char kWriting[] = "options='-c default_transaction_read_only=off'";
 
-class DiskFullTest : public ::testing::Test {
- protected:
-  DiskFullTest() {
-    HostOptions options = host_.options();
-    options.disk_unit_mb = 64;
-    host_.start_agent(options);
-  }
-  TestNode tenant() {
-    TestNode node = make_node(host_);
-    order_box(host_, node);
-    order_primary(host_, node);
-    v1::ApplyObjects objects;
-    objects.set_objects_version(1);
-    auto& user = *objects.add_users();
-    user.set_user_id(runtime::new_uuid());
-    user.set_name("hog");
-    user.set_scram_verifier(scram_sha256_verifier(kPassword, runtime::random_bytes(16), 4096));
-    auto& database = *objects.add_databases();
-    database.set_database_id(runtime::new_uuid());
-    database.set_name("crm");
-    database.set_owner_id(user.user_id());
-    order_objects(host_, node, objects);
-    EXPECT_TRUE(host_.await_node(node.id, [](const auto& n) {
-      return n.objects().state() == v1::TASK_STATE_SUCCEEDED && n.disk().used_bytes() > 0;
-    }));
-    return node;
-  }
-  static std::string run(const TestNode& node, const std::string& sql,
-                         const std::string& extra = kWriting) {
-    return as_client(node, "hog", kPassword, "crm", sql, extra);
-  }
-  uint64_t used(const TestNode& node) {
-    NodeUser user = find_node_user(host_.options().node_user);
-    user.uid = user.gid = server_user(host_, node);
-    const AsNodeUser rights(user);
-    return measure_node(host_.node(node.id)).used;
-  }
-  bool await_level(const TestNode& node, v1::DiskLevel level) {
-    return host_.await_node(node.id, [&](const auto& n) { return n.disk().level() == level; });
-  }
-
-  TestPlatform platform_;
-  TestHost host_{platform_, "host-a", "127.31.77.18"};
-};
+using DiskFullTest = DiskTest;
 
 // Every way to write that a tenant has, at once and again as soon as it ends.
 TEST_F(DiskFullTest, NoSessionOutrunsTheWatch) {
@@ -97,7 +49,7 @@ TEST_F(DiskFullTest, NoSessionOutrunsTheWatch) {
   // Long enough for many rounds at the limit; a slow disk gets there later.
   const auto began = Clock::now();
   while (Clock::now() < began + (most > kOrder / 100 * 95 ? seconds(8) : seconds(60))) {
-    most = std::max(most, used(hog));
+    most = std::max(most, used(hog).bytes);
     const auto asked = Clock::now();
     EXPECT_EQ(run(neighbour, "select 1"), "");
     longest_s = std::max(longest_s, std::chrono::duration<double>(Clock::now() - asked).count());
@@ -134,7 +86,7 @@ TEST_F(DiskFullTest, ATenantMakesRoomAndWritesAgain) {
   ASSERT_EQ(run(node, "create unlogged table t(x text)"), "");
   std::string refused;
   while (refused.empty()) {
-    ASSERT_LT(used(node), kOrder);
+    ASSERT_LT(used(node).bytes, kOrder);
     refused = run(node,
                   "insert into t select repeat(md5(g::text), 30) from generate_series(1, 20000) g",
                   "");

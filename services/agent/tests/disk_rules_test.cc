@@ -109,19 +109,135 @@ TEST(HostRooms, HaveTwoMarksEach) {
     uint64_t free;
     HostRoom room;
   };
-  const Row rows[] = {{200, HostRoom::enough},  {199, HostRoom::low},  {249, HostRoom::low},
-                      {99, HostRoom::critical}, {149, HostRoom::critical}, {150, HostRoom::low},
-                      {250, HostRoom::enough}};
+  const Row rows[] = {{200, HostRoom::enough}, {199, HostRoom::low},      {249, HostRoom::low},
+                      {150, HostRoom::low},    {149, HostRoom::scarce},   {174, HostRoom::scarce},
+                      {175, HostRoom::low},    {99, HostRoom::critical},  {149, HostRoom::critical},
+                      {150, HostRoom::scarce}, {249, HostRoom::low},      {250, HostRoom::enough}};
   HostRoom room = HostRoom::enough;
   for (const Row& row : rows) {
     room = host_room(room, row.free, reserve);
     EXPECT_EQ(room, row.room) << row.free;
   }
   EXPECT_EQ(room_before_host_mark(HostRoom::enough, 500, reserve), 300u);
-  EXPECT_EQ(room_before_host_mark(HostRoom::low, 150, reserve), 50u);
-  EXPECT_EQ(default_reserve(1 << 30), 64 * kMb);
-  EXPECT_EQ(default_reserve(50ull << 30), 1024 * kMb);
-  EXPECT_EQ(default_reserve(10ull << 40), 2048 * kMb);
+  EXPECT_EQ(room_before_host_mark(HostRoom::low, 180, reserve), 30u);
+  EXPECT_EQ(room_before_host_mark(HostRoom::scarce, 140, reserve), 40u);
+}
+
+TEST(Reserve, IsAFiftiethWithinBounds) {
+  struct Row {
+    DiskAmount total, reserve;
+  };
+  const Row rows[] = {{{1ull << 30, 24'000}, {64 * kMb, 4'096}},
+                      {{50ull << 30, 3'276'800}, {1024 * kMb, 65'536}},
+                      {{10ull << 40, 700'000'000}, {2048 * kMb, 131'072}}};
+  for (const Row& row : rows) EXPECT_EQ(default_reserve({row.total, {}}), row.reserve);
+}
+
+TEST(FilesOfAnOrder, AreItsPartOfTheFileSystems) {
+  struct Row {
+    const char* what;
+    uint64_t order_gb;
+    DiskAmount total;
+    uint64_t files;
+  };
+  constexpr uint64_t kGb = 1ull << 30;
+  const Row rows[] = {
+      {"a file in 16 KB, as ext4 is made", 8, {256 * kGb, 16'777'216}, 524'288},
+      {"fewer than a database needs are not given", 1, {256 * kGb, 262'144}, 16'384},
+      {"a file in 512 bytes: one in a page is enough", 8, {256 * kGb, 512 * kMb}, 1'048'576},
+      {"never what the host is low without", 8, {9 * kGb, 24'000}, 13'760},
+      {"a file system without files to give", 8, {9 * kGb, 3'000}, 1},
+      {"not counted", 8, {256 * kGb, 0}, 0},
+      {"nothing ordered", 0, {256 * kGb, 16'777'216}, 16'384},
+  };
+  for (const Row& row : rows) {
+    EXPECT_EQ(files_of_order(row.order_gb * kGb, {row.total, row.total}), row.files) << row.what;
+  }
+}
+
+struct Files {
+  NodeDisk disk;
+  int64_t now_ms = 1'000'000;
+  EndSessions end = EndSessions::none;
+
+  DiskLevel look(uint64_t files, HostRooms host = {}, uint64_t used_mb = 10) {
+    now_ms += 10;
+    const NodeVerdict verdict =
+        judge_node(disk, {{used_mb * kMb, files}, {kOrder, 100'000}, host, now_ms});
+    disk = verdict.disk;
+    end = verdict.end;
+    return disk.level();
+  }
+};
+
+TEST(FilesOfANode, HaveTheLevelsOfBytes) {
+  struct Row {
+    uint64_t files;
+    DiskLevel level;
+    EndSessions end;
+  };
+  const Row rows[] = {{94'999, DiskLevel::roomy, EndSessions::none},
+                      {95'000, DiskLevel::near_full, EndSessions::none},
+                      {98'000, DiskLevel::full, EndSessions::writers},
+                      {98'500, DiskLevel::full, EndSessions::none},
+                      {98'501, DiskLevel::full, EndSessions::writers},
+                      {100'000, DiskLevel::closed, EndSessions::all},
+                      {105'000, DiskLevel::closed, EndSessions::all},
+                      {105'001, DiskLevel::stopped, EndSessions::all}};
+  Files node;
+  for (const Row& row : rows) {
+    EXPECT_EQ(node.look(row.files), row.level) << row.files;
+    EXPECT_EQ(node.end, row.end) << row.files;
+    if (row.level > DiskLevel::roomy) {
+      EXPECT_EQ(node.disk.measure(), DiskMeasure::files);
+    }
+    EXPECT_FALSE(node.disk.by_host());
+  }
+}
+
+TEST(TwoMeasures, TheWorseOneCounts) {
+  Files node;
+  EXPECT_EQ(node.look(96'000, {}, 985), DiskLevel::full);
+  EXPECT_EQ(node.disk.measure(), DiskMeasure::bytes);
+  EXPECT_EQ(node.look(100'000, {}, 985), DiskLevel::closed);
+  EXPECT_EQ(node.disk.measure(), DiskMeasure::files);
+  EXPECT_EQ(node.end, EndSessions::all);
+}
+
+TEST(AHostWithFewFiles, MakesFullWhoMakesMoreAndClosesAllAtItsReserve) {
+  const HostRooms low{HostRoom::enough, HostRoom::low};
+  Files makes, rests;
+  makes.look(2'000, low);
+  rests.look(2'000, low);
+  EXPECT_EQ(makes.look(2'512, low), DiskLevel::roomy);
+  EXPECT_EQ(makes.look(2'513, low), DiskLevel::full);
+  EXPECT_EQ(makes.end, EndSessions::writers);
+  EXPECT_TRUE(makes.disk.by_host());
+  EXPECT_EQ(makes.disk.measure(), DiskMeasure::files);
+  EXPECT_EQ(rests.look(2'300, low, 900), DiskLevel::roomy) << "bytes are there";
+  EXPECT_EQ(rests.look(2'300, {HostRoom::enough, HostRoom::critical}), DiskLevel::closed);
+}
+
+TEST(FilesThatAreNotCounted, AreNobodysTrouble) {
+  const FileSystem uncounted{{1ull << 40, 0}, {1ull << 39, 0}};
+  const DiskAmount reserve = default_reserve(uncounted);
+  EXPECT_EQ(host_rooms({}, uncounted, reserve), HostRooms{});
+  EXPECT_EQ(room_before_host_marks({}, uncounted, reserve).files, UINT64_MAX);
+  const NodeVerdict verdict = judge_node({}, {{kMb, 5'000'000}, {kOrder, 0}, {}, 1});
+  EXPECT_EQ(verdict.disk.level(), DiskLevel::roomy);
+  EXPECT_EQ(room_before_marks(verdict.disk, {kMb, 5'000'000}, {kOrder, 0}).files, UINT64_MAX);
+}
+
+TEST(HostRooms, AreOfEachMeasure) {
+  const DiskAmount reserve{100, 10};
+  const auto rooms = [&](uint64_t bytes, uint64_t files) {
+    return host_rooms({}, {{1000, 100}, {bytes, files}}, reserve);
+  };
+  EXPECT_EQ(rooms(500, 50), HostRooms{});
+  EXPECT_EQ(rooms(500, 19), (HostRooms{HostRoom::enough, HostRoom::low}));
+  EXPECT_EQ(rooms(500, 9).worse(), HostRoom::critical);
+  EXPECT_EQ(rooms(99, 50).worse(), HostRoom::critical);
+  EXPECT_EQ(room_before_host_marks({}, {{1000, 100}, {500, 50}}, reserve), (DiskAmount{300, 30}));
 }
 
 TEST(ALowHost, MakesFullWhoGrowsAndNobodyElse) {
@@ -135,6 +251,41 @@ TEST(ALowHost, MakesFullWhoGrowsAndNobodyElse) {
   EXPECT_EQ(rests.look(101, HostRoom::low), DiskLevel::roomy);
   EXPECT_EQ(grows.look(117, HostRoom::low), DiskLevel::full);
   EXPECT_EQ(grows.look(117, HostRoom::enough), DiskLevel::roomy);
+}
+
+TEST(AScarceHost, ClosesWhoHasGrownAndNobodyElse) {
+  Node grows, rests;
+  grows.look(100, HostRoom::low);
+  rests.look(100, HostRoom::low);
+  grows.look(117, HostRoom::low);
+  EXPECT_EQ(grows.look(117, HostRoom::scarce), DiskLevel::closed);
+  EXPECT_EQ(grows.end, EndSessions::all);
+  EXPECT_EQ(rests.look(101, HostRoom::scarce), DiskLevel::roomy);
+  grows.look(117, HostRoom::critical);
+  rests.look(101, HostRoom::critical);
+  EXPECT_EQ(grows.look(117, HostRoom::scarce, 4000), DiskLevel::closed);
+  EXPECT_EQ(rests.look(101, HostRoom::scarce, 4000), DiskLevel::full);
+  EXPECT_EQ(grows.look(117, HostRoom::low, 4000), DiskLevel::full);
+}
+
+// Its count goes on, which is no growth.
+TEST(ANodeThatIsMeasuredForTheFirstTime, IsNotSeenToGrow) {
+  const auto look = [](const DiskState& was, uint64_t used_mb, HostRoom host) {
+    return judge_disk(was, {used_mb * kMb, kOrder, host, 5, DiskMeasure::bytes, true});
+  };
+  DiskState state;
+  for (const uint64_t used_mb : {400, 985, 995, 1'010, 1'500}) {
+    state = look(state, used_mb, HostRoom::enough).state;
+    EXPECT_LT(state.level, DiskLevel::stopped) << used_mb;
+  }
+  EXPECT_EQ(state.level, DiskLevel::closed);
+  EXPECT_EQ(judge_disk(state, {1'510 * kMb, kOrder, HostRoom::enough, 6}).state.level,
+            DiskLevel::closed);
+  EXPECT_EQ(judge_disk(state, {1'570 * kMb, kOrder, HostRoom::enough, 6}).state.level,
+            DiskLevel::stopped);
+  state = look({}, 0, HostRoom::low).state;
+  state = look(state, 100, HostRoom::low).state;
+  EXPECT_EQ(state.level, DiskLevel::roomy);
 }
 
 TEST(ACriticalHost, ClosesAllItsNodes) {
@@ -165,6 +316,20 @@ TEST(RoomBeforeMark, IsNeverMoreThanWhatActs) {
         return verdict.state.level != before.level || verdict.end != EndSessions::none;
       };
       EXPECT_TRUE(acts(room + 2 * kMb)) << start;
+    }
+  }
+}
+
+TEST(RoomBeforeMarks, IsOfFilesToo) {
+  for (uint64_t start = 85'000; start < 110'000; start += 700) {
+    for (const HostRoom host : {HostRoom::enough, HostRoom::low}) {
+      Files node;
+      node.look(start, {HostRoom::enough, host});
+      const uint64_t room =
+          room_before_marks(node.disk, {10 * kMb, start}, {kOrder, 100'000}).files;
+      const DiskLevel before = node.disk.level();
+      const DiskLevel after = node.look(start + room + 1, {HostRoom::enough, host});
+      EXPECT_TRUE(after != before || node.end != EndSessions::none) << start;
     }
   }
 }
