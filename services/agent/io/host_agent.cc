@@ -183,7 +183,7 @@ void HostAgent::stop() {
 
 void HostAgent::start(SendReport send) {
   send_ = std::move(send);
-  templates_->start();
+  templates_->start([this] { return disks_->host() == HostRoom::enough; });
   sweep();
   {
     const std::lock_guard lock(mutex_);

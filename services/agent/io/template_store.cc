@@ -139,7 +139,8 @@ void TemplateStore::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void TemplateStore::start() {
+void TemplateStore::start(std::function<bool()> has_room) {
+  has_room_ = std::move(has_room);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -173,6 +174,10 @@ void TemplateStore::run() {
     if (!is_template && (takes_ > 0 || std::chrono::steady_clock::now() < quiet_at)) {
       changed_.wait_until(lock, std::max(quiet_at, std::chrono::steady_clock::now() +
                                                        std::chrono::milliseconds(100)));
+      continue;
+    }
+    if (!is_template && !has_room_()) {
+      changed_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; });
       continue;
     }
     lock.unlock();

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -25,8 +26,8 @@ class TemplateStore {
                 int spares);
   ~TemplateStore();
 
-  // Makes templates and spares from now on, in a thread of its own.
-  void start();
+  // Makes templates, and spares while there is room for them, from now on, in a thread of its own.
+  void start(std::function<bool()> has_room);
   // Gives up what is being made; take() fails from now on.
   void stop();
   bool has_image(const std::string& image) const { return images_.contains(image); }
@@ -58,6 +59,7 @@ class TemplateStore {
   const std::map<std::string, std::string> images_;
   const NodeUser user_;
   const int spares_wanted_;
+  std::function<bool()> has_room_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, std::vector<std::string>> spares_;
