@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "agent/io/host_agent.h"
+#include "agent/keeper/priority.h"
 #include "bus/bus.h"
 #include "bus/streams.h"
 #include "runtime/config.h"
@@ -130,6 +131,7 @@ class BusLink {
 };
 
 int run(int argc, char** argv) {
+  trunkline::agent::spare_from_oom();
   trunkline::runtime::block_stop_signals();
   auto config = trunkline::runtime::load_config(argc, argv);
   HostOptions options = read_options(config, argv[0]);

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <exception>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,12 @@
 namespace {
 
 using namespace trunkline::supervisor;
+
+// Of all that it starts, too: where memory is short the kernel takes what tenants run before the
+// platform. It stays as it is where that is not allowed.
+void spare_from_oom() {
+  std::ofstream("/proc/self/oom_score_adj") << "-900";
+}
 
 int usage() {
   say("usage: trunkline-supervisor --config FILE [--stop-leftovers]");
@@ -37,6 +44,7 @@ int main(int argc, char** argv) {
   if (config_path.empty()) return usage();
   try {
     SupervisorLoop::block_signals();
+    spare_from_oom();
     close_range(3, ~0U, 0);
     auto config = read_config(config_path);
     const SupervisorLock lock(config.pid_dir);

@@ -51,6 +51,15 @@ void add_connections(ConfText& conf, const ConfigInput& in, const SizedSettings&
   conf.number("tcp_user_timeout", 15, "s");
 }
 
+// A connection costs up to 64 kB of what is shared; without its guard a server reads none of this.
+void add_process_memory(ConfText& conf, const ConfigInput& in, const SizedSettings& sized) {
+  if (in.guard.empty()) return;
+  const uint32_t kept = in.keeps_floor ? in.floor.max_connections : 0;
+  const uint64_t more = kept > sized.max_connections ? (kept - sized.max_connections) / 16 : 0;
+  conf.number("trunkline.process_memory_mb", sized.process.own_mb);
+  conf.number("trunkline.process_mapped_mb", sized.process.mapped_mb + more);
+}
+
 void add_memory_and_wal(ConfText& conf, const SizedSettings& sized) {
   conf.number("shared_buffers", sized.shared_buffers_mb, "MB");
   conf.number("effective_cache_size", sized.effective_cache_size_mb, "MB");
@@ -138,6 +147,7 @@ SizedSettings sized_settings(const NodeSize& ordered, uint64_t host_ram_mb) {
   s.max_parallel_workers = std::max<uint32_t>(1, size.cpu);
   s.max_wal_size_mb = std::clamp<uint64_t>(size.disk_gb * 1024 / 10, 256, 16384);
   s.max_slot_wal_keep_size_mb = std::max<uint64_t>(512, size.disk_gb * 1024 / 8);
+  s.process = process_memory(size.ram_mb);
   return s;
 }
 
@@ -175,6 +185,7 @@ std::string postgresql_conf(const ConfigInput& input) {
   ConfText conf;
   add_connections(conf, input, sized);
   add_memory_and_wal(conf, sized);
+  add_process_memory(conf, input, sized);
   add_replication(conf, input);
   add_log_and_rest(conf, input);
   const std::string body = "# Written by the Trunkline agent; changes by hand are overwritten.\n"

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "agent/domain/memory_rules.h"
 #include "agent/domain/node_spec.h"
 
 namespace trunkline::agent {
@@ -23,6 +24,7 @@ struct SizedSettings {
   uint32_t max_parallel_workers = 0;
   uint64_t max_wal_size_mb = 0;
   uint64_t max_slot_wal_keep_size_mb = 0;
+  ProcessMemory process;
   bool operator==(const SizedSettings&) const = default;
 };
 // No more memory than the host has (0: not known) is counted on.

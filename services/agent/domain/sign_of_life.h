@@ -18,4 +18,10 @@ inline bool is_sign_of_life(std::string_view sqlstate) {
   return sqlstate != "57P01" && sqlstate != "57P02" && sqlstate != "57P03";
 }
 
+// True if a postmaster that was open and answers with this SQLSTATE starts its server anew, since
+// one of its processes died: crash_shutdown, cannot_connect_now.
+inline bool is_sign_of_recovery(std::string_view sqlstate) {
+  return sqlstate == "57P02" || sqlstate == "57P03";
+}
+
 }  // namespace trunkline::agent

@@ -4,6 +4,9 @@
 //   client_min_messages is, so that the proxy does not pass a success on (docs/adr/0072-carry.md).
 // - `trunkline.own_settings` names the session's settings with a prefix of their own, one a line.
 //   PostgreSQL lists them nowhere, and a session cannot be made again elsewhere without them.
+// - A process that wants more than `trunkline.process_memory_mb` of its own, or to map more than
+//   `trunkline.process_mapped_mb`, gets the error "out of memory" (53200) and lives on. Beyond the
+//   node's limit the kernel would kill it, and with it every session of the server.
 //
 // The declarations are PostgreSQL's own, as far as they are needed, so that its server headers (and
 // the compilers that their package wants) are not. Within a major version they do not change, and
@@ -11,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -56,7 +60,7 @@ typedef struct {
   const char* long_description;
   int flags;
 } Setting;
-enum { kInternal = 0 };
+enum { kInternal = 0, kPostmaster = 1 };
 enum { kNotInSample = 0x20, kDisallowInFile = 0x40, kPlaceholder = 0x80 };
 extern Setting** get_guc_variables(void);
 extern int GetNumConfigOptions(void);
@@ -64,12 +68,56 @@ extern void DefineCustomStringVariable(const char* name, const char* short_descr
                                        const char* long_description, char** value,
                                        const char* first, int context, int flags, void* check,
                                        void* assign, const char* (*show)(void));
+extern void DefineCustomIntVariable(const char* name, const char* short_description,
+                                    const char* long_description, int* value, int first,
+                                    int least, int most, int context, int flags, void* check,
+                                    void* assign, void* show);
 extern void* palloc(size_t size);
+
+// miscadmin.h.
+enum { kStartupProcess = 0 };
+extern bool IsPostmasterEnvironment;
+extern int MyAuxProcType;
 
 static LogHook next_hook = NULL;
 static char* unused = NULL;
+static int process_memory_mb = 0;
+static int process_mapped_mb = 0;
 
-static void tell_of_cancelled_waits(Report* report) {
+static void set_limit(int resource, rlim_t bytes) {
+  struct rlimit limit;
+  if (getrlimit(resource, &limit) != 0) return;
+  limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+  setrlimit(resource, &limit);
+}
+
+// Of the postmaster, from which all others have them.
+static void limit_memory(void) {
+  const int most = 1 << 24;
+  DefineCustomIntVariable("trunkline.process_memory_mb",
+                          "MB that a process may have of its own; 0: no limit.", NULL,
+                          &process_memory_mb, 0, 0, most, kPostmaster, kNotInSample, NULL, NULL,
+                          NULL);
+  DefineCustomIntVariable("trunkline.process_mapped_mb",
+                          "MB that a process may map; 0: no limit.", NULL, &process_mapped_mb, 0, 0,
+                          most, kPostmaster, kNotInSample, NULL, NULL, NULL);
+  if (!IsPostmasterEnvironment) return;
+  if (process_memory_mb > 0) set_limit(RLIMIT_DATA, (rlim_t)process_memory_mb << 20);
+  if (process_mapped_mb > 0) set_limit(RLIMIT_AS, (rlim_t)process_mapped_mb << 20);
+}
+
+// A record that one could write must be one that can be replayed, and that takes more memory: or
+// the server would never start again. It says something before it reads the first one.
+static void free_startup_process(void) {
+  static bool is_free = false;
+  if (is_free || MyAuxProcType != kStartupProcess) return;
+  is_free = true;
+  set_limit(RLIMIT_DATA, RLIM_INFINITY);
+  set_limit(RLIMIT_AS, RLIM_INFINITY);
+}
+
+static void hear_report(Report* report) {
+  free_startup_process();
   if (report->level == kWarning && report->function != NULL &&
       strcmp(report->function, "SyncRepWaitForLSN") == 0) {
     report->to_client = true;
@@ -103,6 +151,7 @@ void _PG_init(void) {
                              "The session's settings with a prefix of their own.", NULL, &unused,
                              "", kInternal, kNotInSample | kDisallowInFile, NULL, NULL,
                              show_own_settings);
+  limit_memory();
   next_hook = emit_log_hook;
-  emit_log_hook = tell_of_cancelled_waits;
+  emit_log_hook = hear_report;
 }

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "agent/domain/memory_rules.h"
 #include "agent/io/file_ops.h"
 #include "base/digest.h"
 
@@ -49,9 +50,13 @@ std::string own_path(const std::string& own_groups, const std::string& controlle
   return "";
 }
 
-// Processes outside of PostgreSQL's own accounting, such as a base backup's sender.
-uint64_t memory_limit_bytes(const NodeSize& size) {
-  return (size.ram_mb + std::max<uint64_t>(64, size.ram_mb / 10)) << 20;
+// From the top down to `directory`, …/trunkline/<home hash>. Where that failed, or "".
+std::string pass_on(const std::string& directory) {
+  const fs::path all = fs::path(directory).parent_path();
+  for (const std::string& step : {all.parent_path().string(), all.string(), directory}) {
+    if (!write_value(step + "/cgroup.subtree_control", "+cpu +memory")) return step;
+  }
+  return "";
 }
 
 }  // namespace
@@ -94,23 +99,45 @@ void CgroupLimits::find_v2(const std::string& root, const std::string& own_group
     note_ = "no right to make groups in " + base;
     return;
   }
-  for (const std::string& step : {base, base + "/trunkline", directory}) {
-    if (!write_value(step + "/cgroup.subtree_control", "+cpu +memory")) {
-      note_ = "cpu and memory cannot be passed on in " + step + " (" + std::strerror(errno) + ")";
-      return;
-    }
+  if (const std::string step = pass_on(directory); !step.empty()) {
+    note_ = "cpu and memory cannot be passed on in " + step + " (" + std::strerror(errno) + ")";
+    return;
   }
   places_.push_back({"", directory});
+}
+
+void CgroupLimits::limit_host(uint64_t host_ram_mb) {
+  const std::lock_guard lock(mutex_);
+  host_limit_mb_ = host_limit_mb(host_ram_mb);
+  for (const Place& place : places_) make_host_group(place);
+}
+
+// Also where the removal of the last node has taken it.
+void CgroupLimits::make_host_group(const Place& place) const {
+  if (!make_path(place.directory)) return;
+  if (place.controller.empty()) pass_on(place.directory);
+  if (place.controller == "cpu" || host_limit_mb_ == 0) return;
+  const std::string bytes = std::to_string(host_limit_mb_ << 20);
+  if (place.controller.empty()) {
+    write_value(place.directory + "/memory.max", bytes);
+    return;
+  }
+  // Older kernels count what is below a group only where they are told to.
+  write_value(place.directory + "/memory.use_hierarchy", "1");
+  write_value(place.directory + "/memory.limit_in_bytes", bytes);
 }
 
 std::vector<std::string> CgroupLimits::apply(const std::string& node_id, const NodeSize& size) {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> procs;
+  uint64_t limit_mb = node_limit_mb(size.ram_mb);
+  if (host_limit_mb_ > 0) limit_mb = std::min(limit_mb, host_limit_mb_);
   for (const Place& place : places_) {
+    make_host_group(place);
     const std::string group = place.directory + "/" + node_id;
     if (!make_path(group)) continue;
     const std::string quota_us = std::to_string(uint64_t{size.cpu} * 100'000);
-    const std::string bytes = std::to_string(memory_limit_bytes(size));
+    const std::string bytes = std::to_string(limit_mb << 20);
     if (place.controller == "cpu") {
       write_value(group + "/cpu.cfs_period_us", "100000");
       write_value(group + "/cpu.cfs_quota_us", quota_us);

@@ -154,6 +154,7 @@ HostAgent::HostAgent(HostOptions options)
   if (options_.cpu == 0) options_.cpu = std::max(1u, std::thread::hardware_concurrency());
   if (options_.ram_mb == 0) options_.ram_mb = machine_ram_mb();
   context_.host_ram_mb = options_.ram_mb;
+  cgroups_->limit_host(std::min(options_.ram_mb, machine_ram_mb()));
   if (options_.disk_gb == 0) options_.disk_gb = total.bytes >> 30;
   if (!cgroups_->enforced()) spdlog::warn("no cpu and memory limits: {}", cgroups_->note());
 }

@@ -323,6 +323,8 @@ class NodeActor {
   std::vector<pid_t> laggards_;
 
   bool answers_ = false;  // refused a question, and so lives
+  bool recovers_ = false;  // the postmaster that was open lives and starts its server anew
+  pid_t open_pid_ = 0;     // of the postmaster that was seen open last
   StallWatch stall_watch_;
   SessionProbe session_probe_;
   Clock::time_point ask_session_at_{};

@@ -146,6 +146,7 @@ void NodeActor::observe_facts() {
   seen_.slots_differ = false;
   seen_.sync_confirmed = true;
   answers_ = false;
+  recovers_ = false;
   if (!seen_.postmaster_alive) {
     drop_facts();
     seen_.postgres = PostgresState::stopped;
@@ -178,6 +179,7 @@ void NodeActor::observe_facts() {
       spdlog::warn("node {}: {}", manifest_.node_id, e.what());
     }
     answers_ = is_sign_of_life(e.sqlstate());
+    recovers_ = is_sign_of_recovery(e.sqlstate()) && postmaster_pid_ == open_pid_;
     if (e.sqlstate() == kOutOfMemory) relieve_lock_table();
     // What was known last is what is known, unless somebody has declared it out of date.
     if (!answers_ || !facts_ || facts_at_ == Clock::time_point{}) {
@@ -187,6 +189,7 @@ void NodeActor::observe_facts() {
     }
   }
   seen_.postgres = facts_->in_recovery ? PostgresState::recovering : PostgresState::open;
+  open_pid_ = seen_.postgres == PostgresState::open ? postmaster_pid_ : 0;
   start_span_.reset();
   ran_ = true;
   seen_.slots_differ = slots_differ();

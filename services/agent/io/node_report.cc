@@ -96,9 +96,12 @@ v1::NodeReport NodeActor::compose_report() const {
       break;
   }
   // A primary that was open and refuses its agent: that is all that is known of it.
-  out.set_answers(answers_ && seen_.postgres == PostgresState::starting && manifest_.role &&
-                  manifest_.role->role == NodeRole::primary && seen_.data == DataState::primary &&
-                  manifest_.opened_term == manifest_.role->term);
+  const bool was_open = seen_.postgres == PostgresState::starting && manifest_.role &&
+                        manifest_.role->role == NodeRole::primary &&
+                        seen_.data == DataState::primary &&
+                        manifest_.opened_term == manifest_.role->term;
+  out.set_answers(answers_ && was_open);
+  out.set_recovers(recovers_ && was_open);
   if (seen_.postgres == PostgresState::open) {
     out.set_stalled_ms(static_cast<uint32_t>(stall_watch_.stalled().count()));
   }

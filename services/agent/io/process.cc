@@ -53,8 +53,13 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, const NodeUser&
   }
   output_fd_ = Fd(ends[0]);
   const Fd out(ends[1]);
-  runtime::ChildProgram child{arguments.data(), environment, std::nullopt,
-                              in.get(),         out.get(),   ::getpid()};
+  runtime::ChildProgram child{.argv = arguments.data(),
+                              .environment = environment,
+                              .rights = std::nullopt,
+                              .input = in.get(),
+                              .output = out.get(),
+                              .parent = ::getpid(),
+                              .ordinary = drop};
   if (drop && user.switched) child.rights = {user.uid, user.gid};
   pid_ = ::fork();
   if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");

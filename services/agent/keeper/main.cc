@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
   }
   a.options.command.socket_directory = a.control.substr(0, a.control.rfind('/'));
   a.options.command.limits = trunkline::agent::allow_priority();
+  a.options.command.is_spared = trunkline::agent::spare_from_oom();
   drop_rights(a);
   if (a.uid < 0) go_to_sandbox(a);
   take_no_more_rights();

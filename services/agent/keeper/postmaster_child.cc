@@ -25,8 +25,12 @@ pid_t start_postmaster(const PostmasterCommand& command, const std::string& hba_
   const std::string preload = "LD_PRELOAD=" + command.preload;
   const std::string door = "TRUNKLINE_NODE_DOOR=" + command.door;
   const char* environment[] = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "TZ=UTC",
-                               command.preload.empty() ? nullptr : preload.c_str(), door.c_str(),
-                               nullptr};
+                               // What it starts is taken before it, and before the platform.
+                               "PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj",
+                               command.is_spared ? "PG_OOM_ADJUST_VALUE=0"
+                                                 : "PG_OOM_ADJUST_VALUE=300",
+                               door.c_str(),
+                               command.preload.empty() ? nullptr : preload.c_str(), nullptr};
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   ::setsid();

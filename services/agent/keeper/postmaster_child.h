@@ -19,6 +19,7 @@ struct PostmasterCommand {
   int log_fd = -1;              // standard output and error
   std::vector<int> cgroup_fds;  // cgroup.procs files, opened before rights were dropped
   OrdinaryLimits limits;
+  bool is_spared = false;  // where memory is short: see spare_from_oom()
 };
 
 // The child's pid, or -1. It has its own session, default signals and no descriptors of the

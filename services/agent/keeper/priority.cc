@@ -1,8 +1,10 @@
 #include "agent/keeper/priority.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -28,6 +30,14 @@ void raise(int resource, rlim_t to) {
 }
 
 }  // namespace
+
+bool spare_from_oom() {
+  const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool is_spared = ::write(fd, "-900", 4) == 4;
+  ::close(fd);
+  return is_spared;
+}
 
 OrdinaryLimits allow_priority() {
   OrdinaryLimits before;

@@ -7,6 +7,10 @@
 
 namespace trunkline::agent {
 
+// Of this process and those that it will start: where memory is short the kernel takes others
+// before them. False if that is not allowed, as it is to root alone.
+bool spare_from_oom();
+
 // As the process was started; its children that are no keepers have them, too.
 struct OrdinaryLimits {
   rlimit memory{};

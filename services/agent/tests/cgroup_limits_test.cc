@@ -79,6 +79,49 @@ TEST_F(CgroupTest, V2PassesControllersOn) {
   EXPECT_EQ(read_file(root_ + "/cgroup.subtree_control"), "+cpu +memory");
 }
 
+// Nodes can be ordered with more than the host has; the platform's part is not theirs.
+TEST_F(CgroupTest, AllNodesTogetherLeaveTheHostAReserve) {
+  put("cpu/cgroup.procs");
+  put("memory/cgroup.procs");
+  CgroupLimits limits(root_, "4:memory:/\n1:cpu:/\n", "/home");
+  ASSERT_TRUE(limits.enforced()) << limits.note();
+  const std::string host = group_below(root_ + "/memory");
+  put_group_files(host.substr(root_.size() + 1), {"memory.limit_in_bytes", "memory.use_hierarchy"});
+  limits.limit_host(8192);
+  EXPECT_EQ(read_file(host + "/memory.limit_in_bytes"), std::to_string(uint64_t{7680} << 20));
+  EXPECT_EQ(read_file(host + "/memory.use_hierarchy"), "1");
+  put_group_files(host.substr(root_.size() + 1) + "/n", {"memory.limit_in_bytes"});
+  limits.apply("n", {1, 8192, 8});
+  EXPECT_EQ(read_file(host + "/n/memory.limit_in_bytes"), std::to_string(uint64_t{7680} << 20));
+  put_group_files(host.substr(root_.size() + 1) + "/n", {"memory.limit_in_bytes"});  // emptied
+  limits.apply("n", {1, 512, 8});
+  EXPECT_EQ(read_file(host + "/n/memory.limit_in_bytes"), std::to_string(uint64_t{576} << 20));
+}
+
+TEST(CgroupReal, TheHostsLimitIsThereAgainAfterTheLastNode) {
+  CgroupLimits limits("/sys/fs/cgroup", read_file("/proc/self/cgroup").value_or(""),
+                      "/agent-test-host-" + std::to_string(::getpid()));
+  if (!limits.enforced()) GTEST_SKIP() << limits.note();
+  limits.limit_host(1024);
+  for (const std::string node : {"one", "two"}) {
+    const auto procs = limits.apply(node, {1, 512, 8});
+    ASSERT_FALSE(procs.empty());
+    // Of v2 the only one, of v1 that of memory.
+    const fs::path group = fs::path(procs.back()).parent_path();
+    bool is_limited = false;
+    for (const char* file : {"/memory.max", "/memory.limit_in_bytes"}) {
+      const auto host = read_file(group.parent_path().string() + file);
+      const auto own = read_file(group.string() + file);
+      if (!host || !own) continue;
+      is_limited = true;
+      EXPECT_EQ(*host, std::to_string(uint64_t{768} << 20) + "\n");
+      EXPECT_EQ(*own, std::to_string(uint64_t{576} << 20) + "\n");
+    }
+    EXPECT_TRUE(is_limited);
+    limits.remove(node);
+  }
+}
+
 TEST(CgroupReal, GroupsComeAndGo) {
   CgroupLimits limits("/sys/fs/cgroup", read_file("/proc/self/cgroup").value_or(""),
                       "/agent-test-" + std::to_string(::getpid()));

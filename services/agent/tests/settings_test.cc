@@ -51,10 +51,11 @@ TEST(SizedSettings, FollowRamAndCpu) {
   };
   const Row rows[] = {
       // cpu, ram_mb, disk_gb -> connections, buffers, cache, work_mem, maintenance, workers, …
-      {{1, 512, 8}, {51, 128, 384, 3855, 32, 8, 1, 819, 1024}},
-      {{2, 1024, 8}, {102, 256, 768, 3855, 64, 8, 2, 819, 1024}},
-      {{8, 16384, 100}, {1638, 4096, 12288, 3840, 1024, 12, 8, 10240, 12800}},
-      {{128, 1048576, 1024}, {5000, 262144, 786432, 80530, 2048, 132, 128, 16384, 131072}},
+      {{1, 512, 8}, {51, 128, 384, 3855, 32, 8, 1, 819, 1024, {170, 576}}},
+      {{2, 1024, 8}, {102, 256, 768, 3855, 64, 8, 2, 819, 1024, {341, 1088}}},
+      {{8, 16384, 100}, {1638, 4096, 12288, 3840, 1024, 12, 8, 10240, 12800, {5461, 16448}}},
+      {{128, 1048576, 1024},
+       {5000, 262144, 786432, 80530, 2048, 132, 128, 16384, 131072, {349525, 1048640}}},
   };
   for (const Row& row : rows) {
     EXPECT_EQ(sized_settings(row.size), row.want) << row.size.ram_mb;
@@ -66,6 +67,46 @@ TEST(SizedSettings, ConnectionsCannotUseMoreThanTheirPart) {
     const SizedSettings s = sized_settings({4, ram_mb, 100});
     EXPECT_LE(s.shared_buffers_mb * 1024 + s.work_mem_kb * s.max_connections, ram_mb * 1024);
   }
+}
+
+// Whatever is promised to sessions, one that takes all that it may leaves the node alive.
+TEST(MemoryRules, OneProcessNeverTakesItsNodeDown) {
+  for (const uint64_t ram_mb : {512u, 600u, 1024u, 4096u, 65536u, 1048576u}) {
+    const SizedSettings s = sized_settings({4, ram_mb, 100});
+    const uint64_t limit_mb = node_limit_mb(ram_mb);
+    // PostgreSQL asks for 3 % more and 10 MB; a process of its own has 3 MB, of which there are 15.
+    const uint64_t shared_mb = s.shared_buffers_mb * 103 / 100 + s.max_connections / 16 + 10;
+    const uint64_t others_mb = 45;
+    EXPECT_LE(shared_mb + others_mb + 2 * s.process.own_mb, limit_mb) << ram_mb;
+    // 76 MB of programs are mapped, and of no node's own.
+    EXPECT_LE(s.process.mapped_mb - 76 + others_mb, limit_mb) << ram_mb;
+    // Its program, LLVM and what it maps for a moment as it is loaded: 222 MB.
+    EXPECT_GE(s.process.mapped_mb, shared_mb + 222 + s.process.own_mb) << ram_mb;
+    EXPECT_GE(s.process.own_mb * 1024, 4 * s.work_mem_kb) << ram_mb;
+    EXPECT_GE(s.process.own_mb, s.maintenance_work_mem_mb + 64) << ram_mb;
+  }
+}
+
+TEST(MemoryRules, ThePlatformKeepsAPartOfItsHost) {
+  struct Row {
+    uint64_t ram_mb;
+    uint64_t nodes_mb;
+  };
+  for (const Row& row : {Row{0, 0}, Row{256, 128}, Row{1024, 768}, Row{4096, 3840},
+                         Row{65536, 61440}, Row{1048576, 1044480}}) {
+    EXPECT_EQ(host_limit_mb(row.ram_mb), row.nodes_mb) << row.ram_mb;
+  }
+}
+
+TEST(PostgresqlConf, ProcessesHaveTheirMemoryWhereTheGuardIsThereToSeeToIt) {
+  ConfigInput in = input(NodeRole::primary);
+  EXPECT_EQ(postgresql_conf(in).find("trunkline.process"), std::string::npos);
+  in.guard = "/srv/bin/trunkline-guard-15.so";
+  EXPECT_TRUE(has_line(postgresql_conf(in), "trunkline.process_memory_mb = 341"));
+  EXPECT_TRUE(has_line(postgresql_conf(in), "trunkline.process_mapped_mb = 1088"));
+  in.keeps_floor = true;
+  in.floor.max_connections = 5000;
+  EXPECT_TRUE(has_line(postgresql_conf(in), "trunkline.process_mapped_mb = 1394"));
 }
 
 TEST(SizedSettings, CountOnNoMoreMemoryThanTheHostHas) {

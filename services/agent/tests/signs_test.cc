@@ -68,6 +68,16 @@ TEST(FollowFacts, WhatCanNeverGoOn) {
   }
 }
 
+TEST(SignOfLife, OneThatStartsAnewSaysSo) {
+  for (const char* code : {"57P02", "57P03"}) {
+    EXPECT_TRUE(is_sign_of_recovery(code)) << code;
+    EXPECT_FALSE(is_sign_of_life(code)) << code;
+  }
+  for (const char* code : {"", "57P01", "53300", "53200", "08006", "XX000"}) {
+    EXPECT_FALSE(is_sign_of_recovery(code)) << code;
+  }
+}
+
 TEST(SignOfLife, EveryErrorThatIsNoEnd) {
   for (const char* state : {"53200", "53300", "53400", "42501", "57014", "28000", "0A000", "53100",
                             "55P03", "25006", "40001"}) {

@@ -1,5 +1,6 @@
 #include "runtime/child_program.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -12,6 +13,11 @@ void become(const ChildProgram& child) {
   ::dup2(child.output, 1);
   ::dup2(child.output, 2);
   ::syscall(SYS_close_range, 3u, ~0u, 0u);
+  if (child.ordinary) {
+    const auto score = static_cast<int>(
+        ::syscall(SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+    ::syscall(SYS_write, score, "0", 1);
+  }
   if (child.rights) {
     const auto [uid, gid] = *child.rights;
     if (::syscall(SYS_setgroups, 1, &child.rights->gid) != 0 ||

@@ -18,6 +18,7 @@ struct ChildProgram {
   int input = -1;
   int output = -1;  // standard output and error
   pid_t parent = 0;
+  bool ordinary = false;  // where memory is short the kernel does not spare it as its parent
 };
 
 // For a child of a process with threads: nothing but raw system calls. It has no other descriptors,

@@ -121,6 +121,7 @@ class Writer {
     out->set_prepared_id(seen.prepared_id);
     out->set_restart_awaited(seen.restart_awaited);
     out->set_answers(seen.answers);
+    out->set_recovers(seen.recovers);
     out->set_stalled_ms(static_cast<uint32_t>(seen.stalled.count()));
     if (seen.upstream_silent) {
       out->set_upstream_silent_ms(static_cast<uint64_t>(seen.upstream_silent->count()));
@@ -242,6 +243,7 @@ class Reader {
                  .prepared_id = m.prepared_id(),
                  .restart_awaited = m.restart_awaited(),
                  .answers = m.answers(),
+                 .recovers = m.recovers(),
                  .stalled = milliseconds(m.stalled_ms())};
     if (m.has_at_us()) out.at = at(m.at_us());
     const auto& known = state_.history;

@@ -36,6 +36,7 @@ NodeSeen to_seen(const v1::NodeReport& m, TimePoint at) {
                .prepared_id = m.prepared_id(),
                .restart_awaited = m.restart_awaited(),
                .answers = m.answers(),
+               .recovers = m.recovers(),
                .stalled = milliseconds(m.stalled_ms()),
                .slots = to_ids(m.slots())};
   if (m.role().has_failure()) {

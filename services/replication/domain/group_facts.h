@@ -60,6 +60,7 @@ struct NodeSeen {
   uint64_t prepared_id = 0;
   bool restart_awaited = false;  // of a primary, until another one is or for a while
   bool answers = false;     // it is not seen open, and lives
+  bool recovers = false;    // not open: its postmaster lives, and starts its server anew
   milliseconds stalled{0};  // open, but takes no session or writes nothing down, for so long
   std::optional<milliseconds> upstream_silent;
   std::set<NodeId> slots;

@@ -108,11 +108,23 @@ std::string names(const std::set<NodeId>& ids) {
 
 // ---- is the primary dead? ------------------------------------------------------------------
 
+namespace {
+
+// Whoever has SQL can have the kernel kill a process of the server, so that is to bring about no
+// failover after failover.
+milliseconds crash_patience(const S& s) {
+  const auto seen = s.facts.nodes.find(s.primary->id);
+  if (seen == s.facts.nodes.end()) return kMissingPatience;
+  if (!seen->second.recovers) return kRestartPatience;
+  return s.now - s.facts.seen_since < kSoon ? kRecoveryPatienceSoon : kRecoveryPatience;
+}
+
+}  // namespace
+
 bool primary_crashed(const S& s) {
   if (s.primary == nullptr || !s.state.primary_open || owner_is_new(s)) return false;
   if (!s.facts.primary_down_since) return false;
-  const bool is_named = s.facts.nodes.contains(s.primary->id);
-  return s.now - *s.facts.primary_down_since >= (is_named ? kRestartPatience : kMissingPatience);
+  return s.now - *s.facts.primary_down_since >= crash_patience(s);
 }
 
 bool primary_host_is_silent(const S& s) {

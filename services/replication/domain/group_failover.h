@@ -19,6 +19,9 @@ inline constexpr milliseconds kSilent{800};            // no report: the standby
 inline constexpr milliseconds kProbeTime{400};         // and have so long to answer
 inline constexpr milliseconds kSlack{100};             // added to every lease that is waited out
 inline constexpr milliseconds kRestartPatience{700};   // for a crashed primary to open in place
+inline constexpr milliseconds kRecoveryPatience{1500};  // for one whose postmaster lives,
+inline constexpr seconds kRecoveryPatienceSoon{10};     // and not for long as the primary:
+inline constexpr std::chrono::minutes kSoon{10};
 inline constexpr milliseconds kMissingPatience{2000};  // its host does not name the primary
 inline constexpr seconds kStallPatience{8};  // for one that takes no session or writes nothing
 inline constexpr seconds kOpenPatience{10};            // for one that was promoted, doubling

@@ -78,6 +78,7 @@ std::string reported_text(const Sight& sight, const MemberSight& member) {
   const NodeSeen& seen = *member.seen;
   std::string out = wal_text(seen);
   if (seen.answers) out += ", answers";
+  if (seen.recovers) out += ", recovers from the death of one of its processes";
   if (seen.stalled > milliseconds(0)) {
     out += ", stalled for " + std::to_string(seen.stalled.count()) + " ms";
   }

@@ -125,6 +125,7 @@ class AnyFacts {
                  .probe_answered = yes(),
                  .prepared_id = number(),
                  .answers = yes(),
+                 .recovers = yes(),
                  .stalled = milliseconds(random_() % 100'000)};
     if (yes()) out.upstream_silent = milliseconds(1 + random_() % 100'000);
     for (uint32_t timeline = 2; yes(); ++timeline) {

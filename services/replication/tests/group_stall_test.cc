@@ -41,6 +41,43 @@ TEST(GroupStall, one_that_ceases_to_answer_has_its_patience_from_then_on) {
   EXPECT_EQ(s.group.state.term, 2u);
 }
 
+// What brings about the death of a backend is in a tenant's hands; that of a postmaster is not.
+TEST(GroupStall, a_postmaster_that_lives_has_the_time_to_recover) {
+  struct Case {
+    const char* what;
+    bool recovers;
+    int primary_for_s;
+    double down_s;
+    bool fails_over;
+  };
+  const std::vector<Case> cases = {{"dead", false, 3, 1.1, true},
+                                   {"dead, after long", false, 700, 1.1, true},
+                                   {"recovers", true, 700, 1.3, false},
+                                   {"recovers for too long", true, 700, 2.0, true},
+                                   {"recovers again", true, 3, 9.5, false},
+                                   {"recovers again, for ever", true, 3, 11, true}};
+  for (const Case& c : cases) {
+    Scene s;
+    s.pass(c.primary_for_s, {0, 1, 2});
+    s.hosts.at(0).set_postgres(v1::POSTGRES_STATE_STARTING);
+    s.hosts.at(0).set_recovers(c.recovers);
+    s.pass(c.down_s, {0, 1, 2});
+    EXPECT_EQ(s.group.state.term, c.fails_over ? 2U : 1U) << c.what;
+  }
+}
+
+TEST(GroupStall, one_whose_postmaster_dies_as_it_recovers_is_not_waited_for) {
+  Scene s;
+  s.hosts.at(0).set_postgres(v1::POSTGRES_STATE_STARTING);
+  s.hosts.at(0).set_recovers(true);
+  s.pass(3, {0, 1, 2});
+  EXPECT_EQ(s.group.state.term, 1u);
+  s.crash(0);
+  s.hosts.at(0).set_recovers(false);
+  s.pass(0.3, {0, 1, 2});
+  EXPECT_EQ(s.group.state.term, 2u);
+}
+
 TEST(GroupStall, one_that_stalls_for_long_is_failed_over) {
   struct Case {
     const char* what;

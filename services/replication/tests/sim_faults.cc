@@ -117,10 +117,13 @@ void SimWorld::hurt_node(SimNode& node) {
     case 0:
     case 1:
     case 2:
-    case 3:  // the postmaster dies
+    case 3: {  // the postmaster dies, or one of its processes
+      const bool recovers = node.serves() && dice_.one_in(2);
       stop(node);
+      node.recovers = recovers;
       node.busy_until = now + dice_.up_to(milliseconds(dice_.one_in(3) ? 4000 : 400));
       break;
+    }
     case 4:  // the standby's data is lost
       if (node.taken != v1::ROLE_STANDBY || node.role->role() != v1::ROLE_STANDBY) return;
       if (!primary_is_open) return;

@@ -191,6 +191,7 @@ void SimWorld::stop(SimNode& node) {
   node.postgres = Postgres::stopped;
   node.stalled_until = TimePoint();
   node.streaming = false;
+  node.recovers = false;
   node.confirmed.clear();
   node.beats.clear();
   changed(node);
@@ -345,6 +346,11 @@ v1::NodeReport SimWorld::report_of(const SimNode& node) const {
   }
   switch (node.postgres) {
     case Postgres::stopped:
+      if (node.recovers && node.taken == v1::ROLE_PRIMARY) {
+        out.set_postgres(v1::POSTGRES_STATE_STARTING);
+        out.set_recovers(true);
+        break;
+      }
       out.set_wal_end_exact(!is_being_copied);
       out.set_postgres(v1::POSTGRES_STATE_STOPPED);
       break;

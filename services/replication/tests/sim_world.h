@@ -74,6 +74,7 @@ struct SimNode {
   bool wiped = false;                    // had data, has none: cannot say what it had confirmed
   Postgres postgres = Postgres::stopped;
   TimePoint busy_until;
+  bool recovers = false;                 // its postmaster lives, and starts its server anew
   uint64_t done_generation = 0;
   std::string refused;                   // a role that the agent cannot take
   uint64_t term = 0;                     // of the role it has taken

@@ -21,6 +21,18 @@ using ::testing::HasSubstr;
 
 constexpr std::chrono::seconds kPatience{20};
 
+bool may_be_spared() {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::ofstream score("/proc/self/oom_score_adj");
+    score << "-900" << std::flush;
+    _exit(score ? 0 : 1);
+  }
+  int status = 1;
+  waitpid(child, &status, 0);
+  return status == 0;
+}
+
 class SupervisorProcess : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -124,6 +136,14 @@ TEST_F(SupervisorProcess, RestartsAChildThatIsKilledAndRewritesTheRunFile) {
   EXPECT_FALSE(alive(a));
   EXPECT_FALSE(alive(b));
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/run.json"));
+}
+
+TEST_F(SupervisorProcess, WhereMemoryIsShortTheKernelTakesOthersFirst) {
+  if (!may_be_spared()) GTEST_SKIP() << "oom_score_adj cannot be lowered here";
+  add("a", "cat /proc/self/oom_score_adj > " + dir_ + "/score; exec sleep 600");
+  start();
+  EXPECT_TRUE(wait_for([&] { return read(dir_ + "/score") == "-900\n"; }));
+  EXPECT_EQ(finish(SIGTERM), 0);
 }
 
 TEST_F(SupervisorProcess, StopsLevelsInTurnAndCleansUpBetween) {
