@@ -18,7 +18,7 @@ add_link_options(-Wl,--as-needed)
 set(TRUNKLINE_SANITIZE "" CACHE STRING "address,undefined or thread")
 if(TRUNKLINE_SANITIZE)
   # GCC takes the sanitizers' own paths for reads of what is not set.
-  add_compile_options(-fsanitize=${TRUNKLINE_SANITIZE} -fno-omit-frame-pointer
+  add_compile_options(-O1 -fsanitize=${TRUNKLINE_SANITIZE} -fno-omit-frame-pointer
                       -Wno-maybe-uninitialized)
   add_link_options(-fsanitize=${TRUNKLINE_SANITIZE})
 endif()

@@ -4,8 +4,11 @@ through; what the bystander notices is asked by the program (hostile.py) after e
 A row names the place in the threat list of docs/hostile-tenants.md.
 """
 
+import base64
 import concurrent.futures
 import contextlib
+import datetime
+import os
 import socket
 import time
 import uuid as uuids
@@ -327,6 +330,72 @@ def bodies_of_strangers(tenant):
         grown = gateway_rss_mb(tenant.platform) - before
         print(f"    gateway grew by {grown:.0f} MB", flush=True)
         assert grown < 200, f"the gateway grew by {grown:.0f} MB"
+
+
+@attack("texts-of-reports")
+def texts_that_fit_no_report(tenant):
+    """A verifier of megabytes, and names that a bound cuts within a character."""
+    big, sly = tenant.user("big"), tenant.user("sly")
+    for user in (big, sly):
+        tenant.wait_object("users", user)
+    tenant.sql("grant connect on database den to big, sly")
+    salt, key = (base64.b64encode(os.urandom(n)).decode() for n in (3_000_000, 32))
+    tenant.sql(f"alter role big password 'SCRAM-SHA-256$4096:{salt}${key}:{key}'", user="big")
+    name = "\u00e9" * 31
+    tenant.sql(f'create schema "{name}"; grant all on schema "{name}" to sly')
+    tenant.sql(f'create function "{name}"."{name}"() returns int language sql security definer'
+               " as 'select 1'", user="sly")
+    tenant.call("DELETE", tenant.path("users", sly))
+    tenant.gone("users", sly)
+    wait_for(lambda: tenant.can_log_in(user="big"), 60, "big's password is as it was")
+    began = datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+    def all_report():
+        hosts = tenant.platform.api("GET", "/v1/hosts")[1]
+        return all(host["available"] and host["reported_at"] > began for host in hosts)
+    wait_for(all_report, 10, "reports of all hosts")
+
+
+@attack("code-left-behind")
+def code_of_a_deleted_user(tenant):
+    """A trigger function that takes its SECURITY DEFINER off as soon as it runs."""
+    leaver, snoop = tenant.user("leaver"), tenant.user("snoop")
+    for user in (leaver, snoop):
+        tenant.wait_object("users", user)
+    tenant.sql("create table secret (x int); insert into secret values (42);"
+               " grant connect on database den to leaver, snoop;"
+               " grant create on schema public to leaver")
+    tenant.sql("""
+        create table orders (n int);
+        create function stamp() returns trigger language plpgsql as $$ begin
+          begin execute 'grant select on secret to snoop'; exception when others then null; end;
+          begin execute 'alter function stamp() security invoker';
+            exception when others then null; end;
+          return new; end $$;
+        create trigger s before insert on orders execute function stamp();
+        create function run(q text) returns void language plpgsql security definer as
+          $$ begin execute q; end $$""", user="leaver")
+    tenant.call("DELETE", tenant.path("users", leaver))
+    tenant.gone("users", leaver)
+    wait_for(lambda: tenant.sql("select from pg_roles where rolname = 'leaver'") == [], 60,
+             "leaver's role is gone")
+    for text in ("insert into orders values (1)", "insert into orders values (2)",
+                 "select run('select 1')"):
+        assert expect_error(tenant, text).sqlstate == "55000", text
+    assert expect_error(tenant, "select * from secret", user="snoop").sqlstate == "42501"
+
+
+@attack("memory")
+def all_the_memory_that_there_is(tenant):
+    before = tenant.sql("select pg_postmaster_start_time()")
+    with tenant.session() as other:
+        error = expect_error(tenant, "set work_mem = '20GB'; select count(*) from (select"
+                             " repeat(md5(g::text), 30) x from generate_series(1, 3000000) g"
+                             " order by 1 offset 0) s")
+        assert getattr(error, "sqlstate", "") == "53200", error
+        assert other.query("select 1") == [["1"]], "another session of the instance ended"
+    assert tenant.sql("select pg_postmaster_start_time()") == before, "restarted"
+    assert "failover_started" not in tenant.events()
 
 
 @attack("sockets-of-the-machine")
