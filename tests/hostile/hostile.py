@@ -51,7 +51,8 @@ def run(platform, whole=False, only=()):
             traceback.print_exc()
         noticed = bystander.noticed()
         faults += [(row, f"the bystander noticed: {what}") for what in noticed]
-        figures = ", ".join(f"{kind} {ms:.0f} ms" for kind, ms in bystander.figures(row).items())
+        figures = ", ".join(f"{kind} {ms:.0f} ms"
+                            for kind, ms in bystander.figures(bystander.phase).items())
         print(f"  {row:32} {time.monotonic() - begin:5.1f} s  bystander's p99: {figures}"
               f"{'  FAULT' if faults and faults[-1][0] == row else ''}", flush=True)
         if noticed:
