@@ -1,5 +1,7 @@
 #include "agent/io/object_transfer.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <set>
 
@@ -132,13 +134,18 @@ void ensure_disarmed_roles(PgConnection& sql) {
   }
 }
 
-void drop_empty_disarmed_roles(PgConnection& sql) {
+void drop_empty_disarmed_roles(PgConnection& sql, LockBreaker& locks) {
   for (const PgRow& row :
        sql.exec("select r.rolname from pg_roles r where r.rolname ~ $1 and not exists (select"
                 " from pg_shdepend d where d.refclassid = 'pg_authid'::regclass and"
                 " d.refobjid = r.oid) limit 100",
                 {"^" + std::string(kDisarmedRole) + "_[0-9]+_[0-9]+$"})) {
-    sql.exec("drop role " + *row.at(0));
+    try {
+      locks.run(sql, "drop role " + *row.at(0));
+    } catch (const PgError& e) {
+      if (e.sqlstate().empty()) throw;
+      spdlog::warn("role {} is not dropped yet: {}", *row.at(0), e.what());
+    }
   }
 }
 

@@ -36,8 +36,8 @@ struct TransferResult {
 // Makes the roles that disarmed things belong to, and takes away what they were given. `sql` is a
 // session in database `postgres`.
 void ensure_disarmed_roles(PgConnection& sql);
-// Those of single tables that are gone.
-void drop_empty_disarmed_roles(PgConnection& sql);
+// Those of single tables that are gone; one that cannot be dropped now stays until the next time.
+void drop_empty_disarmed_roles(PgConnection& sql, LockBreaker& locks);
 
 // In the database of `there`, a platform's session of its own. In batches that are a transaction
 // each; one object that fails leaves the others. Disarms first: while that is not done nothing

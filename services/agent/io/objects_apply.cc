@@ -85,7 +85,7 @@ class Applier {
 
   // Nodes of a release before have code that runs as kDisarmedRole. True: call again.
   bool disarm_what_a_release_before_left() {
-    drop_empty_disarmed_roles(sql_);
+    drop_empty_disarmed_roles(sql_, locks_);
     const auto until = Clock::now() + kTransferTime;
     bool more = false;
     for (const PgRow& row :

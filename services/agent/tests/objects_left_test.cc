@@ -302,6 +302,20 @@ alter procedure busy() security definer;
             "0");
 }
 
+// A grant that is not committed holds the role, unseen.
+TEST_F(ObjectsLeft, WhoHoldsAnEmptyRoleHoldsUpNothing) {
+  query(host_, node_, "create role trunkline_disarmed_1_1 nologin");
+  Client holder(node_, "ann", "shop");
+  ASSERT_EQ(holder.run("begin; create table t (); grant select on t to trunkline_disarmed_1_1"),
+            "");
+  add_user("new");
+  EXPECT_EQ(text(apply()), "");
+  EXPECT_TRUE(has_role("new"));
+  EXPECT_FALSE(has_role("trunkline_disarmed_1_1"));
+  EXPECT_FALSE(holder.alive());
+  EXPECT_EQ(as("ann", ""), "") << "only that session was ended";
+}
+
 // As nodes of a release before have it: live code, and data that shares its owner.
 TEST_F(ObjectsLeft, WhatAReleaseBeforeDisarmedIsPutRight) {
   ASSERT_EQ(as("ann", std::string(kRun) + R"sql(
