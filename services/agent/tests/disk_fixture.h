@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <string>
 
 #include "agent/tests/test_host.h"
@@ -67,6 +68,16 @@ class DiskTest : public ::testing::Test {
   static std::string run(const TestNode& node, const std::string& sql,
                          const std::string& extra = kWriting) {
     return as_client(node, "hog", kHogPassword, "crm", sql, extra);
+  }
+  // The statement that is under way when the disk turns full is ended; the next ones are refused.
+  static bool write_until_refused(const TestNode& node, const std::string& sql) {
+    std::string error;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (error.find("read-only") == std::string::npos) {
+      if (std::chrono::steady_clock::now() > until) return false;
+      error = run(node, sql, "");
+    }
+    return true;
   }
   DiskAmount used(const TestNode& node) {
     NodeUser user = find_node_user(host_.options().node_user);

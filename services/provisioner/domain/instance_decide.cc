@@ -241,13 +241,15 @@ InstanceDecision record_group_settled(const InstanceState& state,
   return accept(Events{std::move(event)});
 }
 
-InstanceDecision record_writes(const InstanceState& state, const v1::RecordWrites& c) {
+InstanceDecision record_writes(const InstanceState& state, const v1::RecordWrites& c,
+                               TimePoint now) {
   if (!is_writes_why(c.why())) return bad_value("writes_why_unknown", "why is no known reason");
   if (c.why() == state.writes_stopped_why) return ignore("this is recorded already");
   v1::InstanceEvent event;
   if (c.why().empty()) {
     event.mutable_writes_resumed();
   } else {
+    if (!has_room(state.paid.stops, now)) return ignore("many were recorded just now");
     event.mutable_writes_stopped()->set_why(c.why());
   }
   return accept(Events{std::move(event)});
@@ -309,10 +311,10 @@ Decision<v1::InstanceEvent> decide(const InstanceState& state, const v1::Instanc
     case Body::kRecordGroupSettled:
       return record_group_settled(state, command.record_group_settled());
     case Body::kRecordObjectsApplied:
-      return record_objects_applied(state, command.record_objects_applied());
+      return record_objects_applied(state, command.record_objects_applied(), now);
     case Body::kRecordObjectNote:
       return record_object_note(state, command.record_object_note(), now);
-    case Body::kRecordWrites: return record_writes(state, command.record_writes());
+    case Body::kRecordWrites: return record_writes(state, command.record_writes(), now);
     case Body::BODY_NOT_SET: break;
   }
   return bad_value("command_empty", "the command has no body");

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "provisioner/domain/conversions.h"
-#include "provisioner/domain/sql_pace.h"
 #include "trunkline/v1/group.pb.h"
 #include "trunkline/v1/instance.pb.h"
 
@@ -154,7 +153,7 @@ void on_user_updated(InstanceState& state, const v1::UserUpdated& e, TimePoint a
   }
   if (e.adopted()) {
     user.adopted_at = at;
-    state.adoptions_paid_until = paid_until(state.adoptions_paid_until, at);
+    state.paid.adoptions = paid_until(state.paid.adoptions, at);
   }
 }
 
@@ -201,12 +200,23 @@ void on_database_deleted(InstanceState& state, const v1::DatabaseDeleted& e, Tim
 }
 
 template <class Objects, class Id>
-void set_status(Objects& objects, const Id& id, ObjectStatus status,
-                std::optional<FailureNote> failure) {
+void on_object_failed(InstanceState& state, Objects& objects, const Id& id, const v1::Failure& why,
+                      TimePoint at) {
   const auto it = objects.find(id);
   if (it == objects.end()) return;
-  it->second.status = status;
-  it->second.failure = std::move(failure);
+  if (it->second.status != ObjectStatus::created) {
+    state.paid.failures = paid_until(state.paid.failures, at);
+  }
+  it->second.status = ObjectStatus::error;
+  it->second.failure = to_failure(why);
+}
+
+template <class Objects, class Id>
+void on_object_activated(Objects& objects, const Id& id) {
+  const auto it = objects.find(id);
+  if (it == objects.end()) return;
+  it->second.status = ObjectStatus::active;
+  it->second.failure.reset();
 }
 
 void on_objects_applied(InstanceState& state, const v1::ObjectsApplied& e) {
@@ -220,7 +230,7 @@ void on_objects_applied(InstanceState& state, const v1::ObjectsApplied& e) {
 void on_object_noted(InstanceState& state, const v1::ObjectNoted& e, TimePoint at) {
   const v1::ObjectNote& note = e.note();
   if (note.what() == kDrifted) {
-    state.drifts_paid_until = paid_until(state.drifts_paid_until, at);
+    state.paid.drifts = paid_until(state.paid.drifts, at);
   }
   const TimePoint seen = from_unix_us(note.seen_unix_us());
   const auto user = state.users.find(UserId(note.object_id()));
@@ -263,25 +273,26 @@ void apply(InstanceState& state, const v1::InstanceEvent& event, TimePoint at) {
     case Body::kUserCreated: return on_user_created(state, event.user_created(), at);
     case Body::kUserUpdated: return on_user_updated(state, event.user_updated(), at);
     case Body::kUserActivated:
-      return set_status(state.users, UserId(event.user_activated().user_id()),
-                        ObjectStatus::active, std::nullopt);
+      return on_object_activated(state.users, UserId(event.user_activated().user_id()));
     case Body::kUserFailed:
-      return set_status(state.users, UserId(event.user_failed().user_id()), ObjectStatus::error,
-                        to_failure(event.user_failed().failure()));
+      return on_object_failed(state, state.users, UserId(event.user_failed().user_id()),
+                              event.user_failed().failure(), at);
     case Body::kUserDeleted: return on_user_deleted(state, event.user_deleted(), at);
     case Body::kDatabaseCreated: return on_database_created(state, event.database_created(), at);
     case Body::kDatabaseUpdated: return on_database_updated(state, event.database_updated(), at);
     case Body::kDatabaseActivated:
-      return set_status(state.databases, DatabaseId(event.database_activated().database_id()),
-                        ObjectStatus::active, std::nullopt);
+      return on_object_activated(state.databases,
+                                 DatabaseId(event.database_activated().database_id()));
     case Body::kDatabaseFailed:
-      return set_status(state.databases, DatabaseId(event.database_failed().database_id()),
-                        ObjectStatus::error, to_failure(event.database_failed().failure()));
+      return on_object_failed(state, state.databases,
+                              DatabaseId(event.database_failed().database_id()),
+                              event.database_failed().failure(), at);
     case Body::kDatabaseDeleted: return on_database_deleted(state, event.database_deleted(), at);
     case Body::kObjectsApplied: return on_objects_applied(state, event.objects_applied());
     case Body::kObjectNoted: return on_object_noted(state, event.object_noted(), at);
     case Body::kWritesStopped:
       state.writes_stopped_why = event.writes_stopped().why();
+      state.paid.stops = paid_until(state.paid.stops, at);
       return;
     case Body::kWritesResumed: return state.writes_stopped_why.clear();
     case Body::BODY_NOT_SET: return;

@@ -303,6 +303,7 @@ class Reaction {
     if (!at.node || at.node->reported_role() != v1::ROLE_PRIMARY) return;
     if (at.node->writes().why() == state_.writes_stopped_why) return;
     if (!is_writes_why(at.node->writes().why())) return;  // of an agent that is newer
+    if (!at.node->writes().why().empty() && !has_room(state_.paid.stops, watch_.now)) return;
     v1::InstanceCommand command;
     command.mutable_record_writes()->set_why(at.node->writes().why());
     issue(std::move(command));
@@ -362,7 +363,7 @@ class Reaction {
       *failure.mutable_failure() = object.failure();
     }
     if (failed && c.failures().empty()) add_pending(c, to_failure(task.failure()));
-    if (!objects_outcome(state_, c).empty()) issue(std::move(command));
+    if (!objects_outcome(state_, c, watch_.now).empty()) issue(std::move(command));
     return true;
   }
 
@@ -403,7 +404,7 @@ class Reaction {
     auto& c = *command.mutable_record_objects_applied();
     c.set_objects_version(state_.objects_version);
     add_pending(c, failure);
-    if (!objects_outcome(state_, c).empty()) issue(std::move(command));
+    if (!objects_outcome(state_, c, watch_.now).empty()) issue(std::move(command));
   }
 
   // ---- the deadline ------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "provisioner/domain/sql_pace.h"
 
 namespace trunkline::provisioner {
 
@@ -189,9 +190,7 @@ struct InstanceState {
   uint64_t objects_version = 0;          // newest change of a user or database
   uint64_t applied_objects_version = 0;  // the one that the primary's host has reached
   TimePoint objects_changed_at;
-  // What tenants do by SQL makes events: until then those so far use up what there is room for.
-  TimePoint adoptions_paid_until;
-  TimePoint drifts_paid_until;
+  SqlPaid paid;
 
   Step step = Step::none;
   TimePoint step_started_at;  // the deadline counts from here; a change or retry begins it anew

@@ -199,16 +199,20 @@ class Failures {
   std::map<std::pair<v1::ObjectKind, std::string>, FailureNote> notes_;
 };
 
-// `Failed` and `Activated` make the events of this kind of object.
+// `Failed` and `Activated` make the events of this kind of object. `paid`: of failures.
 template <class Objects, class Failed, class Activated>
 void status_changes(const Objects& live, v1::ObjectKind kind, uint64_t reached,
-                    const Failures& failures, Events& out, Failed failed, Activated activated) {
+                    const Failures& failures, TimePoint& paid, TimePoint now, Events& out,
+                    Failed failed, Activated activated) {
   for (const auto& [id, object] : live) {
     if (object.objects_version > reached) continue;
     const FailureNote* failure = failures.find(kind, id.str());
     if (failure == nullptr) {
       if (object.status != ObjectStatus::active) activated(out.emplace_back(), id.str());
     } else if (!object.failure || object.failure->code != failure->code) {
+      const bool is_outcome = object.status == ObjectStatus::created;
+      if (!is_outcome && !has_room(paid, now)) continue;
+      if (!is_outcome) paid = paid_until(paid, now);
       failed(out.emplace_back(), id.str(), *failure);
     }
   }
@@ -217,11 +221,13 @@ void status_changes(const Objects& live, v1::ObjectKind kind, uint64_t reached,
 }  // namespace
 
 std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
-                                               const v1::RecordObjectsApplied& c) {
+                                               const v1::RecordObjectsApplied& c,
+                                               TimePoint now) {
   const Failures failures(c);
+  TimePoint paid = state.paid.failures;
   Events events;
   status_changes(
-      state.users, v1::OBJECT_KIND_USER, c.objects_version(), failures, events,
+      state.users, v1::OBJECT_KIND_USER, c.objects_version(), failures, paid, now, events,
       [](v1::InstanceEvent& event, const std::string& id, const FailureNote& failure) {
         event.mutable_user_failed()->set_user_id(id);
         *event.mutable_user_failed()->mutable_failure() = to_proto(failure);
@@ -230,7 +236,7 @@ std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
         event.mutable_user_activated()->set_user_id(id);
       });
   status_changes(
-      state.databases, v1::OBJECT_KIND_DATABASE, c.objects_version(), failures, events,
+      state.databases, v1::OBJECT_KIND_DATABASE, c.objects_version(), failures, paid, now, events,
       [](v1::InstanceEvent& event, const std::string& id, const FailureNote& failure) {
         event.mutable_database_failed()->set_database_id(id);
         *event.mutable_database_failed()->mutable_failure() = to_proto(failure);
@@ -245,7 +251,7 @@ std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
 }
 
 InstanceDecision record_objects_applied(const InstanceState& state,
-                                        const v1::RecordObjectsApplied& c) {
+                                        const v1::RecordObjectsApplied& c, TimePoint now) {
   if (c.objects_version() > state.objects_version) {
     return reject(RejectionBlame::bad_value, "objects_version_unknown",
                   "objects_version " + std::to_string(c.objects_version()) +
@@ -254,7 +260,7 @@ InstanceDecision record_objects_applied(const InstanceState& state,
   if (c.objects_version() < state.applied_objects_version) {
     return ignore("a newer objects version is applied");
   }
-  Events events = objects_outcome(state, c);
+  Events events = objects_outcome(state, c, now);
   if (events.empty()) return ignore("the outcome is known already");
   return accept(std::move(events));
 }
@@ -273,7 +279,7 @@ InstanceDecision adopt_password(const InstanceState& state, const v1::RecordObje
   if (c.scram_verifier() == user.scram_verifier) return ignore("the password is known");
   if (auto b = check_verifier(c.scram_verifier())) return *b;
   if (now < user.adopted_at + kAdoptRest) return ignore("one was adopted just now");
-  if (!has_room(state.adoptions_paid_until, now)) return ignore("many were adopted just now");
+  if (!has_room(state.paid.adoptions, now)) return ignore("many were adopted just now");
   v1::InstanceEvent event;
   event.mutable_user_updated()->set_user_id(c.note().object_id());
   event.mutable_user_updated()->set_scram_verifier(c.scram_verifier());
@@ -316,7 +322,7 @@ InstanceDecision record_object_note(const InstanceState& state, const v1::Record
   const bool is_drift = note.what() == kDrifted;
   const auto rest = is_drift ? kDriftRest : std::chrono::seconds(0);
   if (from_unix_us(note.seen_unix_us()) <= known->at + rest) return ignore("it is known already");
-  if (is_drift && !has_room(state.drifts_paid_until, now)) return ignore("much was noted just now");
+  if (is_drift && !has_room(state.paid.drifts, now)) return ignore("much was noted just now");
   v1::InstanceEvent event;
   *event.mutable_object_noted()->mutable_note() = note;
   event.mutable_object_noted()->set_name(known->name);

@@ -17,7 +17,6 @@
 
 #include "base/decision.h"
 #include "provisioner/domain/instance_state.h"
-#include "provisioner/domain/sql_pace.h"
 #include "trunkline/v1/instance.pb.h"
 
 namespace trunkline::provisioner {
@@ -33,11 +32,13 @@ InstanceDecision delete_database(const InstanceState& state, const v1::DeleteDat
 
 // What the outcome of applying `command.objects_version` changes; empty: all of it is known.
 // ObjectsApplied is among the events only if nothing failed that may yet come true: a dropped
-// object is forgotten only when it is gone.
+// object is forgotten only when it is gone. What was applied fails no oftener than sql_pace.h has
+// room for.
 std::vector<v1::InstanceEvent> objects_outcome(const InstanceState& state,
-                                               const v1::RecordObjectsApplied& command);
+                                               const v1::RecordObjectsApplied& command,
+                                               TimePoint now);
 InstanceDecision record_objects_applied(const InstanceState& state,
-                                        const v1::RecordObjectsApplied& command);
+                                        const v1::RecordObjectsApplied& command, TimePoint now);
 
 // What the primary's host saw of a user or database that nobody ordered. A password that was
 // changed by SQL is adopted, unless a newer order is on its way; of the rest there is one event

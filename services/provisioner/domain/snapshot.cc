@@ -90,8 +90,10 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
   m->set_objects_version(state.objects_version);
   m->set_applied_objects_version(state.applied_objects_version);
   m->set_objects_changed_unix_us(to_unix_us(state.objects_changed_at));
-  m->set_adoptions_paid_unix_us(to_unix_us(state.adoptions_paid_until));
-  m->set_drifts_paid_unix_us(to_unix_us(state.drifts_paid_until));
+  m->set_adoptions_paid_unix_us(to_unix_us(state.paid.adoptions));
+  m->set_drifts_paid_unix_us(to_unix_us(state.paid.drifts));
+  m->set_failures_paid_unix_us(to_unix_us(state.paid.failures));
+  m->set_stops_paid_unix_us(to_unix_us(state.paid.stops));
 }
 
 Tombstone read_tombstone(const v1::InstanceSnapshot::Tombstone& in) {
@@ -135,8 +137,10 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
   state->objects_version = m.objects_version();
   state->applied_objects_version = m.applied_objects_version();
   state->objects_changed_at = from_unix_us(m.objects_changed_unix_us());
-  state->adoptions_paid_until = from_unix_us(m.adoptions_paid_unix_us());
-  state->drifts_paid_until = from_unix_us(m.drifts_paid_unix_us());
+  state->paid.adoptions = from_unix_us(m.adoptions_paid_unix_us());
+  state->paid.drifts = from_unix_us(m.drifts_paid_unix_us());
+  state->paid.failures = from_unix_us(m.failures_paid_unix_us());
+  state->paid.stops = from_unix_us(m.stops_paid_unix_us());
   return true;
 }
 

@@ -1,9 +1,9 @@
 // How often what database users do by SQL becomes an event. They can do it as fast as they like, an
 // instance has a thousand of them, and the log keeps everything for ever. Pure.
 //
-// An object has a rest after each event. All objects of an instance together have room for
-// kSqlBurst events, and for one more every kSqlEvery, of passwords and of drift apart. A rest is
-// longer than kSqlEvery, so that what one user does again and again leaves room for the others.
+// All objects of an instance together have room for kSqlBurst events, and for one more every
+// kSqlEvery, of each kind in SqlPaid apart. After a password or a drift an object has a rest, which
+// is longer than kSqlEvery, so that what one user does again and again leaves room for the others.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +24,16 @@ inline constexpr std::chrono::minutes kDriftRest{10};
 
 inline constexpr int kSqlBurst = 100;
 inline constexpr std::chrono::seconds kSqlEvery{10};
+
+// Of each kind: until then the events so far use up what there is room for. What ends a failure or
+// a stop is free, and so is the outcome of an order.
+struct SqlPaid {
+  TimePoint adoptions;
+  TimePoint drifts;
+  TimePoint failures;  // of what was applied
+  TimePoint stops;     // of clients' writes
+  bool operator==(const SqlPaid&) const = default;
+};
 
 // `paid`: as of the events so far.
 inline TimePoint paid_until(TimePoint paid, TimePoint at) {

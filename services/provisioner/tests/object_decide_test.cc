@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include "provisioner/domain/instance_rules.h"
-#include "provisioner/domain/sql_pace.h"
 #include "provisioner/tests/instance_builders.h"
 
 namespace trunkline::provisioner::testing {
@@ -465,6 +464,50 @@ TEST(RecordObjectNote, AnInstancesDriftHasABound) {
     }
   }
   EXPECT_EQ(events, at_most(kDriftRest));
+}
+
+size_t accepted(InstanceState& state, const Command& command, TimePoint now) {
+  const auto decision = decide(state, command, offered(), now);
+  const auto* events = std::get_if<std::vector<Event>>(&decision);
+  if (events == nullptr) return 0;
+  for (const Event& event : *events) evolve(state, event, now);
+  return events->size();
+}
+
+TEST(RecordObjectsApplied, WhatFailsAndIsWellInTurnHasABound) {
+  InstanceState state = with_users(50);
+  const Command well = objects_applied(state.objects_version);
+  Command failed = well;
+  for (const auto& [id, user] : state.users) {
+    add_failure(failed, id.str(), "no_connection");
+  }
+  EXPECT_EQ(accepted(state, failed, kStart), 50u) << "the outcome of an order is told at once";
+  EXPECT_EQ(accepted(state, well, kStart), 51u);
+  size_t events = 0;
+  for (TimePoint now = kStart; now < kStart + seconds(600); now += seconds(1)) {
+    events += accepted(state, failed, now) + accepted(state, well, now);
+  }
+  EXPECT_EQ(events, 2 * at_most(seconds(600)));
+  Command order;
+  order.mutable_update_user()->set_user_id(state.users.begin()->first.str());
+  order.mutable_update_user()->set_scram_verifier(verifier("new"));
+  const TimePoint then = kStart + seconds(600);
+  ASSERT_EQ(accepted(state, order, then), 1u);
+  Command newest = objects_applied(state.objects_version);
+  add_failure(newest, state.users.begin()->first.str(), "no_connection");
+  EXPECT_EQ(accepted(state, newest, then), 1u) << "and so it is of each";
+}
+
+TEST(RecordWrites, WritesThatStopAndGoOnAllTheTimeAreRecordedOnceInAWhile) {
+  InstanceState state = with_users(0);
+  size_t events = 0;
+  for (TimePoint now = kStart; now < kStart + seconds(600); now += seconds(1)) {
+    events += accepted(state, record_writes("disk_full"), now);
+    EXPECT_FALSE(now == kStart && events == 0);
+    events += accepted(state, record_writes(""), now);
+    EXPECT_EQ(state.writes_stopped_why, "") << "their end is never held up";
+  }
+  EXPECT_EQ(events, 2 * at_most(seconds(600)));
 }
 
 }  // namespace
