@@ -14,6 +14,7 @@ constexpr milliseconds kGrace{300};   // so long a lock may be waited for
 constexpr milliseconds kAgain{100};
 constexpr milliseconds kLongest{70'000};  // beyond the statement's own time-out
 constexpr milliseconds kSessionsEnd{3'000};
+constexpr milliseconds kTransactionsEnd{1'000};
 
 }  // namespace
 
@@ -37,12 +38,13 @@ void LockBreaker::end_blockers_of(int pid) {
   try {
     const PgRows ended = session().exec(
         "select a.usename, pg_terminate_backend(a.pid) from pg_stat_activity a where a.pid in"
-        " (select b from unnest(pg_blocking_pids($1::int)) b) and a.usename <> 'postgres'"
-        " and a.backend_type in ('client backend', 'parallel worker')",
+        " (select b from unnest(pg_blocking_pids($1::int)) b)"
+        " and a.usename is distinct from 'postgres'"
+        " and a.backend_type in ('client backend', 'parallel worker', 'autovacuum worker')",
         {std::to_string(pid)});
     for (const PgRow& row : ended) {
       spdlog::warn("a session of {} held a lock that a change of the platform's waited for: ended",
-                   row.at(0).value_or(""));
+                   row.at(0).value_or("the system"));
     }
   } catch (const PgError& e) {
     session_.reset();
@@ -72,6 +74,25 @@ bool LockBreaker::end_sessions(const std::vector<std::string>& role_oids,
 
 bool LockBreaker::end_sessions_of_database(const std::string& database) {
   return end_sessions_where("a.datname = $1", {database});
+}
+
+bool LockBreaker::end_older_transactions(const std::string& database) {
+  const std::string now = session().exec("select clock_timestamp()").at(0).at(0).value();
+  constexpr char kOlder[] =
+      " from pg_stat_activity a where a.datname = $1 and a.xact_start < $2::timestamptz"
+      " and a.usename is distinct from 'postgres'";
+  const auto began = Clock::now();
+  while (!session().exec(std::string("select a.pid") + kOlder, {database, now}).empty()) {
+    const auto waited = Clock::now() - began;
+    if (waited >= kTransactionsEnd + kSessionsEnd) return false;
+    if (waited >= kTransactionsEnd) {
+      const size_t ended = session().exec(std::string("select pg_terminate_backend(a.pid)") +
+                                          kOlder, {database, now}).size();
+      spdlog::warn("{} transactions may run what a role left: ended", ended);
+    }
+    session().exec("select pg_sleep(0.02)");
+  }
+  return true;
 }
 
 bool LockBreaker::end_sessions_where(const std::string& which,

@@ -26,6 +26,9 @@ class LockBreaker {
   // Ends all sessions of the roles, in any database or in one. False: some are left.
   bool end_sessions(const std::vector<std::string>& role_oids, const std::string& database = "");
   bool end_sessions_of_database(const std::string& database);
+  // What runs in this database in a transaction that has begun already gets a moment to end, and is
+  // ended. False: some is left.
+  bool end_older_transactions(const std::string& database);
 
  private:
   void end_blockers_of(int pid);

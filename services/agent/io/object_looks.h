@@ -8,12 +8,18 @@
 
 namespace trunkline::agent::looks {
 
-std::string routines();    // get a body that raises, and go to the heir
-std::string views();       // to the role of views; materialized ones to a role of their own
-std::string rules();       // switched off
-std::string triggers();    // those with code of others: switched off
-std::string tables();      // those whose upkeep runs code of others: to a role of their own
-std::string all_tables();  // the same, whatever their upkeep
-std::string rest();        // all else goes to the heir
+// `moved`: not of what the role has, but of these, the heir's since the transaction began, an array
+// of oids ("{1,2}"): rows are what must not be his.
+std::string temporary();                        // dropped
+std::string routines(const std::string& moved = "");  // a body that raises, and to the heir
+std::string views(const std::string& moved = "");     // to the role of views; materialized ones to
+                                                      // a role of their own
+std::string rules(const std::string& moved = "");     // switched off
+std::string triggers(const std::string& moved = "");  // those with code of others: switched off
+std::string tables(const std::string& moved = "");    // those whose upkeep runs code of others: to
+                                                      // a role of their own
+std::string all_triggers();  // whatever they call
+std::string all_tables();    // whatever their upkeep
+std::string rest(bool with_tables);  // all else goes to the heir; two more columns: class, oid
 
 }  // namespace trunkline::agent::looks

@@ -18,7 +18,10 @@ constexpr size_t kBatch = 100;       // statements a transaction: far below the 
 constexpr size_t kShown = 10;        // disarmed objects that are named
 constexpr size_t kLongestName = 100;  // bytes
 constexpr size_t kLongestReason = 150;
-constexpr auto kLook = std::chrono::seconds(30);
+constexpr auto kLook = std::chrono::seconds(8);  // beyond the server's own time-out, see run()
+constexpr int kMostPasses = 5;
+constexpr char kQueryCanceled[] = "57014";
+constexpr char kClassOfRelations[] = "1259", kClassOfRoutines[] = "1255";  // pg_class, pg_proc
 
 std::string oid_of(PgConnection& there, const std::string& role) {
   const PgRows rows = there.exec("select oid from pg_roles where rolname = $1", {role});
@@ -38,25 +41,70 @@ class Transfer {
         until_(until) {}
 
   TransferResult run() {
-    there_.exec("set lock_timeout = '2s'; set synchronous_commit = local;"
+    // Names are bytes: not each that a database can have is one in UTF-8.
+    there_.exec("set client_encoding = 'SQL_ASCII'; set statement_timeout = '3s';"
+                " set lock_timeout = '2s'; set synchronous_commit = local;"
                 " set check_function_bodies = off");
-    if (kind_ == TransferKind::disarmed_before) {
-      if (go(looks::routines(), true) && go(looks::views(), true)) go(looks::all_tables(), true);
+    if (!disarm_all() || kind_ == TransferKind::of_owner_role ||
+        kind_ == TransferKind::disarmed_before) {
       return std::move(result_);
     }
-    for (const auto& look : {looks::views(), looks::routines(), looks::rules(), looks::triggers(),
-                             looks::tables()}) {
-      if (!go(look, true)) return std::move(result_);
-    }
-    go(looks::rest(), false);
+    // A type that has gone cannot be changed by code that was running, but for what had begun.
+    if (!go(looks::rest(false), false) || !disarm_all()) return std::move(result_);
+    go(looks::rest(true), false);
     return std::move(result_);
   }
 
  private:
+  // Until nothing is found that runs, after all that could have been running has ended. False if
+  // something is left.
+  bool disarm_all() {
+    for (int pass = 0; pass < kMostPasses; ++pass) {
+      const uint64_t before = result_.disarmed_count;
+      const size_t left = result_.left.size();
+      disarm();
+      if (result_.more || result_.left.size() > left) return false;
+      if (result_.disarmed_count == before) return true;
+      if (!locks_.end_older_transactions(there_.database())) {
+        result_.left.push_back("transactions that began before do not end");
+        return false;
+      }
+    }
+    result_.more = true;
+    return false;
+  }
+
+  // What is in the way of one kind holds up no other.
+  void disarm() {
+    go(looks::temporary(), true);
+    go(looks::routines(), true);
+    go(looks::views(), true);
+    if (kind_ == TransferKind::disarmed_before) {
+      go(looks::all_tables(), true);
+      return;
+    }
+    go(looks::rules(), true);
+    go_or(too_many_triggers_, looks::triggers(), looks::all_triggers());
+    go_or(too_many_tables_, looks::tables(), looks::all_tables());
+  }
+
+  // What cannot be looked through in time is taken for code.
+  void go_or(bool& is_too_much, const std::string& look, const std::string& all) {
+    try {
+      if (!is_too_much) go(look, true);
+    } catch (const PgError& e) {
+      if (e.sqlstate() != kQueryCanceled) throw;
+      spdlog::warn("{}: all are taken for code", e.what());
+      is_too_much = true;
+    }
+    if (is_too_much) go(all, true);
+  }
+
   // False if something of it is left.
   bool go(const std::string& look, bool disarms) {
     const std::string sql = look + " limit " + std::to_string(kBatch * 10);
     std::set<std::string> tried;
+    bool has_moved = false;  // so that looks which take long do not keep it from coming to an end
     const size_t left = result_.left.size();
     while (true) {
       std::vector<PgRow> fresh;
@@ -65,10 +113,11 @@ class Transfer {
       }
       if (fresh.empty()) return result_.left.size() == left;
       for (size_t at = 0; at < fresh.size(); at += kBatch) {
-        if (Clock::now() >= until_) {
+        if (has_moved && Clock::now() >= until_) {
           result_.more = true;
           return false;
         }
+        has_moved = true;
         const size_t end = std::min(at + kBatch, fresh.size());
         move({fresh.begin() + static_cast<ptrdiff_t>(at),
               fresh.begin() + static_cast<ptrdiff_t>(end)},
@@ -78,10 +127,8 @@ class Transfer {
   }
 
   void move(const std::vector<PgRow>& batch, bool disarms) {
-    std::string all = "begin";
-    for (const PgRow& row : batch) all += "; " + *row.at(2);
     try {
-      locks_.run(there_, all + "; commit");
+      run_all(batch, disarms);
       for (const PgRow& row : batch) moved(row, disarms);
       return;
     } catch (const PgError& e) {
@@ -89,13 +136,63 @@ class Transfer {
     }
     for (const PgRow& row : batch) {
       try {
-        locks_.run(there_, "begin; " + *row.at(2) + "; commit");
+        run_all({row}, disarms);
         moved(row, disarms);
       } catch (const PgError& e) {
         if (e.sqlstate().empty()) throw;
         result_.left.push_back(name_of(row) + ": " + bounded_text(e.what(), kLongestReason));
       }
     }
+  }
+
+  void run_all(const std::vector<PgRow>& batch, bool disarms) {
+    std::string all = "begin";
+    for (const PgRow& row : batch) all += "; " + *row.at(2);
+    if (disarms) {
+      locks_.run(there_, all + "; commit");
+      return;
+    }
+    locks_.run(there_, all);
+    try {
+      check_moved(batch);
+      there_.exec("commit");
+    } catch (const PgError& e) {
+      if (!e.sqlstate().empty()) there_.exec("rollback");
+      throw;
+    }
+  }
+
+  // Statements name what they move. Before it is the heir's for good, and while nobody else can
+  // change it: it is what was looked at, and has not got code since.
+  void check_moved(const std::vector<PgRow>& batch) {
+    std::string pairs, relations, routines;
+    for (const PgRow& row : batch) {
+      pairs += (pairs.empty() ? "(" : ", (") + *row.at(3) + "::oid, " + *row.at(4) + "::oid)";
+      std::string* list = *row.at(3) == kClassOfRelations  ? &relations
+                          : *row.at(3) == kClassOfRoutines ? &routines
+                                                           : nullptr;
+      if (list != nullptr) *list += (list->empty() ? "" : ",") + *row.at(4);
+    }
+    const PgRows there = there_.exec(
+        "select count(*) from pg_shdepend s where s.dbid = (select oid from pg_database where"
+        " datname = current_database()) and s.refclassid = 'pg_authid'::regclass and"
+        " s.refobjid = $1::oid and s.deptype = 'o' and s.objsubid = 0 and (s.classid, s.objid) in"
+        " (values " + pairs + ")",
+        {values_.at(1)});
+    if (*there.at(0).at(0) != std::to_string(batch.size())) {
+      throw PgError("another one had its name", "55006");
+    }
+    if (!routines.empty()) check_none(looks::routines("{" + routines + "}"));
+    if (relations.empty()) return;
+    const std::string moved = "{" + relations + "}";
+    check_none(looks::views(moved));
+    check_none(looks::rules(moved));
+    check_none(looks::triggers(moved));
+    check_none(looks::tables(moved));
+  }
+  void check_none(const std::string& look) {
+    const PgRows found = there_.exec(look + " limit 1", values_, kLook);
+    if (!found.empty()) throw PgError(name_of(found[0]) + " got code meanwhile", "55006");
   }
 
   void moved(const PgRow& row, bool disarms) {
@@ -105,7 +202,7 @@ class Transfer {
     if (result_.disarmed.size() < kShown) result_.disarmed.push_back(name_of(row));
   }
   static std::string name_of(const PgRow& row) {
-    return bounded_text(*row.at(0) + " " + *row.at(1), kLongestName);
+    return bounded_text(row.at(0).value_or("") + " " + row.at(1).value_or(""), kLongestName);
   }
 
   PgConnection& there_;
@@ -113,6 +210,7 @@ class Transfer {
   std::vector<std::string> values_;
   const TransferKind kind_;
   const Clock::time_point until_;
+  bool too_many_triggers_ = false, too_many_tables_ = false;
   TransferResult result_;
 };
 

@@ -22,6 +22,7 @@ inline constexpr char kDisarmedViewsRole[] = "trunkline_disarmed_views";
 enum class TransferKind {
   left_behind,  // its owner is to be dropped
   handed_over,  // the database has a new owner, and the former one lives on
+  of_owner_role,  // the same, of what belongs to pg_database_owner: it is only disarmed
   disarmed_before,  // by a release that left code running as kDisarmedRole: `role` is that one
 };
 
@@ -40,8 +41,8 @@ void ensure_disarmed_roles(PgConnection& sql);
 void drop_empty_disarmed_roles(PgConnection& sql, LockBreaker& locks);
 
 // In the database of `there`, a platform's session of its own. In batches that are a transaction
-// each; one object that fails leaves the others. Disarms first: while that is not done nothing
-// else moves. Throws PgError if the database cannot be looked at.
+// each; one object that fails leaves the others. Disarms first, and ends transactions in which code
+// that is disarmed may still run: while that is not done nothing else moves. Throws PgError if the database cannot be looked at.
 TransferResult transfer_objects(PgConnection& there, LockBreaker& locks, const std::string& role,
                                 const std::string& heir, TransferKind kind,
                                 std::chrono::steady_clock::time_point until);

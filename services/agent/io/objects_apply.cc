@@ -19,9 +19,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kStatementDeadline = std::chrono::seconds(60);
-// One call works so long on what a role leaves; the node is looked at in between.
+// One call works so long on what roles leave; the node is looked at in between.
 constexpr auto kTransferTime = std::chrono::seconds(5);
 constexpr char kUniqueViolation[] = "23505";
+// Whoever owns a database is it, there.
+constexpr char kOwnerRole[] = "pg_database_owner";
 
 // What is managed is declared again to whichever node is primary, so these commits need not wait
 // for standbys: a standby that is away must not keep a user from being made.
@@ -86,7 +88,6 @@ class Applier {
   // Nodes of a release before have code that runs as kDisarmedRole. True: call again.
   bool disarm_what_a_release_before_left() {
     drop_empty_disarmed_roles(sql_, locks_);
-    const auto until = Clock::now() + kTransferTime;
     bool more = false;
     for (const PgRow& row :
          sql_.exec("select d.datname, o.rolname, m.id from pg_database d join pg_roles o on"
@@ -99,7 +100,7 @@ class Applier {
       try {
         ensure_disarmed_roles(sql_);
         transfer({.key = {ObjectKind::database, *row.at(2)}}, *row.at(0), kDisarmedRole,
-                 *row.at(1), TransferKind::disarmed_before, until);
+                 *row.at(1), TransferKind::disarmed_before);
       } catch (const StepFailed& e) {
         more = more || e.more();
         spdlog::warn("what was disarmed before: {}", e.what());
@@ -210,18 +211,22 @@ class Applier {
       ensure_disarmed_roles(sql_);
       const auto former = sql_.exec("select oid from pg_roles where rolname = $1", {step.was});
       if (!former.empty()) locks_.end_sessions({*former[0].at(0)}, step.name);
-      transfer(step, step.name, step.was, step.other, TransferKind::handed_over,
-               Clock::now() + kTransferTime);
+      transfer(step, step.name, kOwnerRole, step.other, TransferKind::of_owner_role);
+      transfer(step, step.name, step.was, step.other, TransferKind::handed_over);
     }
     run(made_sql(step));
   }
 
   // Moves what `role` owns in `database`. Throws if some of it is left.
   void transfer(const ObjectStep& step, const std::string& database, const std::string& role,
-                const std::string& heir, TransferKind kind, Clock::time_point until) {
+                const std::string& heir, TransferKind kind) {
+    if (Clock::now() >= until_ && kind != TransferKind::of_owner_role) {
+      throw StepFailed("in_progress", "what is left in database " + database + " has not had its turn",
+                       true);
+    }
     try {
       PgConnection there = open(database);
-      TransferResult result = transfer_objects(there, locks_, role, heir, kind, until);
+      TransferResult result = transfer_objects(there, locks_, role, heir, kind, until_);
       note_disarmed(step.key, database, role, result);
       if (result.more) {
         throw StepFailed("in_progress",
@@ -235,6 +240,7 @@ class Applier {
                                                " objects, the first: " + result.left[0]);
       }
       if (kind != TransferKind::left_behind) return;
+      there.exec("reset statement_timeout");
       // Whatever the statements above do not know; no database is among it (see drop_role()).
       locks_.run(there, "begin; reassign owned by " + quote_identifier(role) + " to " +
                             quote_identifier(heir) + "; " + kNoCodeMoved + "; commit");
@@ -286,7 +292,6 @@ class Applier {
       throw StepFailed("owns_database", "it still owns database " + *row.at(0));
     }
     std::optional<StepFailed> failed;
-    const auto until = Clock::now() + kTransferTime;
     for (const PgRow& row :
          sql_.exec("select d.datname, o.rolname, o.rolsuper, d.datallowconn,"
                    " exists (select from trunkline.managed m where m.kind = 'database' and"
@@ -295,7 +300,7 @@ class Applier {
                    " 'pg_authid'::regclass and refobjid = $1::text::regrole) order by 1",
                    {name})) {
       try {
-        leave_database(step, row, owners, until);
+        leave_database(step, row, owners);
       } catch (const StepFailed& e) {
         if (!failed || e.more()) failed = e;
       }
@@ -307,7 +312,7 @@ class Applier {
 
   // `row`: name, owner, whether that is a superuser, open to connections, managed.
   void leave_database(const ObjectStep& step, const PgRow& row,
-                      const std::map<std::string, std::string>& owners, Clock::time_point until) {
+                      const std::map<std::string, std::string>& owners) {
     const std::string& database = *row.at(0);
     const bool managed = *row.at(4) == "t";
     std::string heir = kDisarmedRole;
@@ -323,10 +328,11 @@ class Applier {
     if (*row.at(3) != "t") {
       run("alter database " + quote_identifier(database) + " with allow_connections true");
     }
-    transfer(step, database, step.name, heir, TransferKind::left_behind, until);
+    transfer(step, database, step.name, heir, TransferKind::left_behind);
   }
 
   const ServerAddress server_;
+  const Clock::time_point until_ = Clock::now() + kTransferTime;
   int server_version_ = 0;
   PgConnection sql_;
   LockBreaker locks_;

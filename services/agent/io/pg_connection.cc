@@ -135,6 +135,9 @@ void PgConnection::enter_tenants_database(Clock::time_point until) {
 int PgConnection::server_version() const {
   return PQserverVersion(connection_.get());
 }
+std::string PgConnection::database() const {
+  return PQdb(connection_.get());
+}
 int PgConnection::backend_pid() const {
   return PQbackendPID(connection_.get());
 }

@@ -66,6 +66,7 @@ class PgConnection {
   bool finished_within(std::chrono::milliseconds longest);
   int backend_pid() const;
   int server_version() const;
+  std::string database() const;
 
  private:
   void enter_tenants_database(std::chrono::steady_clock::time_point until);

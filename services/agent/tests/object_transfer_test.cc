@@ -221,7 +221,7 @@ TEST_F(ObjectTransfer, ADatabasesNewOwnerGetsTheFormerOnesThings) {
   EXPECT_EQ(text(apply()), "");
 }
 
-// A view over what the former owner could not read does not read it with the new one's rights.
+// A view over what is not the former owner's neither reads nor writes it with the new one's rights.
 TEST_F(ObjectTransfer, AViewThatIsHandedOverReadsNoMoreThanBefore) {
   const std::string ann = add_user("ann");
   const std::string bob = add_user("bob");
@@ -236,16 +236,19 @@ TEST_F(ObjectTransfer, AViewThatIsHandedOverReadsNoMoreThanBefore) {
                       " grant select on b.shared to ann"),
             "");
   ASSERT_EQ(as_client(node_, "ann", kPassword, "shop",
-                      "create view peep as select * from b.secret; create view fine as select *"
-                      " from b.shared; grant select on peep, fine to public"),
+                      "create view peep as select * from b.secret; create view more as select *"
+                      " from b.shared; grant all on peep, more to public; create table own (x int);"
+                      " create view fine as select * from own; create view finer as select * from"
+                      " fine; create materialized view finest as select * from finer"),
             "");
   spec_.databases[0].owner_id = bob;
   EXPECT_EQ(text(apply()), "");
   const std::string owners =
-      db("select string_agg(viewname || ' ' || viewowner, ', ' order by viewname) from pg_views"
-         " where schemaname = 'public'",
+      db("select string_agg(relname || ' ' || relowner::regrole, ', ' order by relname) from"
+         " pg_class where relnamespace = 'public'::regnamespace and relkind in ('v', 'm', 'r')",
          "shop");
-  EXPECT_EQ(owners, "fine bob, peep trunkline_disarmed_views");
+  EXPECT_EQ(owners, "fine bob, finer bob, finest bob, more trunkline_disarmed_views, own bob, peep"
+                    " trunkline_disarmed_views");
 }
 
 // Nothing that its owner sets for a database reaches the platform's sessions there.

@@ -150,6 +150,8 @@ create function acc(int, int) returns int language sql immutable as 'select $1 +
 create function ok(int) returns bool language sql immutable as 'select true';
 create function same(int) returns int language sql immutable as 'select $1';
 create aggregate agg (int) (sfunc = acc, stype = int, initcond = '0');
+create aggregate rows (*) (sfunc = same, stype = int, initcond = '0');
+create aggregate ranked (order by int) (sfunc = acc, stype = int, initcond = '0');
 create operator <+> (leftarg = int, rightarg = int, function = acc);
 create type mood as enum ('good');
 create function to_int(mood) returns int language sql as 'select 1';
@@ -189,7 +191,7 @@ TEST_F(ObjectsLeft, NoWayOfCallingARoutineRunsIt) {
   for (const char* sql :
        {"select z.plain()", "select z.atomic()", "select * from z.several_rows()",
         "select * from z.one_row()", "select z.outs('a', 1)", "select z.set_of()",
-        "select z.several(1, 2)", "select z.poly(1, '{1}'::int[])", "select z.by_default(1, 'a')",
+        "select z.rows(*) from generate_series(1, 2)", "select z.several(1, 2)", "select z.poly(1, '{1}'::int[])", "select z.by_default(1, 'a')",
         "select z.\"odd \"\" $disarm$ %s name\"('a')", "select z.nothing()", "call z.proc(1)",
         "call z.twins(1, 2)", "select z.long()", "select z.agg(x) from generate_series(1, 2) x",
         "select 1 operator(z.<+>) 2", "select 'good'::z.mood::int", "select 1::z.small",
@@ -225,10 +227,13 @@ create function tr() returns trigger language plpgsql as
   'begin perform e.act(1); return coalesce(new, old); end';
 create domain own as int;
 create domain outer_own as own;
+create domain armed as int check (e.act(value)); create type trap as (x armed);
+create view v as select act(1) as ok;
 )sql"),
             "");
   ASSERT_EQ(as("bob", R"sql(
 create schema z; grant usage on schema z to public; set search_path = z, public;
+create table plain_data (x int);
 create table chk (x int references e.parent on delete set null, check (e.act(x)));
 create table def (a int, x int default e.key(1));
 create table gen (a int, x int generated always as (e.key(a)) stored);
@@ -246,6 +251,24 @@ create table sql (x int references e.parent on delete set null); insert into sql
 alter table sql add check (query_to_xml('select * from public.secret', true, true, '')::text::int
   is not null) not valid;
 create table lo (a int, b int default lo_creat(0));
+create table stat (x int);
+create statistics s on (query_to_xml('select e.act(1)', true, true, '')::text), x from stat;
+create operator <|> (leftarg = tsquery, rightarg = text, function = pg_catalog.ts_rewrite);
+create table rewr (x int, check ('a'::tsquery operator(z.<|>) 'select ''a''::tsquery,
+  ''b''::tsquery where e.act(1)' is not null));
+do $$ begin execute format('create table recin (x int); alter table recin add check
+  (record_in(%L::cstring, %s, -1) is not null) not valid', '(1)', 'e.trap'::regtype::oid); end $$;
+create table pview (x int); alter table pview enable row level security;
+create policy p on pview using ((select ok from e.v));
+create table ptable (x int); create policy p on ptable using (x in (select x from plain_data));
+create extension tablefunc;
+create table ext (x int); create policy p on ext using (exists (select from
+  crosstab('select ''a''::text, ''b''::text, e.act(1)::text') as ct(a text, b text)));
+create table usual (id int generated always as identity, at timestamptz default now() check
+  (date_trunc('day', at) > '2020-01-01'), a text check (a ~ '^[a-z]+$' and lower(a) in ('b', 'c')),
+  j jsonb check (j ->> 'k' is not null), n numeric check (round(n, 2) = n), d date default
+  current_date, x int[] check (cardinality(x) < 3), u text default current_user);
+create index on usual (lower(a)) where length(a) > 1;
 create table plain (id serial primary key, u uuid default gen_random_uuid(), t timestamptz
   default clock_timestamp(), n text check (length(n) < 10), x int references e.parent);
 create table tr (x int references e.parent on delete cascade);
@@ -258,10 +281,10 @@ insert into chk values (1); insert into tr values (0);
             "");
   leaves("bob");
   for (const char* table : {"chk", "def", "gen", "ix", "part", "part1", "dom", "comp", "usedom",
-                            "oper", "pol", "sql", "lo"}) {
+                            "oper", "pol", "sql", "lo", "stat", "rewr", "recin", "pview", "ext"}) {
     EXPECT_EQ(owner_of("z." + std::string(table)).find("trunkline_disarmed_"), 0u) << table;
   }
-  for (const char* table : {"plain", "tr", "wh"}) {
+  for (const char* table : {"plain", "tr", "wh", "usual", "ptable", "plain_data"}) {
     EXPECT_EQ(owner_of("z." + std::string(table)), "ann") << table;
   }
   EXPECT_EQ(shop("select string_agg(tgenabled::text, '') from pg_trigger where tgname = 't'"),
@@ -300,6 +323,124 @@ alter procedure busy() security definer;
   EXPECT_EQ(shop("select count(*) from pg_class where relname ~ '^seen' and relowner ="
                  " 'ann'::regrole"),
             "0");
+}
+
+// The same of a database that is handed over: what its former owner's code makes meanwhile.
+TEST_F(ObjectsLeft, WhatIsMadeMeanwhileIsNotArmedAsTheNewOwners) {
+  ASSERT_EQ(as("ann", R"sql(
+create procedure busy() language plpgsql security definer as $$ begin
+  for i in 1..1000 loop
+    execute format('create function late%s() returns text language sql security definer as
+      $q$ select x from secret $q$', i);
+  end loop; end $$;
+do $$ begin for i in 1..400 loop execute format('create table many%s (x int)', i); end loop; end $$
+)sql"),
+            "");
+  std::thread busy([&] {
+    for (int i = 0; i < 10; ++i) as("eve", "call busy()");
+  });
+  spec_.databases[0].owner_id = ids_["ben"];
+  for (int turn = 0; turn < 20 && !text(apply()).empty();) ++turn;
+  busy.join();
+  EXPECT_EQ(text(apply()), "");
+  EXPECT_EQ(shop("select count(*) from pg_proc where proowner = 'ben'::regrole and prosecdef"), "0");
+  EXPECT_EQ(owner_of("public.many400"), "ben");
+}
+
+// Who owns the schema can put something of her own in the place of what is about to go.
+TEST_F(ObjectsLeft, NothingOfOthersGoesUnderANameOfWhatIsLeft) {
+  ASSERT_EQ(as("eve", "create schema w; grant usage, create on schema w to bob"), "");
+  ASSERT_EQ(as("bob", "do $$ begin for i in 1..700 loop execute format('create table w.t%s (x int)',"
+                      " i); end loop; end $$"),
+            "");
+  std::thread swap([&] {
+    for (int i = 700; i > 0; --i) {
+      const std::string t = "w.t" + std::to_string(i);
+      as("eve", "begin; drop table " + t + "; create table " + t + " (eves int); commit");
+    }
+  });
+  remove_user(ids_["bob"]);
+  for (int turn = 0; turn < 50 && has_role("bob"); ++turn) apply();
+  swap.join();
+  for (int turn = 0; turn < 50 && has_role("bob"); ++turn) apply();
+  EXPECT_FALSE(has_role("bob"));
+  EXPECT_EQ(shop("select count(*) from pg_attribute a join pg_class c on c.oid = a.attrelid where"
+                 " attname = 'eves' and relowner = 'ann'::regrole"),
+            "0");
+}
+
+// Whoever owns the database is this role.
+TEST_F(ObjectsLeft, CodeOfTheOwnersRoleIsNotTheNextOwners) {
+  ASSERT_EQ(as("ann", std::string(kRun) + "alter function run(text) owner to pg_database_owner;"
+                                          "grant execute on function run(text) to eve"),
+            "");
+  spec_.databases[0].owner_id = ids_["ben"];
+  EXPECT_EQ(text(apply()), "");
+  expect_disarmed("eve", "select run('select 1')");
+}
+
+// What stands in the way of one kind leaves no other armed, and goes.
+TEST_F(ObjectsLeft, NothingThatCannotBeChangedKeepsCodeArmed) {
+  spec_.databases.push_back({runtime::new_uuid(), "west", spec_.databases[0].owner_id, 0});
+  spec_.databases.back().locale = "C";
+  spec_.databases.back().encoding = "WIN1252";
+  ASSERT_EQ(text(apply()), "");
+  const auto west = [&](const std::string& user, const std::string& sql) {
+    return as_client(node_, user, kPassword, "west", sql);
+  };
+  ASSERT_EQ(west("ann", "grant connect, create, temporary on database west to bob, eve;"
+                        "grant usage, create on schema public to bob, eve"),
+            "");
+  // A byte that UTF-8 has no character for.
+  ASSERT_EQ(west("bob", std::string(kRun) + "set client_encoding = 'WIN1252';"
+                                            "create view \"a\x81\" as select 1"),
+            "");
+  ASSERT_EQ(as("bob", std::string(kRun) + "create function temp() returns void language plpgsql"
+                      " security definer as $$ begin create temporary view bv as select 1;"
+                      " create temporary table bt as select 1 as x; end $$"),
+            "");
+  Client eve(node_, "eve", "shop");
+  ASSERT_EQ(eve.run("select temp()"), "");
+  leaves("bob");
+  const std::string error = west("eve", "select run('select 1')");
+  EXPECT_NE(error.find("is disarmed"), std::string::npos) << error;
+  expect_disarmed("eve", "select run('select 1')");
+}
+
+// More than is looked through is taken for code.
+TEST_F(ObjectsLeft, AnExpressionThatIsTooLongIsCode) {
+  ASSERT_EQ(as("bob", "do $$ begin execute 'create table long (x int, check (x <> all (''{' ||"
+                      " (select string_agg((random() * 1e9)::int::text, ',') from"
+                      " generate_series(1, 20000)) || '}'')))'; end $$"),
+            "");
+  leaves("bob");
+  EXPECT_EQ(owner_of("public.long").find("trunkline_disarmed_"), 0u);
+}
+
+// Vacuum against wraparound gives way to nobody.
+TEST_F(ObjectsLeft, AVacuumThatIsSlowedDownHoldsUpNothing) {
+  query(host_, node_, "alter system set autovacuum_naptime = '1s'");
+  query(host_, node_, "select pg_reload_conf()");
+  ASSERT_EQ(as("bob", "create table old (x text) with (autovacuum_enabled = false,"
+                      " autovacuum_freeze_max_age = 100000, autovacuum_vacuum_cost_delay = 100,"
+                      " autovacuum_vacuum_cost_limit = 1); insert into old select repeat('x', 500)"
+                      " from generate_series(1, 60000); create table burnt (); do $$ begin for i in"
+                      " 1..120000 loop begin insert into burnt default values; exception when"
+                      " others then null; end; end loop; end $$"),
+            "");
+  const auto vacuums = [&] {
+    return db("select count(*) from pg_stat_activity where backend_type = 'autovacuum worker' and"
+              " query ~ 'old .to prevent wraparound'") == "1";
+  };
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!vacuums() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_TRUE(vacuums());
+  leaves("bob");
+  EXPECT_EQ(owner_of("public.old"), "ann");
+  query(host_, node_, "alter system reset autovacuum_naptime");
+  query(host_, node_, "select pg_reload_conf()");
 }
 
 // A grant that is not committed holds the role, unseen.

@@ -48,7 +48,7 @@ with owned(catalog, oid, owner) as (
   select 'pg_class', oid, relowner from pg_class union all
   select 'pg_proc', oid, proowner from pg_proc union all
   select 'pg_type', oid, typowner from pg_type union all
-  select 'pg_namespace', oid, nspowner from pg_namespace union all
+  select 'pg_namespace', oid, nspowner from pg_namespace where nspname !~ '^pg_.*temp_' union all
   select 'pg_operator', oid, oprowner from pg_operator union all
   select 'pg_opclass', oid, opcowner from pg_opclass union all
   select 'pg_opfamily', oid, opfowner from pg_opfamily union all

@@ -229,9 +229,8 @@ void on_objects_applied(InstanceState& state, const v1::ObjectsApplied& e) {
 
 void on_object_noted(InstanceState& state, const v1::ObjectNoted& e, TimePoint at) {
   const v1::ObjectNote& note = e.note();
-  if (note.what() == kDrifted) {
-    state.paid.drifts = paid_until(state.paid.drifts, at);
-  }
+  TimePoint& paid = note.what() == kDrifted ? state.paid.drifts : state.paid.disarmed;
+  paid = paid_until(paid, at);
   const TimePoint seen = from_unix_us(note.seen_unix_us());
   const auto user = state.users.find(UserId(note.object_id()));
   const auto database = state.databases.find(DatabaseId(note.object_id()));

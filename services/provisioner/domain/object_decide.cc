@@ -322,7 +322,9 @@ InstanceDecision record_object_note(const InstanceState& state, const v1::Record
   const bool is_drift = note.what() == kDrifted;
   const auto rest = is_drift ? kDriftRest : std::chrono::seconds(0);
   if (from_unix_us(note.seen_unix_us()) <= known->at + rest) return ignore("it is known already");
-  if (is_drift && !has_room(state.paid.drifts, now)) return ignore("much was noted just now");
+  if (!has_room(is_drift ? state.paid.drifts : state.paid.disarmed, now)) {
+    return ignore("much was noted just now");
+  }
   v1::InstanceEvent event;
   *event.mutable_object_noted()->mutable_note() = note;
   event.mutable_object_noted()->set_name(known->name);

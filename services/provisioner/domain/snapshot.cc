@@ -94,6 +94,7 @@ void write_objects(const InstanceState& state, v1::InstanceSnapshot* m) {
   m->set_drifts_paid_unix_us(to_unix_us(state.paid.drifts));
   m->set_failures_paid_unix_us(to_unix_us(state.paid.failures));
   m->set_stops_paid_unix_us(to_unix_us(state.paid.stops));
+  m->set_disarmed_paid_unix_us(to_unix_us(state.paid.disarmed));
 }
 
 Tombstone read_tombstone(const v1::InstanceSnapshot::Tombstone& in) {
@@ -141,6 +142,7 @@ bool read_objects(const v1::InstanceSnapshot& m, InstanceState* state) {
   state->paid.drifts = from_unix_us(m.drifts_paid_unix_us());
   state->paid.failures = from_unix_us(m.failures_paid_unix_us());
   state->paid.stops = from_unix_us(m.stops_paid_unix_us());
+  state->paid.disarmed = from_unix_us(m.disarmed_paid_unix_us());
   return true;
 }
 

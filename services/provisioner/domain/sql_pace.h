@@ -30,6 +30,7 @@ inline constexpr std::chrono::seconds kSqlEvery{10};
 struct SqlPaid {
   TimePoint adoptions;
   TimePoint drifts;
+  TimePoint disarmed;
   TimePoint failures;  // of what was applied
   TimePoint stops;     // of clients' writes
   bool operator==(const SqlPaid&) const = default;

@@ -50,7 +50,7 @@ InstanceState full_instance() {
   state.nodes[1].failure = FailureNote{"disk_full", "it is full"};
   state.nodes[2].is_replacement = true;
   state.writes_stopped_why = "disk_full";
-  state.paid = {kStart, kStart, kStart, kStart};
+  state.paid = {kStart, kStart, kStart, kStart, kStart};
   for (auto& [id, user] : state.users) user.noted_at = user.adopted_at = kStart;
   for (auto& [id, database] : state.databases) {
     database.noted_at = kStart;
