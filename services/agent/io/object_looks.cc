@@ -115,7 +115,8 @@ end
 end $disarm$$look$, p.oid, $2::oid, $1::oid)
 from (select p.oid from pg_proc p where p.prokind <> 'a'
     and )sql") + (moved.empty() ? "p.proowner = $1::oid" : "p.oid = any ('" + moved + "'::oid[])") +
-         R"sql( and p.prolang not in (select oid from pg_language where lanname in ('c', 'internal'))
+         R"sql(
+    and p.prolang not in (select oid from pg_language where lanname in ('c', 'internal'))
     and $2::oid is not null and $3::oid is not null and (p.prosecdef or $4::boolean)
   order by p.oid) p, lateral pg_identify_object('pg_proc'::regclass, p.oid, 0) o
 where o.identity is not null)sql";
@@ -134,8 +135,9 @@ where o.identity is not null)sql";
 }
 
 // Views read and write with their owner's rights. One that is handed over stays armed if it is of
-// nothing but what its owner owns: the new owner's rights on others' relations are not hers. A materialized one has data, which a view of the same owner
-// would read, and code of others in its upkeep may run as its owner: nothing else is that one's.
+// nothing but what its owner owns: the new owner's rights on others' relations are not hers. A
+// materialized one has data, which a view of the same owner would read, and code of others in its
+// upkeep may run as its owner: nothing else is that one's.
 std::string views(const std::string& moved) {
   return std::string(R"sql(
 select o.type, o.identity, case v.relkind when 'v'
@@ -166,7 +168,8 @@ select 'rule', quote_ident(r.rulename) || ' on ' || o.identity,
   format('alter table %s disable rule %I', o.identity, r.rulename)
 from (select r.rulename, r.ev_class from pg_rewrite r join pg_class c on c.oid = r.ev_class
   where c.relkind in ('r', 'p', 'f') and r.ev_enabled <> 'D' and )sql") + of(moved) + R"sql(
-    and $1::oid is not null and $2::oid is not null and $3::oid is not null and $4::boolean is not null) r,
+    and $1::oid is not null and $2::oid is not null and $3::oid is not null
+    and $4::boolean is not null) r,
   lateral pg_identify_object('pg_class'::regclass, r.ev_class, 0) o
 where o.identity is not null)sql";
 }

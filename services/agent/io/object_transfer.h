@@ -42,7 +42,8 @@ void drop_empty_disarmed_roles(PgConnection& sql, LockBreaker& locks);
 
 // In the database of `there`, a platform's session of its own. In batches that are a transaction
 // each; one object that fails leaves the others. Disarms first, and ends transactions in which code
-// that is disarmed may still run: while that is not done nothing else moves. Throws PgError if the database cannot be looked at.
+// that is disarmed may still run: while that is not done nothing else moves. Throws PgError if the
+// database cannot be looked at.
 TransferResult transfer_objects(PgConnection& there, LockBreaker& locks, const std::string& role,
                                 const std::string& heir, TransferKind kind,
                                 std::chrono::steady_clock::time_point until);

@@ -221,8 +221,8 @@ class Applier {
   void transfer(const ObjectStep& step, const std::string& database, const std::string& role,
                 const std::string& heir, TransferKind kind) {
     if (Clock::now() >= until_ && kind != TransferKind::of_owner_role) {
-      throw StepFailed("in_progress", "what is left in database " + database + " has not had its turn",
-                       true);
+      throw StepFailed("in_progress",
+                       "what is left in database " + database + " has not had its turn", true);
     }
     try {
       PgConnection there = open(database);

@@ -191,7 +191,8 @@ TEST_F(ObjectsLeft, NoWayOfCallingARoutineRunsIt) {
   for (const char* sql :
        {"select z.plain()", "select z.atomic()", "select * from z.several_rows()",
         "select * from z.one_row()", "select z.outs('a', 1)", "select z.set_of()",
-        "select z.rows(*) from generate_series(1, 2)", "select z.several(1, 2)", "select z.poly(1, '{1}'::int[])", "select z.by_default(1, 'a')",
+        "select z.rows(*) from generate_series(1, 2)", "select z.several(1, 2)",
+        "select z.poly(1, '{1}'::int[])", "select z.by_default(1, 'a')",
         "select z.\"odd \"\" $disarm$ %s name\"('a')", "select z.nothing()", "call z.proc(1)",
         "call z.twins(1, 2)", "select z.long()", "select z.agg(x) from generate_series(1, 2) x",
         "select 1 operator(z.<+>) 2", "select 'good'::z.mood::int", "select 1::z.small",
@@ -343,15 +344,16 @@ do $$ begin for i in 1..400 loop execute format('create table many%s (x int)', i
   for (int turn = 0; turn < 20 && !text(apply()).empty();) ++turn;
   busy.join();
   EXPECT_EQ(text(apply()), "");
-  EXPECT_EQ(shop("select count(*) from pg_proc where proowner = 'ben'::regrole and prosecdef"), "0");
+  EXPECT_EQ(shop("select count(*) from pg_proc where proowner = 'ben'::regrole and prosecdef"),
+            "0");
   EXPECT_EQ(owner_of("public.many400"), "ben");
 }
 
 // Who owns the schema can put something of her own in the place of what is about to go.
 TEST_F(ObjectsLeft, NothingOfOthersGoesUnderANameOfWhatIsLeft) {
   ASSERT_EQ(as("eve", "create schema w; grant usage, create on schema w to bob"), "");
-  ASSERT_EQ(as("bob", "do $$ begin for i in 1..700 loop execute format('create table w.t%s (x int)',"
-                      " i); end loop; end $$"),
+  ASSERT_EQ(as("bob", "do $$ begin for i in 1..700 loop execute format("
+                      "'create table w.t%s (x int)', i); end loop; end $$"),
             "");
   std::thread swap([&] {
     for (int i = 700; i > 0; --i) {
