@@ -129,7 +129,7 @@ TEST_F(GatewayTest, MalformedHttpIsRefusedAndTheConnectionEnds) {
       {"\x16\x03\x01\x02\x01", 400},
       {"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 400},
       {"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-      {std::string("GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", 31), 400},
+      {std::string("GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", 28), 400},
       {"GET / HTTP/1.1\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400},
