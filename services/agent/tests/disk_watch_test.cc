@@ -125,8 +125,13 @@ TEST_F(Measured, AWalkThatGoesOnCountsByWhatItHasSeen) {
   const NodePaths paths = node("a", 20'000);
   DiskWatch watch(root_, 1);
   watch.follow({"a", paths, {}, 1, 64ull << 20, told.of('a')});
-  EXPECT_EQ(told.await(2), "aa") << "closed, and then known";
-  const DiskSeen seen = watch.seen("a");
+  // At each level on the way that a slice ends at, and when all is known.
+  DiskSeen seen;
+  for (size_t i = 1; !seen.known && i < 10; ++i) {
+    EXPECT_GE(told.await(i).size(), i);
+    seen = watch.seen("a");
+  }
+  EXPECT_TRUE(seen.known);
   EXPECT_EQ(seen.order.files, 16'384u);
   EXPECT_EQ(seen.state.measure(), DiskMeasure::files);
   EXPECT_EQ(seen.state.level(), DiskLevel::closed);
