@@ -181,9 +181,9 @@ TEST_F(SupervisorProcess, ChildrenEndWhenTheSupervisorIsKilledButDetachedOnesLiv
 
 TEST_F(SupervisorProcess, ANewSupervisorStopsWhatAKilledOneLeftAndStartsAnew) {
   // This child outlives its supervisor: it ignores the signal that comes when the parent dies.
-  add("a", "trap '' TERM; while :; do sleep 0.05; done", {{"stop_deadline_ms", 200}});
+  add("a", "trap '' TERM; echo deaf; while :; do sleep 0.05; done", {{"stop_deadline_ms", 200}});
   start();
-  ASSERT_TRUE(wait_for([&] { return pid_of("a") > 0; }));
+  ASSERT_TRUE(wait_for([&] { return pid_of("a") > 0 && read(log("a")) == "deaf\n"; }));
   const int left = pid_of("a");
   finish(SIGKILL);
   ASSERT_TRUE(alive(left));
