@@ -13,6 +13,7 @@ asked_home=$(realpath -ms -- "${TRUNKLINE_HOME:-$repo/.run}")  # the path that t
 home=$(realpath -m -- "$asked_home")                           # the same, links followed
 home_hash=$(printf '%s' "$asked_home" | sha256sum | cut -c1-10)
 hosts=(host-a host-b host-c)
+source "${TRUNKLINE_PLACE:-$repo/scripts/place.sh}"
 
 step() { printf '  %-10s %s\n' "$1" "$2"; }
 warn() { printf 'trunkline: %s\n' "$*" >&2; }
@@ -33,29 +34,12 @@ fi
 
 # Reads what is fixed when a home is made; makes the variables of this home.
 load_home() {
-  rest_port=$port_base
-  nats_port=$((port_base + 1))
-  log_port=$((port_base + 2))
-  proxy_port=5432
-  pooled_port=6432
-  proxy_address=$(platform_address 10)
-  metrics_address=127.$((port_base >> 8)).$((port_base & 255)).9
-  api=http://127.0.0.1:$rest_port
-  pid_dir=$home/run
+  set_places
   home_uid_name=${home//\\/\\\\}
   home_uid_name=${home_uid_name// /\\040}  # one word of a line
   supervisor_log=$home/logs/supervisor.log
   processes_file=$home/etc/processes.json
 }
-
-# 127.<high byte>.<low byte of the port base>.LAST, so that copies do not meet. TRUNKLINE_NETWORK (a
-# test's: "10.77.0") puts the hosts and the proxy behind a network that can be cut: each runs in the
-# network namespace that has its name, and reaches the bus at LAST 1.
-platform_address() {
-  local network=${TRUNKLINE_NETWORK:-127.$((port_base >> 8)).$((port_base & 255))}
-  printf '%s.%d' "$network" "$1"
-}
-bus_address() { [[ -n ${TRUNKLINE_NETWORK:-} ]] && platform_address 1 || printf 127.0.0.1; }
 
 host_zone() { printf '%s' "${1#host-}"; }
 host_address() {

@@ -32,8 +32,7 @@ command_consumer_api() { # SERVICE
 }
 
 nats_config() {
-  local host provisioner_api replication_api bus_listen=127.0.0.1 metering_api call
-  [[ -z ${TRUNKLINE_NETWORK:-} ]] || bus_listen=0.0.0.0
+  local host provisioner_api replication_api metering_api call
   mapfile -t provisioner_api < <(command_consumer_api provisioner)
   mapfile -t replication_api < <(command_consumer_api replication)
   mapfile -t metering_api < <(command_consumer_api metering
@@ -43,7 +42,7 @@ nats_config() {
     echo '$JS.API.CONSUMER.DURABLE.CREATE.TL_USAGE.billing')
   cat <<END
 # Written by scripts/run.sh at every start; holds passwords.
-listen: "$bus_listen:$nats_port"
+listen: "$nats_listen"
 server_name: "trunkline-$home_hash"
 max_payload: 1MB
 # Who has not said who he is within a second goes, so silent sockets never fill these.
@@ -101,28 +100,17 @@ log_dsn() { # ROLE DATABASE
   printf 'host=%s port=%s user=%s dbname=%s' "$socket_dir/log" "$log_port" "$1" "$2"
 }
 
-# Where a process shows its metrics: one address for all of a home, a port each.
-metrics_listen() { # SERVICE [HOST]
-  local index services=(api-gateway provisioner replication lookup metering proxy)
-  for index in "${!services[@]}"; do
-    [[ ${services[index]} != "$1" ]] || printf '%s:%d' "$metrics_address" $((9101 + index))
-  done
-  for index in "${!hosts[@]}"; do
-    [[ ${hosts[index]} != "${2-}" ]] || printf '%s:%d' "$metrics_address" $((9121 + index))
-  done
-}
-
 # For Prometheus' file_sd_configs.
 write_metrics_targets() {
   local service host
   owned_dir "$service_user" 0755 "$home/prometheus"
   {
     for service in api-gateway provisioner replication lookup metering proxy; do
-      jq -n --arg to "$(metrics_listen "$service")" --arg service "$service" --arg home "$home_hash" \
+      jq -n --arg to "$(metrics_target "$service")" --arg service "$service" --arg home "$home_hash" \
         '{targets: [$to], labels: {job: "trunkline", service: $service, home: $home}}'
     done
     for host in "${hosts[@]}"; do
-      jq -n --arg to "$(metrics_listen agent "$host")" --arg host "$host" --arg home "$home_hash" \
+      jq -n --arg to "$(metrics_target agent "$host")" --arg host "$host" --arg home "$home_hash" \
         '{targets: [$to], labels: {job: "trunkline", service: "agent", host: $host, home: $home}}'
     done
   } | jq -s . >"$home/prometheus/targets.json.new"
@@ -131,10 +119,10 @@ write_metrics_targets() {
 }
 
 # The fields that all processes share.
-common_config() { # SERVICE NATS_USER [ADDRESS OF THE BUS [HOST]]
+common_config() { # SERVICE NATS_USER [HOST]
   jq -n --arg service "$1" --arg home "$home" --arg user "$2" \
-    --arg url "nats://${3:-127.0.0.1}:$nats_port" --rawfile password "$home/secrets/nats-$2.password" \
-    --arg metrics "$(metrics_listen "$1" "${4-}")" \
+    --arg url "nats://$(bus_address "$1"):$nats_port" --rawfile password "$home/secrets/nats-$2.password" \
+    --arg metrics "$(metrics_listen "$1" "${3-}")" \
     '{service: $service, home: $home, metrics_listen: $metrics,
       nats: {url: $url, user: $user, password: ($password | rtrimstr("\n"))}}'
 }
@@ -146,7 +134,7 @@ bootstrap_versions() {
   done | jq -nR '[inputs | {name: ., image: "postgresql-\(.)", description: "PostgreSQL \(.)"}]'
 }
 
-token_digest() { tr -d '\n' <"$home/admin.token" | sha256sum | cut -d' ' -f1; }
+token_digest() { tr -d '\n' <"$admin_dir/admin.token" | sha256sum | cut -d' ' -f1; }
 
 # HOST: a user for each node, where root runs this; and who besides reaches the nodes' sockets.
 nodes_apart() {
@@ -163,22 +151,24 @@ nodes_apart() {
 write_service_configs() {
   local host
   common_config api-gateway gateway |
-    jq --arg listen "127.0.0.1:$rest_port" --arg swagger "$home/swagger-ui" \
+    jq --arg listen "$rest_listen" --arg swagger "$swagger_dir" \
       --rawfile webhooks "$home/secrets/webhook-master.secret" \
       --argjson follow "${TRUNKLINE_LOG_FOLLOW_MS:-900000}" \
       '. + {listen: $listen, swagger_ui_dir: $swagger, log_follow_ms: $follow,
             webhook_master_secret: ($webhooks | rtrimstr("\n"))}' |
-    write_private "$home/etc/api-gateway.json" "$service_user"
+    write_private "$(config_file api-gateway api-gateway.json)" "$service_user"
   common_config provisioner provisioner |
     jq --arg dsn "$(log_dsn tl_provisioner trunkline_log)" --arg digest "$(token_digest)" \
       --argjson versions "$(bootstrap_versions)" \
       --argjson instances "${TRUNKLINE_QUOTA_INSTANCES:-1000}" \
+      --argjson ports "${endpoint_ports:-null}" \
       '. + {log_dsn: $dsn, admin_token_sha256: $digest, bootstrap_versions: $versions,
-            default_quota: {instances: $instances}}' |
-    write_private "$home/etc/provisioner.json" "$service_user"
+            default_quota: {instances: $instances}} +
+           if $ports then {endpoint_ports: $ports} else {} end' |
+    write_private "$(config_file provisioner provisioner.json)" "$service_user"
   common_config replication replication |
     jq --arg dsn "$(log_dsn tl_replication trunkline_log)" '. + {log_dsn: $dsn}' |
-    write_private "$home/etc/replication.json" "$service_user"
+    write_private "$(config_file replication replication.json)" "$service_user"
   common_config metering metering |
     jq --arg dsn "$(log_dsn tl_metering trunkline_log)" \
       --arg database "$(log_dsn tl_metering trunkline_metering)" \
@@ -196,16 +186,16 @@ write_service_configs() {
             webhook_master_secret: ($webhooks | rtrimstr("\n")), webhook_first_pause_ms: $pause,
             webhook_timeout_ms: $timeout, webhook_ca_file: $ca, webhook_allow_http: $http,
             webhook_allow: ($allow | split(" ") | map(select(. != "")))}' |
-    write_private "$home/etc/metering.json" "$service_user"
+    write_private "$(config_file metering metering.json)" "$service_user"
   common_config lookup lookup |
     jq --arg dsn "$(log_dsn tl_lookup trunkline_log)" \
-      --arg model "$(log_dsn tl_lookup trunkline_lookup)" --arg endpoint "$proxy_address" \
+      --arg model "$(log_dsn tl_lookup trunkline_lookup)" --arg endpoint "$endpoint_address" \
       '. + {log_dsn: $dsn, read_model_dsn: $model, endpoint_address: $endpoint}' |
-    write_private "$home/etc/lookup.json" "$service_user"
-  common_config proxy proxy "$(bus_address)" |
-    jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$home/proxy-tls" \
+    write_private "$(config_file lookup lookup.json)" "$service_user"
+  common_config proxy proxy |
+    jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$proxy_tls_dir" \
       --argjson pooled "$pooled_port" --arg pools "$socket_dir/pools" \
-      --arg nodes "$([[ -n ${TRUNKLINE_NETWORK:-} ]] || printf %s "$socket_dir")" \
+      --arg nodes "$(node_sockets)" \
       --argjson pool_idle "${TRUNKLINE_POOL_IDLE_MS:-60000}" \
       --rawfile secret "$home/secrets/proxy-salts.secret" \
       '. + {listen_address: $listen, port: $port, mock_secret: ($secret | rtrimstr("\n")),
@@ -213,12 +203,12 @@ write_service_configs() {
             tls_cert: "\($tls)/proxy.crt", tls_key: "\($tls)/proxy.key",
             backend_ca: "\($tls)/ca.crt", backend_cert: "\($tls)/client.crt",
             backend_key: "\($tls)/client.key", node_sockets: $nodes}' |
-    write_private "$home/etc/proxy.json" "$service_user"
+    write_private "$(config_file proxy proxy.json)" "$service_user"
   for host in "${hosts[@]}"; do
-    common_config agent "agent-$host" "$(bus_address)" "$host" |
+    common_config agent "agent-$host" "$host" |
       jq --arg host "$host" --arg zone "$(host_zone "$host")" \
         --arg address "$(host_address "$host")" --arg sockets "$socket_dir" \
-        --arg user "$(as_root && echo "$node_user")" --arg keeper "$home/bin/trunkline-keeper" \
+        --arg user "$(as_root && echo "$node_user")" --arg keeper "$programs_dir/trunkline-keeper" \
         --argjson stats "${TRUNKLINE_STATS_INTERVAL_MS:-10000}" \
         --argjson capacity "${TRUNKLINE_HOST_CAPACITY:-"{}"}" \
         --argjson apart "$(nodes_apart "$host")" \
@@ -226,10 +216,10 @@ write_service_configs() {
              {host: $host, zone: $zone, address: $address,
               socket_dir: $sockets, node_user: $user, keeper: $keeper,
               stats_interval_ms: $stats} + $apart' |
-      write_private "$home/etc/agent-$host.json" "$(id -un)"
+      write_private "$(config_file "$host" "agent-$host.json")" "$(id -un)"
   done
   write_metrics_targets
-  nats_config | write_private "$home/etc/nats-server.conf" "$service_user"
+  nats_config | write_private "$(config_file nats nats-server.conf)" "$service_user"
 }
 
 # What the log's own PostgreSQL runs with; initdb's postgresql.conf stays below it.
@@ -283,7 +273,7 @@ log_postgres_ident() {
 }
 
 make_log_postgres() {
-  local data=$home/log-postgres bin file
+  local data=$log_data_dir bin file
   if [[ ! -e $data ]]; then
     bin=$(find_postgres_bin)
     [[ -n $bin ]] || die "no PostgreSQL server under /usr/lib/postgresql"
@@ -307,7 +297,7 @@ make_log_postgres() {
 process() { # NAME USER EXTRA ARGV...
   local name=$1 user=$2 extra=$3
   shift 3
-  jq -n --arg name "$name" --arg user "$user" --arg log "$home/logs/$name.log" \
+  jq -n --arg name "$name" --arg user "$user" --arg log "$(process_log "$name")" \
     --argjson extra "$extra" \
     '{name: $name, user: $user, log: $log, argv: $ARGS.positional} + $extra' \
     --args -- "$@"
@@ -325,38 +315,38 @@ runner() {
 
 process_list() {
   local bin service host config in_place proxy_user=$service_user
-  bin=/usr/lib/postgresql/$(cat "$home/log-postgres/PG_VERSION")/bin
+  bin=/usr/lib/postgresql/$(cat "$log_data_dir/PG_VERSION")/bin
   process nats "$service_user" "$(jq -n --arg tcp "127.0.0.1:$nats_port" \
     '{ready: {tcp: $tcp}, stop_signal: "INT"}')" \
-    "$(command -v nats-server || echo /usr/sbin/nats-server)" -c "$home/etc/nats-server.conf"
+    "$(command -v nats-server || echo /usr/sbin/nats-server)" -c "$(config_file nats nats-server.conf)"
   process log-postgres "$service_user" "$(jq -n --arg unix "$socket_dir/log/.s.PGSQL.$log_port" \
     '{ready: {unix: $unix}, stop_signal: "INT", stop_deadline_ms: 30000,
       prepare: $ARGS.positional}' \
-    --args -- "$home/bin/log_database.sh" "$bin/psql" "$socket_dir/log" "$log_port" \
-    "$home/bin/log_schema.sql")" \
-    "$bin/postgres" -D "$home/log-postgres"
+    --args -- "$share_dir/log_database.sh" "$bin/psql" "$socket_dir/log" "$log_port" \
+    "$share_dir/log_schema.sql")" \
+    "$bin/postgres" -D "$log_data_dir"
   for service in lookup provisioner replication metering api-gateway; do
     process $service "$service_user" '{"level": 1}' \
-      "$home/bin/trunkline-${service#api-}" --config "$home/etc/$service.json"
+      "$programs_dir/trunkline-${service#api-}" --config "$(config_file $service $service.json)"
   done
   mapfile -t in_place < <(runner proxy "$service_user")
   ((${#in_place[@]} == 0)) || proxy_user=$(id -un)
   process proxy "$proxy_user" "$(jq -n --arg tcp "$proxy_address:$proxy_port" \
     '{level: 1, ready: {tcp: $tcp}}')" \
-    "${in_place[@]}" "$home/bin/trunkline-proxy" --config "$home/etc/proxy.json"
+    "${in_place[@]}" "$programs_dir/trunkline-proxy" --config "$(config_file proxy proxy.json)"
   for host in "${hosts[@]}"; do
-    config=$home/etc/agent-$host.json
+    config=$(config_file "$host" "agent-$host.json")
     mapfile -t in_place < <(runner "$host" "$(id -un)")
     process "agent-$host" "$(id -un)" "$(jq -n \
       '{level: 1, cleanup: $ARGS.positional, cleanup_deadline_ms: 90000}' \
-      --args -- "${in_place[@]}" "$home/bin/trunkline-agent" --config "$config" --stop-nodes)" \
-      "${in_place[@]}" "$home/bin/trunkline-agent" --config "$config"
+      --args -- "${in_place[@]}" "$programs_dir/trunkline-agent" --config "$config" --stop-nodes)" \
+      "${in_place[@]}" "$programs_dir/trunkline-agent" --config "$config"
   done
 }
 
 write_process_list() {
-  process_list | jq -s --arg pid_dir "$pid_dir" --arg run_file "$home/run.json" \
-    --arg own_log "$supervisor_log" --arg api "$api" --arg token "$asked_home/admin.token" \
+  process_list | jq -s --arg pid_dir "$pid_dir" --arg run_file "$run_file" \
+    --arg own_log "$supervisor_log" --arg api "$api" --arg token "$shown_admin_dir/admin.token" \
     --arg nats "nats://127.0.0.1:$nats_port" --arg dsn "$(log_dsn tl_reader trunkline_log)" \
     --arg cli "$asked_home/bin/trunkline" \
     '{pid_dir: $pid_dir, run_file: $run_file, own_log: $own_log,

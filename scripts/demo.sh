@@ -1,13 +1,13 @@
 # Sourced by run.sh: the instance `demo`, made once in the life of a home.
 # Passwords and tokens go to curl by files and pipes, never as arguments.
 
-demo_file=$home/etc/demo.json  # {"uuid": …} of the instance, from before it was ordered
+demo_file=$(config_file demo demo.json)  # {"uuid": …} of the instance, from before it was ordered
 
 # METHOD PATH [JSON on standard input]: the body goes to standard output; fails if not 2xx.
 call_api() {
   local method=$1 path=$2 body status
   body=$(curl -sS -m 10 -X "$method" -w '\n%{http_code}' -H 'Content-Type: application/json' \
-    -H @"$home/admin.header" \
+    -H @"$admin_dir/admin.header" \
     "${@:3}" "$api$path") || return 1
   status=${body##*$'\n'}
   printf '%s' "${body%$'\n'*}"
@@ -33,7 +33,7 @@ order_demo() {
     '{name: "demo", description: "made by make run", cpu: 1, ram: 512, disk_size: 8,
       nodes_number: 3, sync_replica_number: 1, version: $version}' |
     create_once "$instances" "$uuid"
-  jq -n --rawfile password "$home/demo.password" \
+  jq -n --rawfile password "$admin_dir/demo.password" \
     '{name: "demo", password: ($password | rtrimstr("\n"))}' |
     create_once "$instances/$uuid/users" "$user"
   jq -n --arg owner "/v1/types/postgres/instances/$uuid/users/$user" \
@@ -64,8 +64,8 @@ demo_settled() {
 new_uuid() { cat /proc/sys/kernel/random/uuid; }
 
 ensure_demo() {
-  [[ ! -e $home/etc/demo.done ]] || return 0
-  make_once "$home/demo.password" random_password
+  [[ ! -e ${demo_file%.json}.done ]] || return 0
+  make_once "$admin_dir/demo.password" random_password
   make_once "$demo_file" jq -n --arg uuid "$(new_uuid)" --arg user "$(new_uuid)" \
     --arg database "$(new_uuid)" '{uuid: $uuid, user: $user, database: $database}'
   step demo "ordering PostgreSQL with 3 nodes"
@@ -76,7 +76,7 @@ ensure_demo() {
     warn "demo is in ERROR: $(demo_document | jq -c .error)"
     return 0
   fi
-  : >"$home/etc/demo.done"
+  : >"${demo_file%.json}.done"
   step demo ACTIVE
 }
 
@@ -103,5 +103,5 @@ demo_psql_line() {
   local host port
   read -r host port < <(demo_endpoint) || return 0
   printf "  psql    PGPASSWORD=\$(cat '%s') psql -h %s -p %s -U demo demo\n" \
-    "$asked_home/demo.password" "$host" "$port"
+    "$shown_admin_dir/demo.password" "$host" "$port"
 }

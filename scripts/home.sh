@@ -70,7 +70,7 @@ make_home() {
   owned_dir "$service_user" 0700 "$home/nats"
   owned_dir "$service_user" 0700 "$home/proxy"
   # Root writes into it, so its user must not be able to put links there.
-  install -d -o "$me" -g "$(id -gn "$service_user")" -m 0710 "$home/proxy-tls"
+  install -d -o "$me" -g "$(id -gn "$service_user")" -m 0710 "$proxy_tls_dir"
   for host in "${hosts[@]}"; do
     owned_dir "$me" "$traverse" "$home/hosts/$host"
     owned_dir "$me" 0700 "$home/hosts/$host/tls"  # the agent's alone
@@ -82,7 +82,7 @@ make_home() {
 choose_socket_dir() {
   local longest=/host-a/00000000-0000-0000-0000-000000000000/.s.PGSQL.65535 traverse=0711
   as_root || traverse=0700
-  socket_dir=$home/sock
+  socket_dir=$socket_parent
   if ((${#socket_dir} + ${#longest} >= 100)) || [[ $socket_dir =~ [^A-Za-z0-9/._-] ]]; then
     socket_dir=/tmp/tl-$home_hash
     # /tmp is everybody's: what somebody else put there must not be used.
@@ -125,10 +125,10 @@ make_secrets() {
   rm -f "$home/secrets/log-reader.password"  # of homes whose log listened on a port
   make_once "$home/secrets/proxy-salts.secret" random_password
   make_once "$home/secrets/webhook-master.secret" random_password
-  make_once "$home/admin.token" random_token
+  make_once "$admin_dir/admin.token" random_token
   # For curl's -H @FILE: a token among the arguments is everybody's to read.
-  printf 'Authorization: Bearer %s\n' "$(<"$home/admin.token")" |
-    write_private "$home/admin.header" "$(id -un)"
+  printf 'Authorization: Bearer %s\n' "$(<"$admin_dir/admin.token")" |
+    write_private "$admin_dir/admin.header" "$(id -un)"
 }
 
 make_ca() {
@@ -185,7 +185,8 @@ end_extensions() {
 }
 
 make_certificates() {
-  local host dir
+  local host dir names=IP:$proxy_address
+  [[ $endpoint_address == "$proxy_address" ]] || names+=,IP:$endpoint_address
   make_ca
   for host in "${hosts[@]}"; do
     dir=$home/hosts/$host/tls
@@ -193,16 +194,15 @@ make_certificates() {
       "$(issuer_extensions "$host" "$(host_address "$host")")"
     rm -f "$dir"/host.{key,crt}  # of the release before: all nodes could read them
   done
-  make_certificate "$home/proxy-tls" proxy "$service_user" /CN=trunkline-proxy \
-    "$(end_extensions serverAuth "IP:$proxy_address,DNS:*.endpoint.trunkline")"
+  make_certificate "$proxy_tls_dir" proxy "$service_user" /CN=trunkline-proxy \
+    "$(end_extensions serverAuth "$names,DNS:*.endpoint.trunkline")"
   # No name of a host's or a node's: it opens no replication, also where any host's would.
-  make_certificate "$home/proxy-tls" client "$service_user" "/CN=Trunkline proxy" \
+  make_certificate "$proxy_tls_dir" client "$service_user" "/CN=Trunkline proxy" \
     "$(end_extensions clientAuth)"
 }
 
 # The users that a host's nodes run as are numbers that no other host and no other home of this
 # machine has: 65,536 a host, above those of containers. One line a host: SLOT HOME HOST.
-uid_slots=/var/lib/trunkline/uid-slots
 first_node_uid=2000000000 uids_of_a_host=65536 most_uid_slots=1000
 
 give_node_uids() {

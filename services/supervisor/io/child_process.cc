@@ -118,8 +118,10 @@ int start_child(const ChildOptions& options) {
   p.parent = getpid();
   p.signal_when_parent_dies = options.signal_when_parent_dies;
 
-  p.log_fd =
-      open(options.log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+  p.log_fd = options.log.empty() ? fcntl(1, F_DUPFD_CLOEXEC, 3)
+                                 : open(options.log.c_str(),
+                                        O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                                        0640);
   if (p.log_fd < 0) {
     throw std::runtime_error("cannot open " + options.log + ": " + std::strerror(errno));
   }
