@@ -20,7 +20,8 @@ bench_packages=(wrk haproxy patroni python3-etcd etcd-server pg-auto-failover-cl
 test_packages=(python3-psycopg python3-asyncpg python3-sqlalchemy python3-greenlet
   libpostgresql-jdbc-java libhikaricp-java libslf4j-java golang-github-jackc-pgx-v4-dev)
 # Of which any will do: COMMAND PACKAGE.
-test_tools=(go golang-go javac default-jdk-headless node nodejs npm npm)
+test_tools=(go golang-go javac default-jdk-headless node nodejs npm npm
+  dockerd docker.io docker-compose docker-compose debootstrap debootstrap)
 
 missing_of() {
   { dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true; } |
@@ -101,6 +102,8 @@ install_missing() {
   for package in nats-server pgbouncer; do
     is_installed "$package" || new_servers+=("$package.service")
   done
+  [[ " ${missing[*]} " != *" docker.io "* ]] ||
+    new_servers+=(docker.service docker.socket containerd.service)
   is_installed postgresql-common || common_is_new=yes
   forbid_service_starts
   finish_interrupted

@@ -7,7 +7,7 @@ source "$repo/scripts/home.sh"
 source "$repo/scripts/config.sh"
 
 readonly home_format=1  # of what is in the volumes
-readonly least_mb=900
+readonly least_mb=${TRUNKLINE_LEAST_MB:-900}
 
 refuse_if_no_memory() {
   local mb

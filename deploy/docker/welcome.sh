@@ -1,12 +1,13 @@
 #!/bin/bash
 # The last container: waits until all is up, orders the demo, prints the ways in; or says what is
-# wrong.  TRUNKLINE_DEMO=0: no demo.
+# wrong.  TRUNKLINE_DEMO=0: no demo; TRUNKLINE_WELCOME_SECONDS: how long it waits for each.
 source /usr/share/trunkline/scripts/common.sh
 source "$repo/scripts/config.sh"
 source "$repo/scripts/home.sh"
 source "$repo/scripts/demo.sh"
 
 port=${TRUNKLINE_PORT_BASE:-8080}
+patience=${TRUNKLINE_WELCOME_SECONDS:-120}
 
 # WHAT SECONDS COMMAND...
 wait_until() {
@@ -74,9 +75,9 @@ END
 END
 }
 
-wait_until "the configuration (docker compose logs init)" 120 init_done
-wait_until "a ready API" 120 api_ready
-wait_until "the first report of each host" 60 hosts_ready
+wait_until "the configuration (docker compose logs init)" "$patience" init_done
+wait_until "a ready API" "$patience" api_ready
+wait_until "the first report of each host" "$patience" hosts_ready
 [[ ${TRUNKLINE_DEMO:-1} == 0 ]] || ensure_demo
-wait_until "an open demo" 60 demo_accepts
+wait_until "an open demo" "$patience" demo_accepts
 print_ways_in
