@@ -22,7 +22,7 @@ struct ProcessSpec {
   std::vector<std::string> argv;           // argv[0] is an absolute path
   std::string user;                        // empty: the supervisor's own
   std::map<std::string, std::string> env;  // added to the supervisor's environment
-  std::string log;                         // standard output and error are appended here
+  std::string log;                         // of its output and errors; empty: where ours goes
   // Processes of a level start together once every lower level is ready and prepared; they stop
   // together before every lower level.
   int level = 0;

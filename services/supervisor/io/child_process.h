@@ -13,7 +13,7 @@ struct ChildOptions {
   std::vector<std::string> argv;
   std::string user;  // empty: unchanged
   std::map<std::string, std::string> env;
-  std::string log;  // made with mode 0640 if it is not there
+  std::string log;  // made with mode 0640 if it is not there; empty: our own standard output
   int signal_when_parent_dies = 15;
 };
 

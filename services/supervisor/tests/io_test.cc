@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -115,6 +116,20 @@ TEST_F(SupervisorIo, StartsAChildInItsOwnSessionWithItsLogAndEnvironment) {
   struct stat info {};
   ASSERT_EQ(stat(log.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0640u);
+}
+
+TEST_F(SupervisorIo, WithoutALogAChildWritesToTheSupervisorsOutput) {
+  const std::string output = dir_ + "/output";
+  const int saved = dup(STDOUT_FILENO);
+  const int file = open(output.c_str(), O_WRONLY | O_CREAT, 0600);
+  ASSERT_GE(dup2(file, STDOUT_FILENO), 0);
+  const int pid = start_child({.argv = {"/bin/sh", "-c", "echo out; echo error >&2"}, .log = ""});
+  dup2(saved, STDOUT_FILENO);
+  close(saved);
+  close(file);
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(read(output), "out\nerror\n");
 }
 
 TEST_F(SupervisorIo, SaysWhichStepOfAStartFailed) {
