@@ -193,7 +193,7 @@ write_service_configs() {
       '. + {log_dsn: $dsn, read_model_dsn: $model, endpoint_address: $endpoint}' |
     write_private "$(config_file lookup lookup.json)" "$service_user"
   common_config proxy proxy |
-    jq --arg listen "$proxy_address" --argjson port "$proxy_port" --arg tls "$proxy_tls_dir" \
+    jq --arg listen "$proxy_listen" --argjson port "$proxy_port" --arg tls "$proxy_tls_dir" \
       --argjson pooled "$pooled_port" --arg pools "$socket_dir/pools" \
       --arg nodes "$(node_sockets)" \
       --argjson pool_idle "${TRUNKLINE_POOL_IDLE_MS:-60000}" \

@@ -9,7 +9,8 @@ set_places() {
   log_port=$((port_base + 2))
   proxy_port=5432
   pooled_port=6432
-  proxy_address=$(platform_address 10)
+  proxy_address=$(platform_address 10)  # where nodes see it come from
+  proxy_listen=$proxy_address
   metrics_address=127.$((port_base >> 8)).$((port_base & 255)).9
   rest_listen=127.0.0.1:$rest_port
   nats_listen=127.0.0.1:$nats_port

@@ -1,12 +1,13 @@
 #!/bin/bash
 # What takes too long for every run: the hostile tenant whole, simulations with many seeds, more
-# failovers and kills, longer outages.  usage: soak.sh [PART...]    parts: hostile seeds failovers
+# failovers and kills, longer outages, images whose programs are compiled in Docker.
+# usage: soak.sh [PART...]    parts: hostile seeds failovers docker
 source "$(dirname "$0")/common.sh"
 unset TRUNKLINE_HOME TRUNKLINE_PORT_BASE DETACH
 cd "$repo"
 export TRUNKLINE_BIN_DIR=$repo/build/bin
 parts=("$@")
-((${#parts[@]})) || parts=(hostile seeds failovers)
+((${#parts[@]})) || parts=(hostile seeds failovers docker)
 failed=()
 
 part() { # NAME COMMAND...
@@ -35,7 +36,11 @@ for name in "${parts[@]}"; do
         part "$module" env -C tests/integration python3 -B -m unittest -v "$module"
       done
       ;;
-    *) die "no part is called '$name': hostile seeds failovers" ;;
+    docker)
+      TRUNKLINE_COMPOSE_BUILD=1 part docker env -C tests/integration python3 -B -m unittest -v \
+        test_compose
+      ;;
+    *) die "no part is called '$name': hostile seeds failovers docker" ;;
   esac
 done
 ((${#failed[@]} == 0)) || die "failed: ${failed[*]}"

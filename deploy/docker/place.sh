@@ -12,9 +12,12 @@ set_places() {
   proxy_port=5432
   pooled_port=6432
   proxy_address=$(platform_address 10)
+  proxy_listen=0.0.0.0
   rest_listen=0.0.0.0:$rest_port
   nats_listen=0.0.0.0:$nats_port
   endpoint_address=${TRUNKLINE_BIND:-127.0.0.1}
+  [[ $endpoint_address != 0.0.0.0 ]] ||
+    die "TRUNKLINE_BIND is what clients are told, too: an address of this machine, not 0.0.0.0"
   endpoint_ports=$(ports_of "${TRUNKLINE_ENDPOINT_PORTS:-20000-20019}")
   api=http://api-gateway:$rest_port
   programs_dir=/usr/lib/trunkline
@@ -33,7 +36,8 @@ set_places() {
 }
 
 ports_of() {
-  [[ $1 =~ ^([0-9]+)-([0-9]+)$ ]] && ((BASH_REMATCH[1] < BASH_REMATCH[2])) ||
+  [[ $1 =~ ^([0-9]{4,5})-([0-9]{4,5})$ ]] &&
+    ((BASH_REMATCH[1] < BASH_REMATCH[2] && BASH_REMATCH[2] < 65536)) ||
     die "TRUNKLINE_ENDPOINT_PORTS must be two ports, first-last, not '$1'"
   printf '{"first": %d, "count": %d}' "${BASH_REMATCH[1]}" \
     $((BASH_REMATCH[2] - BASH_REMATCH[1] + 1))

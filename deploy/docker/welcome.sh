@@ -31,7 +31,7 @@ refuse_if_init_failed() {
 explain() {
   local name missing=()
   for name in nats log lookup provisioner replication metering api-gateway proxy "${hosts[@]}"; do
-    getent hosts "$name" >/dev/null || missing+=("$name")
+    timeout 1 getent hosts "$name" >/dev/null || missing+=("$name")
   done
   warn "$1 did not come in time"
   ((${#missing[@]} == 0)) ||
