@@ -29,6 +29,14 @@ refuse_if_of_another_version() {
       "nothing was changed"
 }
 
+# Nodes' addresses are in the log and in certificates.
+refuse_if_of_another_subnet() {
+  local file=$home/subnet
+  [[ ! -s $file || $(<"$file") == "$subnet" ]] ||
+    die "the volumes were made with TRUNKLINE_SUBNET=$(<"$file"), which cannot change; nothing was" \
+      "changed"
+}
+
 mark_home() {
   printf 'The volumes of a Trunkline; docker compose down -v removes them.\n' \
     >"$home/.trunkline-home"
@@ -54,6 +62,7 @@ write_run_file() {
 main() {
   refuse_if_no_memory
   refuse_if_of_another_version
+  refuse_if_of_another_subnet
   mark_home
   make_home
   owned_dir "$service_user" 0700 "$admin_dir"
@@ -70,6 +79,7 @@ main() {
   local host
   for host in "${hosts[@]}"; do write_own_list "agent-$host" "$host" root; done
   write_run_file
+  printf '%s\n' "$subnet" | write_private "$home/subnet" root
   printf '%d\n' "$home_format" | write_private "$home/format" root
 }
 

@@ -64,10 +64,10 @@ def _remove_unused(directory):
         return
     subprocess.run(["rm", "-rf", "--one-file-system", str(directory)], check=False)  # 10^5 files
     os.close(held)
-    for top in pathlib.Path("/sys/fs/cgroup").glob("**/" + directory.name):
-        for group in sorted((path for path in top.glob("**/") if path.is_dir()), reverse=True):
-            with contextlib.suppress(OSError):
-                group.rmdir()
+    top = pathlib.Path("/sys/fs/cgroup")
+    for group in sorted(top.glob(f"**/{directory.name}/**/"), reverse=True):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 class Engine:
@@ -116,6 +116,9 @@ class Engine:
             self._await(daemon)
             yield self
         finally:
+            left = self.docker("ps", "-q", check=False)
+            if left.returncode == 0 and left.stdout.split():
+                self.docker("kill", *left.stdout.split(), check=False)  # a stop takes its time
             inner = pathlib.Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
             with contextlib.suppress(OSError):
                 for pid in inner.read_text(encoding="utf-8").split():

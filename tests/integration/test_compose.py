@@ -168,7 +168,9 @@ class ComposeTest(unittest.TestCase):
                     self.assertFalse(host["CapAdd"])
                 shown = json.dumps(info["Config"])
                 self.assertNotIn(self.platform.admin_token(), shown)
-                self.assertIn("Health", info["State"])
+                wait_for(lambda s=service: self.engine.docker(
+                    "inspect", "-f", "{{.State.Health.Status}}", self.project.container(s)
+                ).stdout.strip() == "healthy", 60, f"a healthy {service}")
         # A service sees its own secrets only.
         found = self.engine.docker("exec", self.project.container("lookup"), "find",
                                    "/var/lib/trunkline/etc", "-type", "f").stdout.split()
@@ -240,6 +242,8 @@ class ComposeTest(unittest.TestCase):
 
         work = Workload(dsn)
         self.addCleanup(work.abandon)
+        wait_for(lambda: int(self.customer.sql(dsn, "SELECT count(*) FROM appended")) > 20, 30,
+                 "writes")
         self.engine.docker("kill", self.project.container(primary["host"]))
         wait_for(lambda: any(n.get("role") == "primary" and n["host"] != primary["host"]
                              for n in self.customer.get(uuid)["nodes"]), 30, "another primary")
@@ -315,7 +319,12 @@ class ComposeTest(unittest.TestCase):
         code, logs = said()
         self.assertEqual(code, 1)
         self.assertIn("made by a newer Trunkline", logs)
-        other.compose(*in_init, f"echo 1 >{state}/format; echo 99 >{state}/log/data/PG_VERSION")
+        other.compose(*in_init, f"echo 1 >{state}/format; echo 10.7.0 >{state}/subnet")
+        code, logs = said()
+        self.assertEqual(code, 1)
+        self.assertIn("made with TRUNKLINE_SUBNET=10.7.0", logs)
+        other.compose(*in_init, f"echo 10.78.0 >{state}/subnet;"
+                                f" echo 99 >{state}/log/data/PG_VERSION")
         code, logs = said()
         self.assertEqual(code, 1)
         self.assertIn("PostgreSQL 99", logs)
