@@ -33,8 +33,8 @@ refuse_if_of_another_version() {
 refuse_if_of_another_subnet() {
   local file=$home/subnet
   [[ ! -s $file || $(<"$file") == "$subnet" ]] ||
-    die "the volumes were made with TRUNKLINE_SUBNET=$(<"$file"), which cannot change; nothing was" \
-      "changed"
+    die "the volumes were made with TRUNKLINE_SUBNET=$(<"$file"), which cannot change;" \
+      "nothing was changed"
 }
 
 mark_home() {

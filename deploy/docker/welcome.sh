@@ -67,6 +67,8 @@ Trunkline is up.
   token   $compose run --rm -T cli show admin.token
   cli     $compose run --rm cli instances list
 END
+  [[ ${OTEL_EXPORTER_OTLP_ENDPOINT-} != http://jaeger:* ]] ||
+    echo "  traces  http://$endpoint_address:${JAEGER_PORT:-16686}/search"
   read -r _ demo_port < <(demo_endpoint) || return 0
   cat <<END
   psql    $compose run --rm cli psql -p $demo_port -U demo demo
