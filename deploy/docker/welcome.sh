@@ -6,6 +6,7 @@ source "$repo/scripts/config.sh"
 source "$repo/scripts/home.sh"
 source "$repo/scripts/demo.sh"
 
+trap 'exit 143' TERM
 port=${TRUNKLINE_PORT_BASE:-8080}
 patience=${TRUNKLINE_WELCOME_SECONDS:-120}
 

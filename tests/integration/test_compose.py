@@ -150,6 +150,9 @@ class ComposeTest(unittest.TestCase):
         self.assertIn("sound:", self.platform.cli("log", "verify"))
         self.assertEqual(sorted(n["host"] for n in instance["nodes"]),
                          ["host-a", "host-b", "host-c"])
+        again = self.project.compose("up", "-d", "--no-build", *self.observable)
+        self.assertIn("host-a_1 is up-to-date", again)
+        self.assertNotIn("Recreating", again)
 
     def test_each_container_has_no_more_than_it_needs(self):
         for service in SERVICES:
