@@ -212,6 +212,9 @@ class ComposeTest(unittest.TestCase):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 return json.load(answer)
         if "jaeger" in self.observable:
+            seen = self.customer.order(nodes=1, name="seen")
+            self.customer.wait_active(seen)
+            self.customer.delete(seen)
             wait_for(lambda: {"api-gateway", "provisioner", "agent"} <=
                      set(shown(16686, "/api/services")["data"] or ()), 30, "traces of services")
         if "prometheus" in self.observable:
@@ -278,7 +281,7 @@ class ComposeTest(unittest.TestCase):
         self.assertIn("sound:", self.platform.cli("log", "verify"))
 
         self.project.compose("down", timeout_s=200)
-        self.project.compose("up", "-d", "--no-build")
+        self.project.compose("up", "-d", "--no-build", *self.observable)
         self.ends_well("welcome")
         self.await_streaming(uuid)
         rows = self.customer.sql(dsn, "SELECT count(*) > 0 FROM pg_tables"
