@@ -161,12 +161,17 @@ class Engine:
 
     def make_base(self):
         """debian:12: pulled, or made by debootstrap where it cannot be. Says which."""
-        if self.pull(BASE):
-            return "pulled"
-        if not BASE_CACHE.exists():
-            self._debootstrap()
-        self.docker("import", str(BASE_CACHE), BASE)
-        return "made by debootstrap"
+        how = "pulled"
+        if not self.pull(BASE):
+            if not BASE_CACHE.exists():
+                self._debootstrap()
+            self.docker("import", str(BASE_CACHE), BASE)
+            how = "made by debootstrap"
+        asked = self.docker("run", "--rm", "--network", "host", BASE, "apt-get", "-q", "update",
+                            "-o", "APT::Update::Error-Mode=any", check=False, timeout_s=120)
+        if asked.returncode != 0:
+            raise _unavailable(f"a container reaches no packages: {asked.stdout[-300:]}")
+        return how
 
     def _debootstrap(self):
         if shutil.which("debootstrap", path=PATH) is None:
