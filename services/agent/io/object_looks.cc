@@ -232,9 +232,7 @@ reached(classid, objid) as (
          " where s.stxexprs is not null and " + acts("s.stxexprs") + R"sql(
   union all select 'pg_class'::regclass, i.indexrelid from pg_index i
     join pg_class c on c.oid = i.indrelid and )sql" + of(moved) +
-         " where coalesce(i.indexprs, i.indpred) is not null and (" +
-         acts("coalesce(i.indexprs, i.indpred)") + " or " +
-         acts("coalesce(i.indpred, i.indexprs)") + R"sql()
+         " where " + acts("concat(i.indexprs, i.indpred)") + R"sql(
   union all select 'pg_class'::regclass, h.partrelid from pg_partitioned_table h
     join pg_class c on c.oid = h.partrelid and )sql" + of(moved) +
          " where h.partexprs is not null and " + acts("h.partexprs") + R"sql(

@@ -84,6 +84,7 @@ class Transfer {
       return;
     }
     go(looks::rules(), true);
+    if (kind_ != TransferKind::left_behind) return;  // all else goes along
     go_or(too_many_triggers_, looks::triggers(), looks::all_triggers());
     go_or(too_many_tables_, looks::tables(), looks::all_tables());
   }
@@ -187,6 +188,7 @@ class Transfer {
     const std::string moved = "{" + relations + "}";
     check_none(looks::views(moved));
     check_none(looks::rules(moved));
+    if (kind_ != TransferKind::left_behind) return;
     check_none(looks::triggers(moved));
     check_none(looks::tables(moved));
   }

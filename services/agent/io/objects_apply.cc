@@ -220,7 +220,7 @@ class Applier {
   // Moves what `role` owns in `database`. Throws if some of it is left.
   void transfer(const ObjectStep& step, const std::string& database, const std::string& role,
                 const std::string& heir, TransferKind kind) {
-    if (Clock::now() >= until_ && kind != TransferKind::of_owner_role) {
+    if (Clock::now() >= until_) {
       throw StepFailed("in_progress",
                        "what is left in database " + database + " has not had its turn", true);
     }

@@ -109,7 +109,7 @@ TEST_F(ManyFiles, NoSessionOutrunsTheWatch) {
 
 TEST_F(ManyFiles, ATenantMakesRoomAndWritesAgain) {
   const TestNode node = tenant();
-  EXPECT_TRUE(write_until_refused(node, kManyTables));
+  EXPECT_TRUE(write_until_refused(node, kManyTables, 512ull << 20));
   ASSERT_TRUE(host_.await_node(node.id, [](const auto& n) {
     return n.writes().why() == "files_full" && n.ensure().failure().code() == "disk_full";
   }));

@@ -70,11 +70,12 @@ class DiskTest : public ::testing::Test {
     return as_client(node, "hog", kHogPassword, "crm", sql, extra);
   }
   // The statement that is under way when the disk turns full is ended; the next ones are refused.
-  static bool write_until_refused(const TestNode& node, const std::string& sql) {
+  // `most`: bytes that are never reached.
+  bool write_until_refused(const TestNode& node, const std::string& sql, uint64_t most) {
     std::string error;
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (error.find("read-only") == std::string::npos) {
-      if (std::chrono::steady_clock::now() > until) return false;
+      if (used(node).bytes >= most || std::chrono::steady_clock::now() > until) return false;
       error = run(node, sql, "");
     }
     return true;

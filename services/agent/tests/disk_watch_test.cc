@@ -132,6 +132,7 @@ TEST_F(Measured, AWalkThatGoesOnCountsByWhatItHasSeen) {
     seen = watch.seen("a");
   }
   EXPECT_TRUE(seen.known);
+  EXPECT_GE(told.await(2).size(), 2u) << "closed, and then known";
   EXPECT_EQ(seen.order.files, 16'384u);
   EXPECT_EQ(seen.state.measure(), DiskMeasure::files);
   EXPECT_EQ(seen.state.level(), DiskLevel::closed);
