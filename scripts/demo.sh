@@ -1,4 +1,5 @@
-# Sourced by run.sh: the instance `demo`, made once in the life of a home.
+# Sourced by run.sh and welcome.sh: what must be there for an order, and the instance `demo`, made
+# once in the life of a home.
 # Passwords and tokens go to curl by files and pipes, never as arguments.
 
 demo_file=$(config_file demo demo.json)  # {"uuid": …} of the instance, from before it was ordered
@@ -12,6 +13,18 @@ call_api() {
   status=${body##*$'\n'}
   printf '%s' "${body%$'\n'*}"
   [[ $status == 2* ]]
+}
+
+# A new platform makes its first versions, then its administrator's token, after it has come up.
+api_ready() {
+  curl -fsS -o /dev/null -m 2 "$api/readyz" 2>/dev/null &&
+    call_api GET /v1/postgres/versions >/dev/null 2>&1
+}
+
+# Before that an order could find too few hosts, or put two of its nodes on one.
+hosts_ready() {
+  [[ $(call_api GET /v1/hosts 2>/dev/null | jq '[.[] | select(.available)] | length') -ge \
+    ${#hosts[@]} ]]
 }
 
 # PATH UUID JSON: creates what is not there yet.

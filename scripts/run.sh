@@ -104,18 +104,6 @@ wait_until() {
 }
 
 all_up() { [[ $(own_log_lines) == *'all processes are up'* ]]; }
-# A new platform makes its first versions, then its administrator's token, after it has come up.
-api_ready() {
-  curl -fsS -o /dev/null -m 2 "$api/readyz" 2>/dev/null &&
-    call_api GET /v1/postgres/versions >/dev/null 2>&1
-}
-
-# Before that an order could find too few hosts, or put two of its nodes on one.
-hosts_ready() {
-  local agents
-  agents=$(jq '[.processes[].name | select(startswith("agent-"))] | length' "$home/run.json")
-  [[ $(call_api GET /v1/hosts 2>/dev/null | jq '[.[] | select(.available)] | length') -ge $agents ]]
-}
 
 # Where traces go, somebody can look at them: Jaeger's page, unless TRUNKLINE_JAEGER_URL says
 # another.

@@ -44,14 +44,6 @@ explain() {
 }
 
 init_done() { [[ -e $admin_dir/init.done ]]; }
-api_ready() {
-  curl -fsS -o /dev/null -m 2 "$api/readyz" 2>/dev/null &&
-    call_api GET /v1/postgres/versions >/dev/null 2>&1
-}
-hosts_ready() {
-  [[ $(call_api GET /v1/hosts 2>/dev/null | jq '[.[] | select(.available)] | length') -ge \
-    ${#hosts[@]} ]]
-}
 demo_accepts() {
   local _ demo_port
   read -r _ demo_port < <(demo_endpoint) || return 0
